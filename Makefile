@@ -1,0 +1,50 @@
+# make demo      a picture and a sound through the codec, from nothing: environment, package, result
+# make test      lint, types and all tests but the slow ones
+# make test-all  the slow ones too
+# make lint      ruff and mypy alone
+# make venv      the environment that the tests use, in .venv
+# make clean     remove all that these made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Two threads where a library asks; the tests themselves hold torch to one.
+RUN := OMP_NUM_THREADS=2 $(BIN)/python
+
+.PHONY: demo test test-all lint venv clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.demo
+	$(RUN) -m inrcodec.demo
+
+test: lint
+	$(RUN) -m pytest -q -m "not slow"
+
+test-all: lint
+	$(RUN) -m pytest -q
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+venv: $(VENV)/.test
+
+# New pins: a new environment. New pyproject.toml: installed again on top, which is quick.
+$(VENV)/.made: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed (make PYTHON=...), this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml
+	$(INSTALL) -e '.[demo]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.made pyproject.toml
+	$(INSTALL) -e '.[test,demo]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,293 @@
+"""Signals to file bytes and back: what ``compress`` and ``decompress`` do, without paths and without a command line.
+
+A file's rate is its length. What a caller wants as bits per pixel, kbit/s or PSNR is turned here into bits for the
+codec: the wanted file length less everything that is not the codec's body.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.codecs.alpha import decode_alpha, encode_alpha
+from inrcodec.codecs.combiner import Coded, CombinerCodec, Rate, Source
+from inrcodec.codecs.planes import has_alpha
+from inrcodec.codecs.registry import CODEC_IDS, codec_id, codec_name
+from inrcodec.encoders.presets import effort_named
+from inrcodec.encoders.progressive import Ticker
+from inrcodec.ground.errors import FormatError, UnsupportedError, UsageError
+from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
+from inrcodec.ground.metrics import signal_psnr
+from inrcodec.ground.plain import PlainHeader
+from inrcodec.ground.signal import Signal
+from inrcodec.maths.archive import ArchiveEntry, ArchiveReader, pack_archive
+from inrcodec.maths.container import EXTRA, KNOWN_TAGS, Container, Section, pack
+from inrcodec.models import prior_store
+from inrcodec.models.prior import Prior
+
+ALPHA, PARAMETERS = 2, 3
+TAGS = KNOWN_TAGS | {ALPHA, PARAMETERS}
+
+SMALL_IMAGE_POINTS = 48 * 48
+PSNR_TOLERANCE_DB = 0.1
+PSNR_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller chooses; at most one of ``beta`` and the targets.
+
+    ``beta``: squared value units per bit per point (values of images in [0, 1], of sounds in [-1, 1]). ``target_bpp``:
+    file bits per grid point. ``target_kbps``: 1000 file bits per second. ``target_psnr``: dB.
+    """
+
+    codec: str = "combiner"
+    prior: str | None = None
+    effort: str = "default"
+    beta: float | None = None
+    target_bpp: float | None = None
+    target_kbps: float | None = None
+    target_psnr: float | None = None
+
+    def __post_init__(self) -> None:
+        codec_id(self.codec)
+        effort_named(self.effort)
+        wanted = {
+            name: value
+            for name in ("beta", "target_bpp", "target_kbps", "target_psnr")
+            if (value := getattr(self, name)) is not None
+        }
+        if len(wanted) > 1:
+            raise UsageError(f"give only one of {', '.join(name.replace('_', '-') for name in wanted)}")
+        for name, value in wanted.items():
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{name.replace('_', '-')} must be a positive number, got {value}")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file in memory and how much of it is the codec's own: parameters and bodies."""
+
+    data: bytes
+    payload_bytes: int
+    prior: Prior
+
+
+def default_prior(header: PlainHeader) -> str:
+    """Name of the shipped prior for a signal."""
+    if header.kind == "audio" or (header.kind == "field" and len(header.shape) == 1):
+        return "speech16k"
+    small = header.kind == "image" and header.n_points <= SMALL_IMAGE_POINTS
+    return "images32" if small else "photographs"
+
+
+def compress_signals(
+    signals: Sequence[Signal],
+    settings: Settings,
+    names: Sequence[str] | None = None,
+    tick: Ticker | None = None,
+    plan: Callable[[int], None] | None = None,
+) -> Encoded:
+    """One signal to an ``.inr`` file, or several with their ``names`` to an ``.inrs`` archive.
+
+    ``plan`` is told the number of gradient steps to come, ``tick`` how many were done. Raises UsageError when the
+    target does not fit the kind of signal, UnsupportedError when the prior cannot carry the signals.
+    """
+    headers = [signal.header for signal in signals]
+    prior = prior_store.find(settings.prior or _common_prior(headers))
+    codec = CombinerCodec(prior)
+    effort = effort_named(settings.effort)
+    sources = [Source(signal.values, signal.header) for signal in signals]
+    if plan is not None:
+        plan(codec.planned_steps(sources, effort))
+
+    def build(coded: Coded) -> Encoded:
+        data = _file(settings, prior, signals, coded, names)
+        return Encoded(data, len(coded.parameters) + sum(len(body) for body in coded.bodies), prior)
+
+    if settings.target_psnr is not None:
+        return _search_psnr(codec, signals, sources, settings, build, tick)
+    return build(codec.encode(sources, _rate(settings, prior, signals, names), effort, tick=tick))
+
+
+def _common_prior(headers: Sequence[PlainHeader]) -> str:
+    chosen = {default_prior(header) for header in headers}
+    if chosen == {"images32", "photographs"}:
+        return "photographs"
+    if len(chosen) > 1:
+        raise UsageError("an archive holds signals of one kind: images and sounds need files of their own")
+    return chosen.pop()
+
+
+def _rate(settings: Settings, prior: Prior, signals: Sequence[Signal], names: Sequence[str] | None) -> Rate:
+    if settings.target_bpp is not None:
+        points = sum(signal.header.n_points for signal in signals)
+        return Rate(bits=settings.target_bpp * points - 8 * _overhead(settings, prior, signals, names))
+    if settings.target_kbps is not None:
+        if any(signal.header.kind != "audio" for signal in signals):
+            raise UsageError("target-kbps is for sounds: use target-bpp for images and fields")
+        seconds = sum(signal.header.n_points / signal.header.sample_rate for signal in signals)
+        return Rate(bits=settings.target_kbps * 1000 * seconds - 8 * _overhead(settings, prior, signals, names))
+    return Rate(beta=settings.beta)
+
+
+def _overhead(settings: Settings, prior: Prior, signals: Sequence[Signal], names: Sequence[str] | None) -> int:
+    """File bytes that are not bodies, at most: two of an archive's length numbers are taken per entry."""
+    empty = Coded(bytes(4), [b""] * len(signals))
+    return len(_file(settings, prior, signals, empty, names)) + (len(signals) if names is not None else 0)
+
+
+def _file(
+    settings: Settings, prior: Prior, signals: Sequence[Signal], coded: Coded, names: Sequence[str] | None
+) -> bytes:
+    number = CODEC_IDS[settings.codec]
+    if names is None:
+        payload = coded.parameters + coded.bodies[0]
+        return pack(Container(number, prior.id, signals[0].header, payload, tuple(_sections(signals[0]))))
+    shared = Section(PARAMETERS, coded.parameters, critical=True)
+    entries = [
+        ArchiveEntry(name, signal.header, body, (*_sections(signal), shared))
+        for name, signal, body in zip(names, signals, coded.bodies, strict=True)
+    ]
+    return pack_archive(number, prior.id, entries)
+
+
+def _sections(signal: Signal) -> list[Section]:
+    sections = []
+    extra = signal.meta.extra_to_bytes()
+    if extra:
+        sections.append(Section(EXTRA, extra, critical=False))
+    if has_alpha(signal.header):
+        alpha = encode_alpha(signal.values[..., -1], _image_bits(signal.header))
+        sections.append(Section(ALPHA, alpha, critical=True))
+    return sections
+
+
+def _image_bits(header: PlainHeader) -> int:
+    return 16 if header.sample_type == "u16" else 8
+
+
+def _search_psnr(
+    codec: CombinerCodec,
+    signals: Sequence[Signal],
+    sources: Sequence[Source],
+    settings: Settings,
+    build: Callable[[Coded], Encoded],
+    tick: Ticker | None,
+) -> Encoded:
+    """Encode at beta after beta until the mean PSNR is near enough; log beta over dB is nearly a line."""
+    assert settings.target_psnr is not None
+    effort = effort_named(settings.effort)
+    points = codec.prior.betas.numpy()
+    log_beta = math.log(float(points[len(points) // 2]))
+    known: list[tuple[float, float]] = []
+    best: tuple[float, Coded] | None = None
+    for _ in range(PSNR_TRIES):
+        coded = codec.encode(sources, Rate(beta=math.exp(log_beta)), effort, tick=tick)
+        decoded = (
+            signal.with_values(_with_alpha(codec.decode(coded.parameters, body, signal.header), signal.values))
+            for signal, body in zip(signals, coded.bodies, strict=True)
+        )
+        found = [signal_psnr(signal, back) for signal, back in zip(signals, decoded, strict=True)]
+        psnr = float(np.mean(np.minimum(found, 200.0)))
+        known.append((log_beta, psnr))
+        miss = abs(psnr - settings.target_psnr)
+        if best is None or miss < best[0]:
+            best = (miss, coded)
+        if miss <= PSNR_TOLERANCE_DB:
+            break
+        log_beta = _next_log_beta(known, settings.target_psnr)
+    assert best is not None
+    if best[0] > 10 * PSNR_TOLERANCE_DB:
+        reached = ", ".join(f"{psnr:.1f}" for _, psnr in sorted(known, key=lambda item: item[1]))
+        raise UsageError(f"target-psnr {settings.target_psnr} dB is out of reach of prior {codec.prior.name!r} (got {reached})")
+    return build(best[1])
+
+
+def _next_log_beta(known: list[tuple[float, float]], wanted: float) -> float:
+    """Between the nearest results on both sides when there are both, else on along the usual slope."""
+    below = max((k for k in known if k[1] < wanted), key=lambda k: k[1], default=None)
+    above = min((k for k in known if k[1] >= wanted), key=lambda k: k[1], default=None)
+    if below is not None and above is not None and above[1] > below[1]:
+        part = (wanted - below[1]) / (above[1] - below[1])
+        return below[0] + float(np.clip(part, 0.1, 0.9)) * (above[0] - below[0])
+    log_beta, psnr = below or above or known[-1]
+    return log_beta - (wanted - psnr) * math.log(10) / 10 * 1.3
+
+
+def _with_alpha(values: NDArray[np.float32], original: NDArray[np.float32]) -> NDArray[np.float32]:
+    if values.shape[-1] == original.shape[-1]:
+        return values
+    return np.concatenate([values, original[..., -1:]], axis=-1)
+
+
+def decompress_container(
+    container: Container,
+    *,
+    size: tuple[int, ...] | None = None,
+    prior: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Signal:
+    """The signal of one file or archive entry, on a grid of ``size`` points or its own.
+
+    Raises FormatError, LimitError, PriorError; UnsupportedError when alpha or another exact part has to be resized.
+    """
+    codec_name(container.codec_id)
+    found = _prior_of(container, prior)
+    codec = CombinerCodec(found)
+    shared = container.section(PARAMETERS)
+    if shared:
+        parameters, body = shared, container.payload
+    else:
+        _, _, end = codec.read_parameters(container.payload)
+        parameters, body = container.payload[:end], container.payload[end:]
+    values = codec.decode(parameters, body, container.header, size, limits)
+    header = container.header
+    if has_alpha(header):
+        rows, columns = header.shape
+        alpha = decode_alpha(container.section(ALPHA), (rows, columns), _image_bits(header))
+        values = np.concatenate([values, _resize_alpha(alpha, values.shape[:2])[..., None]], axis=-1)
+    return Signal.from_parts(header, container.section(EXTRA), values, limits)
+
+
+def _resize_alpha(alpha: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+    if alpha.shape == size:
+        return alpha
+    from PIL import Image
+
+    image = Image.fromarray(alpha).resize((size[1], size[0]), Image.Resampling.BICUBIC, reducing_gap=None)
+    return np.clip(np.asarray(image, np.float32), 0.0, 1.0)
+
+
+def _prior_of(container: Container, name: str | None) -> Prior:
+    if name is None:
+        return prior_store.find_id(container.prior_id)
+    found = prior_store.find(name)
+    if found.id != container.prior_id:
+        raise FormatError(f"the file needs prior {container.prior_id.hex()}, {name} is {found.id.hex()}")
+    return found
+
+
+def scaled_size(header: PlainHeader, scale: float) -> tuple[int, ...]:
+    """Output size at a scale factor; slices of a volume keep their number. UsageError unless 1/16 <= scale <= 16."""
+    if not (math.isfinite(scale) and 1 / 16 <= scale <= 16):
+        raise UsageError(f"scale must be from 0.0625 to 16, got {scale}")
+    lead = max(0, len(header.shape) - 2)
+    return (*header.shape[:lead], *[max(1, round(n * scale)) for n in header.shape[lead:]])
+
+
+def archive_container(reader: ArchiveReader, index: int) -> Container:
+    """Entry of an archive as a container of its own."""
+    return reader.container(index)
+
+
+def check_size(header: PlainHeader, size: tuple[int, ...]) -> None:
+    """UsageError unless the size has the signal's axes, each with at least one point."""
+    if len(size) != len(header.shape) or min(size) < 1:
+        raise UsageError(f"size must give {len(header.shape)} positive numbers for this {header.kind}, got {size}")
+    if header.kind == "audio" and size != header.shape:
+        raise UnsupportedError("a sound is resized with --scale, which changes its sample rate")

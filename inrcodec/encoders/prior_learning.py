@@ -1,0 +1,451 @@
+"""Learning a prior from many signals, in stages that share one loop.
+
+*Proposal stage* (when the model has a proposal): the proposal network gives the posteriors of a fresh minibatch, all
+shared parameters take a gradient step on the beta-ELBO, and each anchor's prior follows by moving moments. A quick
+start: posteriors that nobody has refined are too vague for high rates, so most of the time belongs to the next stage.
+
+*Iterative stage* (COMBINER, arXiv 2305.19185, section 3.3): a fixed set of patches keeps one posterior each; every pass
+takes gradient steps on these posteriors and on what is shared, then the priors are set in closed form,
+
+    mean_p = mean_m(mean_m)        scale_p^2 = mean_m((mean_m - mean_p)^2 + scale_m^2).
+
+Patches are sorted into classes, each with such a prior; a patch joins the class that costs it least. With
+``proposal_hidden = 0`` the iterative stage is the whole training, which is COMBINER's as published.
+
+*Closing stage* (when the model has a proposal): the proposal alone learns again from fresh patches, towards the model
+and the priors that the iterative stage has left.
+
+Everything is kept in a folder of small files, so that training stops and goes on (``TrainingState``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from inrcodec.encoders.classes import class_cost_bits
+from inrcodec.encoders.training_data import PatchSource
+from inrcodec.ground.errors import FormatError, UsageError
+from inrcodec.ground.grid import grid_coordinates
+from inrcodec.methods.fit import Gaussian, PosteriorAdam, Rates, elbo_terms, kl_bits, posterior_step
+from inrcodec.models.bayesian_inr import BayesianINR, NetworkConfig
+from inrcodec.models.prior import CLASS_TABLE_TOTAL, KL_UNITS_PER_BIT, Prior
+
+SHARD_BYTES = 15 << 20
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What is trained and for how long.
+
+    ``betas``: one per rate anchor, squared value units per bit per point. ``minutes``: length of the whole training.
+    ``opening_share``, ``closing_share``: parts of it spent in the proposal stage and in the closing stage. ``patches``: size of the iterative stage's set.
+    ``shrinkage``: patches' worth of trust in the anchor's prior when a class's prior is estimated.
+    """
+
+    network: NetworkConfig
+    name: str
+    kind: str
+    betas: tuple[float, ...]
+    minutes: float
+    n_classes: int = 6
+    batch: int = 64
+    opening_share: float = 0.13
+    closing_share: float = 0.15
+    patches: int = 8192
+    lr_shared: float = 1e-3
+    lr_frequency: float = 1e-2
+    lr_proposal: float = 5e-4
+    moment_rate: float = 0.01
+    shrinkage: float = 50.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(sorted((float(b) for b in self.betas), reverse=True)))
+        if not self.betas or min(self.betas) <= 0 or self.minutes <= 0 or self.batch < 1:
+            raise UsageError("betas and minutes must be positive, batch at least 1")
+        if self.n_classes < 1 or self.patches < len(self.betas) * self.n_classes:
+            raise UsageError(f"{self.patches} patches are too few for {len(self.betas)} anchors of {self.n_classes} classes")
+
+
+@dataclass
+class TrainingState:
+    """All that changes during training; saved to and read from a folder."""
+
+    model: BayesianINR
+    optimiser: torch.optim.Adam
+    prior_mean: Tensor
+    prior_second: Tensor
+    loss_level: Tensor
+    posteriors: Gaussian | None = None
+    classes: Tensor | None = None
+    class_prior: Gaussian | None = None
+    seconds: float = 0.0
+    steps: int = 0
+    passes: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def anchor_prior(self) -> Gaussian:
+        """Prior of each anchor, (R, D)."""
+        variance = (self.prior_second - self.prior_mean.square()).clamp_min(1e-10)
+        return Gaussian(self.prior_mean, 0.5 * variance.log())
+
+
+Progress = Callable[[TrainingState, str], None]
+
+
+class PriorTrainer:
+    """Runs the two stages. ``device`` is chosen by the caller; random numbers come from ``config.seed`` and the step."""
+
+    def __init__(self, config: TrainingConfig, source: PatchSource, device: str = "cpu") -> None:
+        self.config, self.source, self.device = config, source, torch.device(device)
+        pilot = source.draw(2048, np.random.default_rng(config.seed))
+        self.centre, self.spread = float(pilot.mean()), float(max(pilot.std(), 1e-6))
+        self.betas = torch.tensor(config.betas, device=self.device) / self.spread**2
+        self._training_set: tuple[Tensor, Tensor] | None = None
+        self._adam: PosteriorAdam | None = None
+        grid = torch.from_numpy(grid_coordinates(config.network.patch_shape))
+        self.coordinates = grid.reshape(-1, len(config.network.patch_shape)).to(self.device)
+
+    def start(self) -> TrainingState:
+        """A fresh state."""
+        config = self.config
+        model = BayesianINR(config.network, len(config.betas), torch.Generator().manual_seed(config.seed)).to(self.device)
+        shape = (len(config.betas), config.network.dims)
+        second = torch.ones(shape, device=self.device)
+        return TrainingState(
+            model, self._optimiser(model), torch.zeros(shape, device=self.device), second,
+            torch.ones(len(config.betas), device=self.device),
+        )  # fmt: skip
+
+    def _optimiser(self, model: BayesianINR) -> torch.optim.Adam:
+        config = self.config
+        shared = [model.base, model.phase, *model.basis]
+        groups: list[dict[str, Any]] = [
+            {"params": shared, "lr": config.lr_shared, "base_lr": config.lr_shared},
+            {"params": [model.frequency], "lr": config.lr_frequency, "base_lr": config.lr_frequency},
+        ]
+        if model.has_proposal:
+            proposal = [p for name, p in model.named_parameters() if name.startswith("proposal") and p is not model.proposal_scale]
+            groups.append({"params": [model.proposal_scale], "lr": 10 * config.lr_proposal, "base_lr": 10 * config.lr_proposal})
+            groups.append({"params": proposal, "lr": config.lr_proposal, "base_lr": config.lr_proposal})
+        return torch.optim.Adam(groups, betas=(0.9, 0.99))
+
+    def run(self, state: TrainingState, *, until_seconds: float, checkpoint: Path | None, progress: Progress) -> None:
+        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
+        total = self.config.minutes * 60.0
+        opening = total * self.config.opening_share if state.model.has_proposal else 0.0
+        closing = total * (1.0 - self.config.closing_share) if state.model.has_proposal else total
+        begun = last_save = time.monotonic()
+        before = state.seconds
+        while state.seconds < total and time.monotonic() - begun < until_seconds:
+            if state.seconds < opening:
+                self._proposal_steps(state, state.seconds / opening, 20)
+                progress(state, "proposal")
+            elif state.seconds < closing:
+                done = (state.seconds - opening) / (closing - opening)
+                self._iterative_pass(state, done, begun + min(until_seconds, total - before))
+                progress(state, "iterative")
+            else:
+                self._proposal_steps(state, (state.seconds - closing) / (total - closing), 20, closing=True)
+                progress(state, "closing")
+            state.seconds = before + time.monotonic() - begun
+            if checkpoint is not None and time.monotonic() - last_save > 120.0:
+                save_state(state, checkpoint)
+                last_save = time.monotonic()
+        if checkpoint is not None:
+            save_state(state, checkpoint)
+
+    def _draw(self, count: int, rng: np.random.Generator) -> Tensor:
+        values = torch.from_numpy(self.source.draw(count, rng)).flatten(1, -2).to(self.device)
+        return (values - self.centre) / self.spread
+
+    def _set_rates(self, state: TrainingState, factor: float) -> None:
+        for group in state.optimiser.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    def _shared_step(self, state: TrainingState) -> None:
+        parameters = [p for group in state.optimiser.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+        if torch.isfinite(norm):
+            state.optimiser.step()
+        state.optimiser.zero_grad(set_to_none=True)
+
+    def _proposal_steps(self, state: TrainingState, done: float, count: int, *, closing: bool = False) -> None:
+        """``count`` minibatch steps; ``done`` is the part of the stage that has gone by. ``closing``: the proposal alone."""
+        model, betas = state.model, self.betas
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not closing or name.startswith("proposal"))
+        self._set_rates(state, (0.03 + 0.97 * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))) * min(1.0, (state.steps + 1) / 100))
+        sums = torch.zeros(3, len(betas), device=self.device)
+        for _ in range(count):
+            rng = np.random.default_rng([self.config.seed, 1, state.steps])
+            target = self._draw(self.config.batch, rng)
+            anchor = torch.from_numpy(rng.permutation(self.config.batch) % len(betas)).to(self.device)
+            prior = state.anchor_prior[anchor]
+            posterior = Gaussian(*model.propose(target, anchor, prior.mean, prior.log_scale))
+            mse, kl = elbo_terms(model, posterior, prior, model.features(self.coordinates), target)
+            loss = mse / betas[anchor] + kl.sum(dim=1) / target.shape[1]
+            # Every anchor counts by its relative loss: the highest rate would otherwise own all gradients at first.
+            (loss / state.loss_level[anchor]).mean().backward()
+            self._shared_step(state)
+            state.steps += 1
+            with torch.no_grad():
+                if not closing:
+                    self._follow_moments(state, posterior, anchor)
+                for row, value in enumerate((mse, kl.sum(dim=1), torch.ones_like(mse))):
+                    sums[row].index_add_(0, anchor, value)
+                self._follow_loss(state, loss, anchor)
+        self._record(state, sums, "closing" if closing else "proposal")
+
+    def _follow_loss(self, state: TrainingState, loss: Tensor, anchor: Tensor) -> None:
+        total = torch.zeros_like(state.loss_level).index_add_(0, anchor, loss)
+        seen = torch.bincount(anchor, minlength=len(self.betas)).clamp_min(1)
+        state.loss_level = torch.where(total > 0, torch.lerp(state.loss_level, total / seen, 0.1), state.loss_level)
+
+    def _follow_moments(self, state: TrainingState, posterior: Gaussian, anchor: Tensor) -> None:
+        seen = torch.bincount(anchor, minlength=len(self.betas)).float()[:, None]
+        first = torch.zeros_like(state.prior_mean).index_add_(0, anchor, posterior.mean) / seen.clamp_min(1)
+        square = posterior.mean.square() + (2.0 * posterior.log_scale).exp()
+        second = torch.zeros_like(first).index_add_(0, anchor, square) / seen.clamp_min(1)
+        rate = torch.where(seen > 0, self.config.moment_rate, 0.0)
+        state.prior_mean = torch.lerp(state.prior_mean, first, rate)
+        state.prior_second = torch.lerp(state.prior_second, second, rate)
+
+    def _record(self, state: TrainingState, sums: Tensor, stage: str) -> None:
+        seen = sums[2].clamp_min(1)
+        entry: dict[str, float] = {"seconds": round(state.seconds, 1), "steps": state.steps, "iterative": stage == "iterative"}
+        mse = sums[0] / seen * self.spread**2
+        bits = sums[1] / seen / len(self.coordinates)
+        for index, (error, rate) in enumerate(zip(mse.tolist(), bits.tolist(), strict=True)):
+            entry[f"db_{index}"] = round(-10 * math.log10(max(error, 1e-12)), 3)
+            entry[f"bits_per_point_{index}"] = round(rate, 4)
+        state.log.append(entry)
+
+    # The iterative stage.
+
+    def training_set(self) -> tuple[Tensor, Tensor]:
+        """The fixed patches (M, P, C), normalised, and their anchors (M,); the same at every call."""
+        if self._training_set is None:
+            rng = np.random.default_rng([self.config.seed, 2])
+            anchor = torch.arange(self.config.patches, device=self.device) % len(self.betas)
+            self._training_set = self._draw(self.config.patches, rng), anchor
+        return self._training_set
+
+    def _iterative_pass(self, state: TrainingState, done: float, deadline: float) -> None:
+        """One step for every patch of the set, then the closed form; stops early at ``deadline`` (monotonic)."""
+        values, anchor = self.training_set()
+        if state.posteriors is None:
+            self._begin_iterative(state, values, anchor)
+        assert state.posteriors is not None
+        if self._adam is None:
+            self._adam = PosteriorAdam((len(values), self.config.network.dims), self.device)
+        decay = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+        self._set_rates(state, 0.03 + 0.97 * decay)
+        rates = Rates(0.03 + 0.12 * decay, 0.02 + 0.03 * decay)
+        order = torch.from_numpy(np.random.default_rng([self.config.seed, 3, state.passes]).permutation(len(values)))
+        prior = self._patch_prior(state, anchor)
+        sums = torch.zeros(3, len(self.betas), device=self.device)
+        for rows in order.split(self.config.batch):
+            features = state.model.features(self.coordinates)
+            mse, kl = posterior_step(
+                state.model, state.posteriors, prior[rows], self._adam, rows, features, values[rows],
+                self.betas[anchor[rows]], rates, row_weight=1.0 / (len(rows) * state.loss_level[anchor[rows]]),
+            )  # fmt: skip
+            self._shared_step(state)
+            state.steps += 1
+            for row, value in enumerate((mse, kl.sum(dim=1), torch.ones_like(mse))):
+                sums[row].index_add_(0, anchor[rows], value)
+            with torch.no_grad():
+                loss = mse / self.betas[anchor[rows]] + kl.sum(dim=1) / values.shape[1]
+                self._follow_loss(state, loss, anchor[rows])
+            if time.monotonic() > deadline:
+                break
+        state.passes += 1
+        self._closed_form(state, anchor, reassign=state.passes % 5 == 0)
+        self._record(state, sums, "iterative")
+
+    def _begin_iterative(self, state: TrainingState, values: Tensor, anchor: Tensor) -> None:
+        prior = state.anchor_prior[anchor]
+        if state.model.has_proposal:
+            with torch.no_grad():
+                mean, log_scale = state.model.propose(values, anchor, prior.mean, prior.log_scale)
+            state.posteriors = Gaussian(mean, log_scale)
+        else:
+            state.posteriors = Gaussian(prior.mean.clone(), prior.log_scale - 2.0)
+        state.classes = torch.zeros(len(values), dtype=torch.long, device=self.device)
+        self._closed_form(state, anchor, reassign=False)
+
+    def _patch_prior(self, state: TrainingState, anchor: Tensor) -> Gaussian:
+        assert state.class_prior is not None and state.classes is not None
+        flat = anchor * self.config.n_classes + state.classes
+        return Gaussian(state.class_prior.mean.flatten(0, 1)[flat], state.class_prior.log_scale.flatten(0, 1)[flat])
+
+    @torch.no_grad()
+    def _closed_form(self, state: TrainingState, anchor: Tensor, *, reassign: bool) -> None:
+        """Priors of anchors, then of classes, from the posteriors; classes anew when ``reassign``."""
+        assert state.posteriors is not None and state.classes is not None
+        q, n_classes = state.posteriors, self.config.n_classes
+        for index in range(len(self.betas)):
+            members = (anchor == index).nonzero()[:, 0]
+            mean, second = _moments(q[members])
+            state.prior_mean[index], state.prior_second[index] = mean, second
+        whole = state.anchor_prior
+        if reassign or state.class_prior is None:
+            self._assign_classes(state, anchor, whole)
+        means, log_scales = [], []
+        for index in range(len(self.betas)):
+            for c in range(n_classes):
+                members = ((anchor == index) & (state.classes == c)).nonzero()[:, 0]
+                mean, variance = whole.mean[index], (2.0 * whole.log_scale[index]).exp()
+                if len(members):
+                    own_mean, own_second = _moments(q[members])
+                    own_variance = (own_second - own_mean.square()).clamp_min(1e-10)
+                    trust = len(members) / (len(members) + self.config.shrinkage)
+                    mean, variance = torch.lerp(mean, own_mean, trust), torch.lerp(variance, own_variance, trust)
+                means.append(mean)
+                log_scales.append(0.5 * variance.log())
+        shape = (len(self.betas), n_classes, -1)
+        state.class_prior = Gaussian(torch.stack(means).view(shape), torch.stack(log_scales).view(shape))
+
+    def _assign_classes(self, state: TrainingState, anchor: Tensor, whole: Gaussian) -> None:
+        """First by total KL into equal parts, later each patch to the class that costs it least."""
+        assert state.posteriors is not None and state.classes is not None
+        for index in range(len(self.betas)):
+            members = (anchor == index).nonzero()[:, 0]
+            q = state.posteriors[members]
+            if state.class_prior is None:
+                total = kl_bits(q, whole[index : index + 1]).sum(dim=1)
+                rank = total.argsort().argsort()
+                state.classes[members] = rank * self.config.n_classes // len(members)
+                continue
+            kl, budget = [], []
+            for c in range(self.config.n_classes):
+                prior = Gaussian(state.class_prior.mean[index, c], state.class_prior.log_scale[index, c])
+                kl.append(kl_bits(q, prior).sum(dim=1))
+                inside = kl[-1][state.classes[members] == c]
+                budget.append(inside.mean() if len(inside) else kl[-1].mean())
+            cost = class_cost_bits(torch.stack(kl, dim=1), torch.stack(budget))
+            state.classes[members] = cost.argmin(dim=1)
+
+    @torch.no_grad()
+    def finish(self, state: TrainingState, card: dict[str, Any]) -> Prior:
+        """The prior as it stands, re-read from its own bytes so that sender and receiver hold equal numbers."""
+        values, anchor = self.training_set()
+        if state.posteriors is None:
+            self._begin_iterative(state, values, anchor)
+        assert state.posteriors is not None and state.classes is not None and state.class_prior is not None
+        n_anchors, n_classes = len(self.betas), self.config.n_classes
+        kl = kl_bits(state.posteriors, self._patch_prior(state, anchor)).cpu()
+        flat = (anchor * n_classes + state.classes).cpu()
+        total = torch.zeros(n_anchors * n_classes, kl.shape[1]).index_add_(0, flat, kl)
+        members = torch.bincount(flat, minlength=n_anchors * n_classes)
+        mean_kl = (total / members.clamp_min(1)[:, None]).clamp(0, 1000).view(n_anchors, n_classes, -1)
+        counts = np.maximum(members.view(n_anchors, n_classes).numpy(), 1)
+        prior = Prior(
+            self.config.name, self.config.kind, self.config.network, state.model.state_dict(),
+            self.betas.cpu() * self.spread**2, state.class_prior.mean.cpu(), state.class_prior.log_scale.cpu(),
+            np.rint(mean_kl.numpy() * KL_UNITS_PER_BIT).astype(np.int64), _to_table(counts), self.centre, self.spread, card,
+        )  # fmt: skip
+        return Prior.from_bytes(prior.to_bytes(), "trained prior")
+
+
+def _moments(q: Gaussian) -> tuple[Tensor, Tensor]:
+    return q.mean.mean(dim=0), (q.mean.square() + (2.0 * q.log_scale).exp()).mean(dim=0)
+
+
+def _to_table(counts: np.ndarray) -> np.ndarray:
+    """Rows of counts scaled to sum to ``CLASS_TABLE_TOTAL``, every entry at least 1."""
+    share = counts / counts.sum(axis=1, keepdims=True)
+    table = np.maximum(np.floor(share * (CLASS_TABLE_TOTAL - counts.shape[1])).astype(np.int64), 1)
+    table[np.arange(len(table)), share.argmax(axis=1)] += CLASS_TABLE_TOTAL - table.sum(axis=1)
+    return table
+
+
+# Checkpoints: a folder of safetensors files, none above 16 MB, and one JSON file that is written last.
+
+
+def save_state(state: TrainingState, folder: Path) -> None:
+    """Write a checkpoint; the one before it stays whole until the new one is complete."""
+    tensors = {f"model.{k}": v for k, v in state.model.state_dict().items()}
+    names = {id(p): k for k, p in state.model.named_parameters()}
+    for parameter, moments in state.optimiser.state.items():
+        tensors[f"first.{names[id(parameter)]}"] = moments["exp_avg"].bfloat16()
+        tensors[f"second.{names[id(parameter)]}"] = moments["exp_avg_sq"].bfloat16()
+    tensors.update(prior_mean=state.prior_mean, prior_second=state.prior_second, loss_level=state.loss_level)
+    if state.posteriors is not None and state.classes is not None and state.class_prior is not None:
+        tensors.update(
+            q_mean=state.posteriors.mean.half(), q_log_scale=state.posteriors.log_scale.half(), classes=state.classes,
+            class_mean=state.class_prior.mean, class_log_scale=state.class_prior.log_scale,
+        )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    generation = f"{state.steps:09d}"
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        rows = max(1, SHARD_BYTES // max(1, tensor[:1].nbytes)) if tensor.ndim else 1
+        for start in range(0, max(len(tensor), 1) if tensor.ndim else 1, rows):
+            part = (tensor[start : start + rows] if tensor.ndim else tensor).detach().cpu().contiguous()
+            if size and size + part.nbytes > SHARD_BYTES:
+                shards.append({})
+                size = 0
+            shards[-1][f"{name}@{start}"] = part
+            size += part.nbytes
+    files = [f"{generation}-{index}.safetensors" for index in range(len(shards))]
+    for file, shard in zip(files, shards, strict=True):
+        safetensors.torch.save_file(shard, folder / file)
+    head = {"files": files, "seconds": state.seconds, "steps": state.steps, "passes": state.passes, "log": state.log}
+    temporary = folder / "state.json.tmp"
+    temporary.write_text(json.dumps(head))
+    temporary.replace(folder / "state.json")
+    for old in folder.glob("*.safetensors"):
+        if old.name not in files:
+            old.unlink()
+
+
+def load_state(trainer: PriorTrainer, folder: Path) -> TrainingState:
+    """Read a checkpoint; FormatError when it does not fit the trainer's model."""
+    state = trainer.start()
+    try:
+        head = json.loads((folder / "state.json").read_text())
+        parts: dict[str, dict[int, Tensor]] = {}
+        for file in head["files"]:
+            for key, tensor in safetensors.torch.load_file(folder / Path(file).name).items():
+                name, start = key.rsplit("@", 1)
+                parts.setdefault(name, {})[int(start)] = tensor
+        tensors = {name: torch.cat([p[s] for s in sorted(p)]).to(trainer.device) for name, p in parts.items()}
+        state.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        for name, parameter in state.model.named_parameters():
+            if f"first.{name}" in tensors:
+                state.optimiser.state[parameter] = {
+                    "step": torch.tensor(float(head["steps"])),
+                    "exp_avg": tensors[f"first.{name}"].float(),
+                    "exp_avg_sq": tensors[f"second.{name}"].float(),
+                }
+        state.prior_mean, state.prior_second = tensors["prior_mean"], tensors["prior_second"]
+        state.loss_level = tensors["loss_level"]
+        if "q_mean" in tensors:
+            state.posteriors = Gaussian(tensors["q_mean"].float(), tensors["q_log_scale"].float())
+            state.classes = tensors["classes"]
+            state.class_prior = Gaussian(tensors["class_mean"], tensors["class_log_scale"])
+        state.seconds, state.steps, state.passes = float(head["seconds"]), int(head["steps"]), int(head["passes"])
+        state.log = list(head["log"])
+    except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
+    return state
+
+
+def config_summary(config: TrainingConfig) -> dict[str, Any]:
+    """The settings as plain values, for the card."""
+    return {**asdict(config), "network": config.network.to_dict(), "betas": list(config.betas)}

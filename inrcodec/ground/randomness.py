@@ -1,0 +1,98 @@
+"""Shared randomness: functions of a key and a counter alone, the same on every machine and in every release.
+
+Words come from Philox-4x64-10 (Salmon et al., SC 2011), computed for whatever counters are asked for, in any order. A
+word becomes a 53-bit uniform number, that a standard normal by the inverse of its distribution function in float64,
+then float32. No stream of a library is used, since those may change between releases. Order statistics (permutations)
+are made by sorting words, in integers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+Words = NDArray[np.uint64]
+
+_MULTIPLIERS = (np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157))
+_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+_MASK = (1 << 64) - 1
+
+# Domains keep the users of one seed apart: they are the last word of the counter.
+_CANDIDATES, _SIGNS, _PERMUTATIONS = 1, 2, 3
+
+
+def _multiply(a: Words, b: np.uint64) -> tuple[Words, Words]:
+    """High and low word of the 128-bit product."""
+    a_low, a_high, b_low, b_high = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
+    low = a_low * b_low
+    middle = a_high * b_low + (low >> _HALF)
+    cross = a_low * b_high + (middle & _LOW)
+    return a_high * b_high + (middle >> _HALF) + (cross >> _HALF), a * b
+
+
+def philox(key: tuple[int, int], counters: Words) -> Words:
+    """Philox-4x64-10: (n, 4) words for (n, 4) counters under a key of two 64-bit numbers."""
+    c0, c1, c2, c3 = (np.ascontiguousarray(counters[:, i], dtype=np.uint64) for i in range(4))
+    k0, k1 = key[0] & _MASK, key[1] & _MASK
+    for _ in range(10):
+        high0, low0 = _multiply(c0, _MULTIPLIERS[0])
+        high1, low1 = _multiply(c2, _MULTIPLIERS[1])
+        c0, c1, c2, c3 = high1 ^ c1 ^ np.uint64(k0), low1, high0 ^ c3 ^ np.uint64(k1), low0
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return np.stack([c0, c1, c2, c3], axis=1)
+
+
+def _words(seed: int, domain: int, rows: NDArray[np.int64], length: int) -> Words:
+    """(n, length) words; word j of row r is a function of (seed, domain, r, j) alone."""
+    quads = -(-length // 4)
+    counters = np.empty((len(rows), quads, 4), np.uint64)
+    counters[..., 0] = np.arange(quads, dtype=np.uint64)
+    counters[..., 1] = rows.astype(np.uint64)[:, None]
+    counters[..., 2] = 0
+    counters[..., 3] = domain
+    return philox((seed, 0), counters.reshape(-1, 4)).reshape(len(rows), quads * 4)[:, :length]
+
+
+def uniform(words: Words) -> NDArray[np.float64]:
+    """53-bit uniform numbers in (0, 1): the middles of 2^53 equal cells, so that 0 and 1 never occur."""
+    return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def normal(words: Words) -> NDArray[np.float32]:
+    """Standard normal numbers, float32."""
+    return np.asarray(ndtri(uniform(words)), np.float32)
+
+
+def candidate_rows(seed: int, dim: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows of the candidate table, (n, dim); a narrower table is the left part of a wider one."""
+    return normal(_words(seed, _CANDIDATES, np.asarray(rows, np.int64), dim))
+
+
+def candidate_table(seed: int, dim: int, n_rows: int) -> NDArray[np.float32]:
+    """The first ``n_rows`` rows of the candidate table, (n_rows, dim)."""
+    table = np.empty((n_rows, dim), np.float32)
+    at_once = max(1, (1 << 20) // max(dim, 1))
+    for start in range(0, n_rows, at_once):
+        stop = min(start + at_once, n_rows)
+        table[start:stop] = candidate_rows(seed, dim, np.arange(start, stop))
+    return table
+
+
+def signs(seed: int, block_ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
+    """Pseudo-random signs of blocks, (B, dim), each -1 or +1: one bit of a word each."""
+    words = _words(seed, _SIGNS, np.asarray(block_ids, np.int64), -(-dim // 64))
+    bits = (words[:, :, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
+    return np.where(bits.reshape(len(words), -1)[:, :dim] == 1, np.float32(-1.0), np.float32(1.0))
+
+
+def permutations(seed: int, streams: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """One permutation of range(n) for every stream, (S, n): a stable sort of words."""
+    return np.argsort(_words(seed, _PERMUTATIONS, np.asarray(streams, np.int64), n), axis=1, kind="stable")
+
+
+def permutation(seed: int, stream: int, n: int) -> NDArray[np.int64]:
+    """One permutation of range(n)."""
+    return permutations(seed, np.array([stream]), n)[0]

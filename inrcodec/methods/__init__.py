@@ -1,0 +1,1 @@
+"""Methods: relative entropy coding of blocks, posterior fits."""

@@ -1,0 +1,90 @@
+"""Where priors are found: the shipped ones by name or id, others by path.
+
+Searched in order: the folder named by the environment variable INRCODEC_PRIORS, the priors that the installed package
+carries, the ``priors`` folder of a checkout. A file is named by its stem; the id is taken from its bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from inrcodec.ground.errors import PriorError
+from inrcodec.models.prior import Prior
+
+ENVIRONMENT = "INRCODEC_PRIORS"
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def folders() -> list[Path]:
+    """Folders that are searched, those that exist."""
+    named = os.environ.get(ENVIRONMENT)
+    candidates = [*([Path(named)] if named else []), _PACKAGE / "_priors", _PACKAGE.parent / "priors"]
+    return [folder for folder in candidates if folder.is_dir()]
+
+
+def prior_files() -> dict[str, Path]:
+    """Name to file of all priors that are found; of two files of one name the first folder's."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.safetensors")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _file_id(path: Path, size: int, modified_ns: int) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()[:8]
+
+
+def file_id(path: Path) -> bytes:
+    """Id of a prior file: first 8 bytes of its SHA-256."""
+    status = path.stat()
+    return _file_id(path, status.st_size, status.st_mtime_ns)
+
+
+def _all_files() -> Iterator[Path]:
+    for folder in folders():
+        yield from sorted(folder.glob("*.safetensors"))
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, identity: bytes) -> Prior:
+    return Prior.load(path)
+
+
+def load(path: Path) -> Prior:
+    """The prior in a file, kept in memory while it is one of the last four used."""
+    try:
+        return _load(path, file_id(path))
+    except OSError as error:
+        raise PriorError(f"{path}: prior cannot be read: {error.strerror}") from None
+
+
+def find(name_or_path: str | Path) -> Prior:
+    """A prior by name, by hexadecimal id or by path; PriorError lists what there is."""
+    text = str(name_or_path)
+    files = prior_files()
+    if text in files:
+        return load(files[text])
+    if Path(text).is_file():
+        return load(Path(text))
+    for path in _all_files():
+        if file_id(path).hex() == text.lower():
+            return load(path)
+    raise PriorError(f"no prior {text!r}: neither a file nor one of {', '.join(files) or '(none found)'}")
+
+
+def find_id(identity: bytes) -> Prior:
+    """The prior that a file was made with; PriorError names the id when it is not at hand."""
+    for path in _all_files():
+        if file_id(path) == identity:
+            return load(path)
+    have = ", ".join(f"{name} {file_id(path).hex()}" for name, path in prior_files().items()) or "none"
+    raise PriorError(
+        f"the file needs prior {identity.hex()}, which is not here (have: {have}); "
+        f"put it into a folder named by {ENVIRONMENT} or pass it with --prior"
+    )
