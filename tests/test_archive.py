@@ -247,7 +247,7 @@ def test_number_that_grows_too_long_is_refused() -> None:
         ArchiveReader(seal(head + b"\x09\x01\0" + b"\0\0"))
 
 
-@pytest.mark.parametrize("name", ["a", "a b.png", "dir/sub/ü.png", "..a", "a..b", "x" * 255, "-", "12:30.wav", "猫.png"])
+@pytest.mark.parametrize("name", ["a", "a b.png", "dir/sub/ü.png", "..a", "a..b", "x" * 255, "12:30.wav", "猫.png"])
 def test_harmless_name_passes(name: str) -> None:
     assert ArchiveReader(pack_archive(1, PRIOR, [ArchiveEntry(name, GRAY, b"")])).names[0] == name
 
@@ -337,7 +337,7 @@ LIMITS_CASES = {
     "entries": (HEAD + write_varint(2**40).hex() + "01 00 02 03 00 01 61 00", "1099511627776 entries"),
     "points": (HEAD + f"01 01 00 01 {write_varint(2**50).hex()} 00 01 61 00", "an axis has"),
     "names": (HEAD + f"01 01 00 02 03 00 {write_varint(2**40).hex()} 61 00", "names of the archive take"),
-    "names that blow up": (HEAD + f"01 01 00 02 03 01 {write_varint(len(BOMB)).hex()} {BOMB.hex()} 00", "more than 65535 bytes"),
+    "names that blow up": (HEAD + f"01 01 00 02 03 01 {write_varint(len(BOMB)).hex()} {BOMB.hex()}", "more than 65535"),
     "prefix": (HEAD + "01 01 00 02 03 02 808004 00", "prefix of names of the archive take 65536 bytes"),
     "metadata of all records together": (
         f"8e494e53 11 01 02 02 00 02 03 01 01 {BLOCK} 00 02 04 01 01 {BLOCK} 00 03 610a62 00 00",

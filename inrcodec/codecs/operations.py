@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,12 @@ from inrcodec.codecs.planes import has_alpha
 from inrcodec.codecs.registry import CODEC_IDS, codec_id, codec_name
 from inrcodec.encoders.presets import effort_named
 from inrcodec.encoders.progressive import Ticker
-from inrcodec.ground.errors import FormatError, UnsupportedError, UsageError
+from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.metrics import signal_psnr
 from inrcodec.ground.plain import PlainHeader
 from inrcodec.ground.signal import Signal
-from inrcodec.maths.archive import ArchiveEntry, ArchiveReader, pack_archive
+from inrcodec.maths.archive import ArchiveEntry, pack_archive
 from inrcodec.maths.container import EXTRA, KNOWN_TAGS, Container, Section, pack
 from inrcodec.models import prior_store
 from inrcodec.models.prior import Prior
@@ -272,22 +273,53 @@ def _prior_of(container: Container, name: str | None) -> Prior:
     return found
 
 
-def scaled_size(header: PlainHeader, scale: float) -> tuple[int, ...]:
-    """Output size at a scale factor; slices of a volume keep their number. UsageError unless 1/16 <= scale <= 16."""
-    if not (math.isfinite(scale) and 1 / 16 <= scale <= 16):
-        raise UsageError(f"scale must be from 0.0625 to 16, got {scale}")
-    lead = max(0, len(header.shape) - 2)
-    return (*header.shape[:lead], *[max(1, round(n * scale)) for n in header.shape[lead:]])
+def output_size(header: PlainHeader, scale: float | None, size: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Grid to decode on: None for the signal's own.
+
+    A scale leaves the slices of a volume as they are. UsageError unless 1/16 <= scale <= 16 and the size has the
+    signal's axes; sounds take a scale alone, which changes their sample rate.
+    """
+    if scale is not None and size is not None:
+        raise UsageError("give either scale or size, not both")
+    if scale is not None:
+        if not (math.isfinite(scale) and 1 / 16 <= scale <= 16):
+            raise UsageError(f"scale must be from 0.0625 to 16, got {scale}")
+        lead = max(0, len(header.shape) - 2)
+        return (*header.shape[:lead], *[max(1, round(n * scale)) for n in header.shape[lead:]])
+    if size is not None:
+        if header.kind == "audio":
+            raise UsageError("a sound is resized with scale, which changes its sample rate")
+        if len(size) != len(header.shape) or min(size) < 1:
+            raise UsageError(f"size must give {len(header.shape)} positive numbers for this {header.kind}, got {size}")
+    return size
 
 
-def archive_container(reader: ArchiveReader, index: int) -> Container:
-    """Entry of an archive as a container of its own."""
-    return reader.container(index)
+def describe(data: bytes, containers: Sequence[Container], names: Sequence[str] | None) -> dict[str, Any]:
+    """What a file says of itself, as plain values; sizes in bytes."""
+    first = containers[0]
+    known = next((n for n, path in prior_store.prior_files().items() if prior_store.file_id(path) == first.prior_id), None)
+    entries = []
+    for index, container in enumerate(containers):
+        header = container.header
+        entry: dict[str, Any] = {} if names is None else {"name": names[index]}
+        entry.update(kind=header.kind, layout=header.layout, sample_type=header.sample_type, shape=list(header.shape))
+        if header.sample_rate:
+            entry["sample_rate"] = header.sample_rate
+        entry["payload_bytes"] = len(container.payload)
+        entries.append(entry)
+    out: dict[str, Any] = {
+        "format": "inr" if names is None else "inrs",
+        "codec": codec_name(first.codec_id),
+        "prior": first.prior_id.hex(),
+        "prior_name": known,
+        "bytes": len(data),
+        "payload_bytes": payload_bytes(containers),
+    }
+    if names is None:
+        return {**out, **{k: v for k, v in entries[0].items() if k != "payload_bytes"}}
+    return {**out, "entries": entries}
 
 
-def check_size(header: PlainHeader, size: tuple[int, ...]) -> None:
-    """UsageError unless the size has the signal's axes, each with at least one point."""
-    if len(size) != len(header.shape) or min(size) < 1:
-        raise UsageError(f"size must give {len(header.shape)} positive numbers for this {header.kind}, got {size}")
-    if header.kind == "audio" and size != header.shape:
-        raise UnsupportedError("a sound is resized with --scale, which changes its sample rate")
+def payload_bytes(containers: Sequence[Container]) -> int:
+    """Bytes that the codec wrote: bodies, and the parameters once."""
+    return sum(len(c.payload) for c in containers) + len(containers[0].section(PARAMETERS))

@@ -14,7 +14,7 @@ class Limits:
     """
 
     max_points: int = 1 << 28
-    max_axis: int = 1 << 24
+    max_axis: int = 1 << 28
     max_channels: int = 16
     max_blocks: int = 1 << 22
     max_budget_bits: int = 24

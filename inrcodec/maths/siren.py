@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 CACHE_BYTES = 1 << 21
 """Size of one layer's activations that is worked on at once."""
 

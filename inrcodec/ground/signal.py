@@ -1,0 +1,260 @@
+"""A signal: values on a grid, and what the file needs to come back as it was.
+
+Invariants: ``values`` is float32, (*shape, channels), finite, not empty. Ranges: images [0, 1], sounds [-1, 1], fields
+normalised to [0, 1] by ``(x - offset) / scale``. What every signal has is its ``PlainHeader``; everything else that must
+survive (colour profile, orientation, resolution, names, units, coordinates) is ``SignalMeta``, which turns to bytes and
+back without loss.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.ground.errors import DataError, FormatError, LimitError
+from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
+from inrcodec.ground.plain import PlainHeader
+
+FloatArray = NDArray[np.float32]
+
+EXTRA_VERSION = 1
+_ARRAY_TYPES = ("<f4", "<f8", "<i1", "<i2", "<i4", "<i8", "|i1", "|u1", "<u1", "<u2", "<u4", "<u8")
+
+
+@dataclass(frozen=True)
+class SignalMeta:
+    """What a header does not say.
+
+    ``bit_depth``: of images, 8 or 16. ``icc_profile``, ``exif_orientation`` (1 to 8, pixels stay as stored), ``dpi``.
+    ``offset``, ``scale``: of fields, physical value = offset + scale * value. ``variable``, ``dims``, ``coordinates``
+    (dim to array), ``attributes`` and ``coordinate_attributes`` of fields; ``fixed``: axes that were fixed by selection
+    (dim to value); ``source_format``: "netcdf" or "npy".
+    """
+
+    bit_depth: int = 8
+    icc_profile: bytes = b""
+    exif_orientation: int = 1
+    dpi: tuple[float, float] | None = None
+    offset: float = 0.0
+    scale: float = 1.0
+    variable: str = ""
+    dims: tuple[str, ...] = ()
+    coordinates: dict[str, NDArray[Any]] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    coordinate_attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fixed: dict[str, float] = field(default_factory=dict)
+    source_format: str = ""
+
+    def extra_to_bytes(self) -> bytes:
+        """Deflated JSON of all that differs from the default; empty when nothing does.
+
+        Bit depth is left out: the header's sample type says it.
+        """
+        out: dict[str, Any] = {}
+        if self.icc_profile:
+            out["icc"] = base64.b64encode(self.icc_profile).decode()
+        if self.exif_orientation != 1:
+            out["orientation"] = self.exif_orientation
+        if self.dpi is not None:
+            out["dpi"] = list(self.dpi)
+        if (self.offset, self.scale) != (0.0, 1.0):
+            out["affine"] = [self.offset, self.scale]
+        for key in ("variable", "source_format"):
+            if getattr(self, key):
+                out[key] = getattr(self, key)
+        if self.dims:
+            out["dims"] = list(self.dims)
+        if self.coordinates:
+            out["coordinates"] = {name: _array_to_json(array) for name, array in self.coordinates.items()}
+        if self.attributes:
+            out["attributes"] = _attributes_to_json(self.attributes)
+        if any(self.coordinate_attributes.values()):
+            out["coordinate_attributes"] = {k: _attributes_to_json(v) for k, v in self.coordinate_attributes.items() if v}
+        if self.fixed:
+            out["fixed"] = self.fixed
+        if not out:
+            return b""
+        text = json.dumps(out, sort_keys=True, separators=(",", ":"), allow_nan=True)
+        return bytes([EXTRA_VERSION]) + zlib.compress(text.encode(), 9)
+
+    @classmethod
+    def from_extra(cls, data: bytes, bit_depth: int, limits: Limits = DEFAULT_LIMITS) -> SignalMeta:
+        """Inverse of ``extra_to_bytes``; FormatError when damaged, LimitError when it inflates beyond ``limits``."""
+        if not data:
+            return cls(bit_depth=bit_depth)
+        if data[0] != EXTRA_VERSION:
+            raise FormatError(f"extra metadata of version {data[0]}, this version reads {EXTRA_VERSION}")
+        try:
+            inflate = zlib.decompressobj()
+            text = inflate.decompress(data[1:], limits.max_metadata_bytes)
+            if inflate.unconsumed_tail:
+                raise LimitError(f"extra metadata is longer than the limit of {limits.max_metadata_bytes} bytes")
+            if not inflate.eof or inflate.unused_data:
+                raise FormatError("extra metadata is damaged")
+            out = json.loads(text)
+            dpi = out.get("dpi")
+            affine = out.get("affine", [0.0, 1.0])
+            coordinates = {str(k): _array_from_json(v, limits) for k, v in dict(out.get("coordinates", {})).items()}
+            return cls(
+                bit_depth=bit_depth,
+                icc_profile=base64.b64decode(out.get("icc", ""), validate=True),
+                exif_orientation=int(out.get("orientation", 1)),
+                dpi=None if dpi is None else (float(dpi[0]), float(dpi[1])),
+                offset=_finite(affine[0]), scale=_finite(affine[1]),
+                variable=str(out.get("variable", "")), dims=tuple(str(d) for d in out.get("dims", [])),
+                coordinates=coordinates,
+                attributes=_attributes_from_json(out.get("attributes", {})),
+                coordinate_attributes={
+                    str(k): _attributes_from_json(v) for k, v in dict(out.get("coordinate_attributes", {})).items()
+                },
+                fixed={str(k): float(v) for k, v in dict(out.get("fixed", {})).items()},
+                source_format=str(out.get("source_format", "")),
+            )  # fmt: skip
+        except (zlib.error, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+            raise FormatError("extra metadata is damaged") from None
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
+
+
+def _array_to_json(array: NDArray[Any]) -> dict[str, Any]:
+    """An array of numbers; evenly spaced ones as start, step and count where that gives the same bits back."""
+    little = array.astype(array.dtype.newbyteorder("<"))
+    head: dict[str, Any] = {"type": little.dtype.str, "shape": list(little.shape)}
+    if little.ndim == 1 and little.size > 2:
+        start, step = little[0].item(), (little[-1].item() - little[0].item()) / (little.size - 1)
+        if np.array_equal(_even(start, step, little.size, little.dtype), little):
+            return {**head, "start": start, "step": step}
+    return {**head, "data": base64.b64encode(little.tobytes()).decode()}
+
+
+def _array_from_json(fields: dict[str, Any], limits: Limits) -> NDArray[Any]:
+    if fields["type"] not in _ARRAY_TYPES:
+        raise FormatError("extra metadata holds an array of unknown type")
+    dtype = np.dtype(fields["type"])
+    shape = tuple(int(n) for n in fields["shape"])
+    if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize > limits.max_metadata_bytes:
+        raise LimitError(f"a coordinate of shape {shape} is over the limit of {limits.max_metadata_bytes} bytes")
+    if "start" in fields:
+        return _even(fields["start"], fields["step"], math.prod(shape), dtype)
+    return np.frombuffer(base64.b64decode(fields["data"], validate=True), dtype).reshape(shape).copy()
+
+
+def _even(start: float, step: float, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    values = start + step * np.arange(count, dtype=np.float64)
+    return (np.rint(values) if dtype.kind in "iu" else values).astype(dtype)
+
+
+def _attributes_to_json(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Texts and numbers as they are, arrays and numpy scalars with their type."""
+    out: dict[str, Any] = {}
+    for name, value in attributes.items():
+        if isinstance(value, bytes):
+            out[name] = {"bytes": base64.b64encode(value).decode()}
+        elif isinstance(value, np.ndarray | np.generic):
+            out[name] = _array_to_json(np.asarray(value))
+        elif isinstance(value, str | int | float):
+            out[name] = value
+        else:
+            raise DataError(f"attribute {name!r} is of a type that cannot be kept: {type(value).__name__}")
+    return out
+
+
+def _attributes_from_json(fields: dict[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            out[name] = base64.b64decode(value["bytes"]) if "bytes" in value else _array_from_json(value, DEFAULT_LIMITS)
+        else:
+            out[name] = value
+    return out
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Values on a grid; see the module's text. DataError when values are empty, not finite or of the wrong shape."""
+
+    values: FloatArray
+    header: PlainHeader
+    meta: SignalMeta = field(default_factory=SignalMeta)
+
+    def __post_init__(self) -> None:
+        expected = (*self.header.shape, self.header.channels)
+        if self.values.shape != expected or self.values.dtype != np.float32:
+            raise DataError(f"values must be float32 of shape {expected}, got {self.values.dtype} {self.values.shape}")
+        if not np.isfinite(self.values).all():
+            bad = int((~np.isfinite(self.values)).sum())
+            raise DataError(f"{self.header.kind} holds {bad} values that are not finite (NaN or infinite): fill them first")
+
+    @property
+    def colour_values(self) -> FloatArray:
+        """Values without an alpha channel."""
+        return self.values[..., :-1] if self.header.layout in ("gray+alpha", "rgba") else self.values
+
+    def with_values(self, values: FloatArray) -> Signal:
+        """The same signal with other values on the same grid."""
+        return replace(self, values=np.ascontiguousarray(values, np.float32))
+
+    @classmethod
+    def from_parts(
+        cls, header: PlainHeader, extra: bytes, values: FloatArray, limits: Limits = DEFAULT_LIMITS
+    ) -> Signal:
+        """A decoded signal: header and extra metadata of a file, values on the file's grid or on another size.
+
+        At another size, a sound's rate changes with its length so that it lasts as long, resolution and coordinates of
+        images and fields follow the grid.
+        """
+        meta = SignalMeta.from_extra(extra, 16 if header.sample_type == "u16" else 8, limits)
+        size = values.shape[:-1]
+        if size != header.shape:
+            rate = header.sample_rate
+            if header.kind == "audio":
+                rate = max(1, round(rate * size[0] / header.shape[0]))
+            coordinates = {
+                name: _resample(array, size[meta.dims.index(name)]) if name in meta.dims else array
+                for name, array in meta.coordinates.items()
+            }
+            dpi = meta.dpi and (meta.dpi[0] * size[1] / header.shape[1], meta.dpi[1] * size[0] / header.shape[0])
+            meta = replace(meta, coordinates=coordinates, dpi=dpi)
+            header = replace(header, shape=size, sample_rate=rate)
+        return cls(np.ascontiguousarray(values, np.float32), header, meta)
+
+    def to_native(self) -> NDArray[Any]:
+        """Samples as their file had them: images uint8 or uint16 (H, W, C), sounds float32 (n, C), fields in physical
+        units and their own type, (*shape) or (*shape, C)."""
+        if self.header.kind == "image":
+            top = 2**self.meta.bit_depth - 1
+            levels = np.rint(np.clip(self.values.astype(np.float64), 0.0, 1.0) * top)
+            return levels.astype(np.uint16 if top > 255 else np.uint8)
+        if self.header.kind == "audio":
+            return np.clip(self.values, -1.0, 1.0)
+        physical = self.meta.offset + self.meta.scale * self.values.astype(np.float64)
+        if self.header.channels == 1:
+            physical = physical[..., 0]
+        dtype = np.dtype(self.header.sample_type)
+        if dtype.kind in "iu":
+            bounds = np.iinfo(dtype)
+            return np.clip(np.rint(physical), bounds.min, bounds.max).astype(dtype)
+        return np.rint(physical).astype(bool) if dtype.kind == "b" else physical.astype(dtype)
+
+
+def _resample(coordinate: NDArray[Any], count: int) -> NDArray[Any]:
+    """A coordinate along an axis of another number of cells, linear between and beyond the cell centres."""
+    n = coordinate.size
+    if n < 2:
+        return np.full(count, coordinate[0], np.float64)
+    position = (np.arange(count) + 0.5) * n / count - 0.5
+    left = np.clip(np.floor(position).astype(int), 0, n - 2)
+    values = coordinate.astype(np.float64)
+    return values[left] + (position - left) * (values[left + 1] - values[left])
