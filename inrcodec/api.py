@@ -1,9 +1,9 @@
 """The Python face of the codec: everything that the command line does is one call of these.
 
-    blob = inrcodec.compress("photo.png", target_bpp=0.3)
-    image = inrcodec.decompress(blob, scale=2.0)
-    with inrcodec.open("photo.inr") as f:
-        f.info, f.render(size=(1024, 1536))
+blob = inrcodec.compress("photo.png", target_bpp=0.3)
+image = inrcodec.decompress(blob, scale=2.0)
+with inrcodec.open("photo.inr") as f:
+    f.info, f.render(size=(1024, 1536))
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def decompress(
 class InrFile:
     """An ``.inr`` or ``.inrs`` file held open: look first, then decode what is wanted, at any size."""
 
-    def __init__(self, source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         from inrcodec.codecs.operations import TAGS
 
         self.data = source if isinstance(source, bytes) else read_whole(Path(source), limits)
@@ -101,7 +103,9 @@ class InrFile:
     def __enter__(self) -> InrFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def __len__(self) -> int:
@@ -127,15 +131,22 @@ class InrFile:
         return self._single
 
     @property
+    def payload_bytes(self) -> int:
+        """Bytes that the codec wrote, without headers, names and metadata."""
+        from inrcodec.codecs.operations import payload_bytes
+
+        return payload_bytes([self.container(i) for i in range(len(self))])
+
+    @property
     def info(self) -> dict[str, Any]:
-        """What the file says of itself, without decoding: codec, prior, sizes in bytes, and of each entry its header."""
+        """What the file says of itself, without decoding: codec, prior, sizes in bytes, headers."""
         from inrcodec.codecs.operations import describe
 
-        return describe(self.data, [self.container(i) for i in range(len(self))], self.names if self.is_archive else None)
+        return describe(
+            self.data, [self.container(i) for i in range(len(self))], self.names if self.is_archive else None
+        )
 
-    def render(
-        self, *, scale: float | None = None, size: Sequence[int] | None = None, entry: int | str = 0
-    ) -> Signal:
+    def render(self, *, scale: float | None = None, size: Sequence[int] | None = None, entry: int | str = 0) -> Signal:
         """Decode an entry at its own size, at a scale, or on a grid of ``size`` points."""
         from inrcodec.codecs.operations import decompress_container, output_size
 
@@ -147,4 +158,3 @@ class InrFile:
 def open(source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS) -> InrFile:
     """Open an ``.inr`` or ``.inrs`` file; see ``InrFile``."""
     return InrFile(source, prior=prior, limits=limits)
-

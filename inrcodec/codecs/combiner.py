@@ -54,7 +54,7 @@ PATCHES_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Rate:
-    """What to aim for, one of: ``beta``; ``bits`` of all signals' bodies together; nothing (``beta`` of the middle anchor)."""
+    """What to aim for: ``beta``, or ``bits`` of all bodies together; neither: ``beta`` of the middle anchor."""
 
     beta: float | None = None
     bits: float | None = None
@@ -104,7 +104,9 @@ class CombinerCodec:
         groups = self._groups(sources)
         pilots = sources if len(groups) == 1 else _evenly(sources, len(groups[0]))
         share = sum(self._n_patches(s.header) for s in pilots) / sum(self._n_patches(s.header) for s in sources)
-        point, pilot_fit = self._operating_point(encoder, pilots, rate if rate.bits is None else Rate(bits=rate.bits * share))
+        point, pilot_fit = self._operating_point(
+            encoder, pilots, rate if rate.bits is None else Rate(bits=rate.bits * share)
+        )
         bodies: list[bytes] = []
         for group in groups:
             patches = self._patches([sources[i] for i in group])
@@ -190,7 +192,7 @@ class CombinerCodec:
         return writer.to_bytes()
 
     def read_parameters(self, data: bytes) -> tuple[OperatingPoint, int, int]:
-        """Operating point, bits per block, and the position behind the parameters; FormatError when they are damaged."""
+        """Operating point, bits per block, position behind the parameters; FormatError when they are damaged."""
         if len(data) < 3:
             raise FormatError("the codec's parameters are cut short")
         anchor, budget_bits = data[0], data[1]

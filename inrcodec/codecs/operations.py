@@ -205,7 +205,9 @@ def _search_psnr(
     assert best is not None
     if best[0] > 10 * PSNR_TOLERANCE_DB:
         reached = ", ".join(f"{psnr:.1f}" for _, psnr in sorted(known, key=lambda item: item[1]))
-        raise UsageError(f"target-psnr {settings.target_psnr} dB is out of reach of prior {codec.prior.name!r} (got {reached})")
+        raise UsageError(
+            f"target-psnr {settings.target_psnr} dB is out of reach of prior {codec.prior.name!r} (got {reached})"
+        )
     return build(best[1])
 
 
@@ -297,7 +299,9 @@ def output_size(header: PlainHeader, scale: float | None, size: tuple[int, ...] 
 def describe(data: bytes, containers: Sequence[Container], names: Sequence[str] | None) -> dict[str, Any]:
     """What a file says of itself, as plain values; sizes in bytes."""
     first = containers[0]
-    known = next((n for n, path in prior_store.prior_files().items() if prior_store.file_id(path) == first.prior_id), None)
+    known = next(
+        (n for n, path in prior_store.prior_files().items() if prior_store.file_id(path) == first.prior_id), None
+    )
     entries = []
     for index, container in enumerate(containers):
         header = container.header

@@ -1,7 +1,7 @@
 """How the values of a signal are laid before a model that knows patches of a given shape and channel count.
 
-A *plane* is what one model function describes: an array (*plane shape, model channels). Colour goes to a colour model as
-it is; anything else goes channel by channel, each repeated over the model's channels and averaged on the way back.
+A *plane* is what one model function describes: an array (*plane shape, model channels). Colour goes to a colour model
+as it is; anything else goes channel by channel, each repeated over the model's channels and averaged on the way back.
 Axes that the model has no coordinates for (the slices of a volume) are stacked as planes. Alpha is not a plane: it is
 kept exactly, see ``alpha.py``.
 """

@@ -49,7 +49,8 @@ class TrainingConfig:
     """What is trained and for how long.
 
     ``betas``: one per rate anchor, squared value units per bit per point. ``minutes``: length of the whole training.
-    ``opening_share``, ``closing_share``: parts of it spent in the proposal stage and in the closing stage. ``patches``: size of the iterative stage's set.
+    ``opening_share``, ``closing_share``: parts of it spent in the proposal stage and in the closing stage.
+    ``patches``: size of the iterative stage's set.
     ``shrinkage``: patches' worth of trust in the anchor's prior when a class's prior is estimated.
     """
 
@@ -75,7 +76,9 @@ class TrainingConfig:
         if not self.betas or min(self.betas) <= 0 or self.minutes <= 0 or self.batch < 1:
             raise UsageError("betas and minutes must be positive, batch at least 1")
         if self.n_classes < 1 or self.patches < len(self.betas) * self.n_classes:
-            raise UsageError(f"{self.patches} patches are too few for {len(self.betas)} anchors of {self.n_classes} classes")
+            raise UsageError(
+                f"{self.patches} patches are too few for {len(self.betas)} anchors of {self.n_classes} classes"
+            )
 
 
 @dataclass
@@ -106,7 +109,7 @@ Progress = Callable[[TrainingState, str], None]
 
 
 class PriorTrainer:
-    """Runs the two stages. ``device`` is chosen by the caller; random numbers come from ``config.seed`` and the step."""
+    """Runs the stages. ``device`` is chosen by the caller; random numbers come from ``config.seed`` and the step."""
 
     def __init__(self, config: TrainingConfig, source: PatchSource, device: str = "cpu") -> None:
         self.config, self.source, self.device = config, source, torch.device(device)
@@ -121,7 +124,9 @@ class PriorTrainer:
     def start(self) -> TrainingState:
         """A fresh state."""
         config = self.config
-        model = BayesianINR(config.network, len(config.betas), torch.Generator().manual_seed(config.seed)).to(self.device)
+        model = BayesianINR(config.network, len(config.betas), torch.Generator().manual_seed(config.seed)).to(
+            self.device
+        )
         shape = (len(config.betas), config.network.dims)
         second = torch.ones(shape, device=self.device)
         return TrainingState(
@@ -137,8 +142,14 @@ class PriorTrainer:
             {"params": [model.frequency], "lr": config.lr_frequency, "base_lr": config.lr_frequency},
         ]
         if model.has_proposal:
-            proposal = [p for name, p in model.named_parameters() if name.startswith("proposal") and p is not model.proposal_scale]
-            groups.append({"params": [model.proposal_scale], "lr": 10 * config.lr_proposal, "base_lr": 10 * config.lr_proposal})
+            proposal = [
+                p
+                for name, p in model.named_parameters()
+                if name.startswith("proposal") and p is not model.proposal_scale
+            ]
+            groups.append(
+                {"params": [model.proposal_scale], "lr": 10 * config.lr_proposal, "base_lr": 10 * config.lr_proposal}
+            )
             groups.append({"params": proposal, "lr": config.lr_proposal, "base_lr": config.lr_proposal})
         return torch.optim.Adam(groups, betas=(0.9, 0.99))
 
@@ -183,11 +194,13 @@ class PriorTrainer:
         state.optimiser.zero_grad(set_to_none=True)
 
     def _proposal_steps(self, state: TrainingState, done: float, count: int, *, closing: bool = False) -> None:
-        """``count`` minibatch steps; ``done`` is the part of the stage that has gone by. ``closing``: the proposal alone."""
+        """``count`` minibatch steps; ``done``: part of the stage gone by; ``closing``: the proposal alone learns."""
         model, betas = state.model, self.betas
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not closing or name.startswith("proposal"))
-        self._set_rates(state, (0.03 + 0.97 * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))) * min(1.0, (state.steps + 1) / 100))
+        self._set_rates(
+            state, (0.03 + 0.97 * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))) * min(1.0, (state.steps + 1) / 100)
+        )
         sums = torch.zeros(3, len(betas), device=self.device)
         for _ in range(count):
             rng = np.random.default_rng([self.config.seed, 1, state.steps])
@@ -225,7 +238,11 @@ class PriorTrainer:
 
     def _record(self, state: TrainingState, sums: Tensor, stage: str) -> None:
         seen = sums[2].clamp_min(1)
-        entry: dict[str, float] = {"seconds": round(state.seconds, 1), "steps": state.steps, "iterative": stage == "iterative"}
+        entry: dict[str, float] = {
+            "seconds": round(state.seconds, 1),
+            "steps": state.steps,
+            "iterative": stage == "iterative",
+        }
         mse = sums[0] / seen * self.spread**2
         bits = sums[1] / seen / len(self.coordinates)
         for index, (error, rate) in enumerate(zip(mse.tolist(), bits.tolist(), strict=True)):
@@ -356,7 +373,8 @@ class PriorTrainer:
         prior = Prior(
             self.config.name, self.config.kind, self.config.network, state.model.state_dict(),
             self.betas.cpu() * self.spread**2, state.class_prior.mean.cpu(), state.class_prior.log_scale.cpu(),
-            np.rint(mean_kl.numpy() * KL_UNITS_PER_BIT).astype(np.int64), _to_table(counts), self.centre, self.spread, card,
+            np.rint(mean_kl.numpy() * KL_UNITS_PER_BIT).astype(np.int64), _to_table(counts), self.centre,
+            self.spread, card,
         )  # fmt: skip
         return Prior.from_bytes(prior.to_bytes(), "trained prior")
 

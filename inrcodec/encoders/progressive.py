@@ -11,6 +11,7 @@ Shapes: N patches (of all signals), P points, C channels, D latent dimensions, B
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -150,7 +151,9 @@ class ProgressiveEncoder:
                 after(torch.cat(kl).reshape(n * n_dims))
             self.tick(1)
 
-    def encode(self, patches: Patches, features: Tensor, point: OperatingPoint, fit: Fit | None = None) -> list[CodedSignal]:
+    def encode(
+        self, patches: Patches, features: Tensor, point: OperatingPoint, fit: Fit | None = None
+    ) -> list[CodedSignal]:
         """Send all patches; returns one ``CodedSignal`` per signal. ``fit`` saves the first part when it is at hand."""
         effort = self.effort
         fit = fit or self.fit_posteriors(patches, features, point)
@@ -193,7 +196,11 @@ class ProgressiveEncoder:
         )  # fmt: skip
         sample = torch.from_numpy(
             decode_blocks(
-                picked, budget_bits=effort.budget_bits, width=flat.shape[1], seed=CANDIDATE_SEED, block_ids=blocks.ids[chosen]
+                picked,
+                budget_bits=effort.budget_bits,
+                width=flat.shape[1],
+                seed=CANDIDATE_SEED,
+                block_ids=blocks.ids[chosen],
             )
         )
         keep = torch.from_numpy(valid)
@@ -241,7 +248,7 @@ class _SignalBlocks:
         target_units = point.target * KL_UNITS_PER_BIT // TARGET_STEPS_PER_BIT
         plans = [
             plan_blocks(prior.kl_units[point.anchor], classes[start:stop], target_units)
-            for start, stop in zip(patch_offsets[:-1], patch_offsets[1:], strict=True)
+            for start, stop in itertools.pairwise(patch_offsets.tolist())
         ]
         offsets = np.concatenate([[0], np.cumsum([plan.n_blocks for plan in plans])])
         latents, blocks = [], []

@@ -94,19 +94,13 @@ class AudioSource:
         for row, choice in enumerate(rng.choice(len(self.recordings), size=count, p=self.share)):
             recording = self.recordings[choice]
             speed = np.exp(rng.uniform(-0.12, 0.12)) if rng.random() < 0.5 else 1.0
-            start = rng.integers(int(len(recording) - self.length * max(speed, 1.0)))
-            if speed == 1.0:
-                patch = recording[start : start + self.length]
-            else:
-                patch = np.interp(start + grid * speed, np.arange(start, start + int(self.length * speed) + 2),
-                                  _stretch(recording, start, int(self.length * speed) + 2))  # fmt: skip
+            start = int(rng.integers(int(len(recording) - self.length * max(speed, 1.0))))
+            patch = recording[start : start + self.length]
+            if speed != 1.0:
+                part = recording[start : start + int(self.length * speed) + 2]
+                patch = np.interp(grid * speed, np.arange(len(part)), part).astype(np.float32)
             out[row, :, 0] = patch * np.exp(rng.uniform(-0.7, 0.7))
         return np.clip(out, -1.0, 1.0)
-
-
-def _stretch(recording: FloatArray, start: int, length: int) -> FloatArray:
-    part = recording[start : start + length]
-    return np.pad(part, (0, length - len(part)), mode="edge") if len(part) < length else part
 
 
 class FieldSource:

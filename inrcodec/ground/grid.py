@@ -1,4 +1,4 @@
-"""Regular grids of points. Coordinates are pixel centres in [-1, 1], so that a footprint keeps its place at every size."""
+"""Regular grids. Coordinates are pixel centres in [-1, 1], so that a footprint keeps its place at every size."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A signal: values on a grid, and what the file needs to come back as it was.
 
 Invariants: ``values`` is float32, (*shape, channels), finite, not empty. Ranges: images [0, 1], sounds [-1, 1], fields
-normalised to [0, 1] by ``(x - offset) / scale``. What every signal has is its ``PlainHeader``; everything else that must
+normalised to [0, 1] by ``(x - offset) / scale``. What every signal has is its ``PlainHeader``; all else that must
 survive (colour profile, orientation, resolution, names, units, coordinates) is ``SignalMeta``, which turns to bytes and
 back without loss.
 """
@@ -76,7 +76,9 @@ class SignalMeta:
         if self.attributes:
             out["attributes"] = _attributes_to_json(self.attributes)
         if any(self.coordinate_attributes.values()):
-            out["coordinate_attributes"] = {k: _attributes_to_json(v) for k, v in self.coordinate_attributes.items() if v}
+            out["coordinate_attributes"] = {
+                k: _attributes_to_json(v) for k, v in self.coordinate_attributes.items() if v
+            }
         if self.fixed:
             out["fixed"] = self.fixed
         if not out:
@@ -175,7 +177,9 @@ def _attributes_from_json(fields: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, dict):
-            out[name] = base64.b64decode(value["bytes"]) if "bytes" in value else _array_from_json(value, DEFAULT_LIMITS)
+            out[name] = (
+                base64.b64decode(value["bytes"]) if "bytes" in value else _array_from_json(value, DEFAULT_LIMITS)
+            )
         else:
             out[name] = value
     return out
@@ -195,7 +199,9 @@ class Signal:
             raise DataError(f"values must be float32 of shape {expected}, got {self.values.dtype} {self.values.shape}")
         if not np.isfinite(self.values).all():
             bad = int((~np.isfinite(self.values)).sum())
-            raise DataError(f"{self.header.kind} holds {bad} values that are not finite (NaN or infinite): fill them first")
+            raise DataError(
+                f"{self.header.kind} holds {bad} values that are not finite (NaN or infinite): fill them first"
+            )
 
     @property
     def colour_values(self) -> FloatArray:

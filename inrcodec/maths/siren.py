@@ -3,9 +3,9 @@
 A network is described by its layer widths; its weights are one flat vector per signal, cut here into matrices. Every
 layer carries its bias as the last row of its matrix. Shapes: S signals, P points, F input features, C channels.
 
-The input features ``sin(x W + b)`` are the first SIREN layer. They belong to the prior and are equal for all signals, so
-they are computed once however many signals are evaluated; the factor w0 of the paper is part of W, whose columns are
-spread over the frequencies that the grid can carry.
+The input features ``sin(x W + b)`` are the first SIREN layer. They belong to the prior and are equal for all signals,
+so they are computed once however many signals are evaluated; the factor w0 of the paper is part of W, whose columns
+are spread over the frequencies that the grid can carry.
 """
 
 from __future__ import annotations

@@ -120,9 +120,7 @@ def _best_candidates(
     return index.numpy()
 
 
-def decode_blocks(
-    indices: IntArray, *, budget_bits: int, width: int, seed: int, block_ids: IntArray
-) -> FloatArray:
+def decode_blocks(indices: IntArray, *, budget_bits: int, width: int, seed: int, block_ids: IntArray) -> FloatArray:
     """The chosen candidates in prior units, (B, width); zeros when the budget is 0. Draws only the rows it needs."""
     check_budget(budget_bits)
     if budget_bits == 0:

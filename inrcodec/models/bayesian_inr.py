@@ -93,7 +93,11 @@ class NetworkConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**asdict(self), "patch_shape": list(self.patch_shape), "reparameterisation": str(self.reparameterisation)}
+        return {
+            **asdict(self),
+            "patch_shape": list(self.patch_shape),
+            "reparameterisation": str(self.reparameterisation),
+        }
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> NetworkConfig:
@@ -126,7 +130,9 @@ class BayesianINR(nn.Module):
             matrices = [torch.randn(config.dims, len(size), generator=generator) * size * gain]
         elif config.reparameterisation is Reparameterisation.LAYER:
             for part in size.split(config.shape.layer_sizes):
-                matrices.append(torch.randn(len(part), len(part), generator=generator) * part * 0.1 / math.sqrt(len(part)))
+                matrices.append(
+                    torch.randn(len(part), len(part), generator=generator) * part * 0.1 / math.sqrt(len(part))
+                )
         self.basis = nn.ParameterList([nn.Parameter(matrix) for matrix in matrices])
         if config.proposal_hidden:
             self.proposal_in = nn.Linear(config.n_points * config.channels, config.proposal_hidden)
@@ -173,7 +179,9 @@ class BayesianINR(nn.Module):
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
         return self.values(mean + scale * noise, features)
 
-    def propose(self, values: Tensor, anchor: Tensor, prior_mean: Tensor, prior_log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    def propose(
+        self, values: Tensor, anchor: Tensor, prior_mean: Tensor, prior_log_scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Posteriors proposed for normalised values (S, P, C) at rate anchors (S,).
 
         The network speaks in units of the prior, (S, D) each: mean = prior mean + prior scale * u, log scale = prior

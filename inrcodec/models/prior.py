@@ -162,7 +162,12 @@ class Prior:
         tensors = (*self.parameters.values(), self.betas, self.mean, self.log_scale)
         if not all(torch.isfinite(value).all() for value in tensors):
             raise FormatError(f"{source}: holds values that are not finite")
-        if not ((self.betas > 0).all() and self.betas.diff().le(0).all() and abs(self.centre) < 1e6 and 0 < self.spread < 1e6):
+        if not (
+            (self.betas > 0).all()
+            and self.betas.diff().le(0).all()
+            and abs(self.centre) < 1e6
+            and 0 < self.spread < 1e6
+        ):
             raise FormatError(f"{source}: betas must fall and be positive, the spread too")
         if self.log_scale.abs().max() > 20 or self.kl_units.min() < 0 or self.kl_units.max() >= 1 << 20:
             raise FormatError(f"{source}: scales or KL figures are out of range")

@@ -47,10 +47,14 @@ def read_audio(data: bytes, name: str, limits: Limits) -> Signal:
     if not np.isfinite(values).all():
         raise DataError(f"{name}: holds samples that are not finite (NaN or infinite)")
     if np.abs(values).max() > 1.0:
-        raise UnsupportedError(f"{name}: samples reach {np.abs(values).max():.3g}, full scale is 1: lower the gain first")
+        raise UnsupportedError(
+            f"{name}: samples reach {np.abs(values).max():.3g}, full scale is 1: lower the gain first"
+        )
     layout = {1: "mono", 2: "stereo"}.get(values.shape[1], "multi")
     # Lossy sources (Vorbis, Opus, MP3, companded) come back as 16 bits, which is what they are usually decoded to.
-    return Signal(values, PlainHeader("audio", layout, _SUBTYPES.get(subtype, "pcm_16"), (len(values),), values.shape[1], rate))
+    return Signal(
+        values, PlainHeader("audio", layout, _SUBTYPES.get(subtype, "pcm_16"), (len(values),), values.shape[1], rate)
+    )
 
 
 def write_audio(signal: Signal, path: Path, force: bool) -> None:

@@ -57,7 +57,7 @@ def read_netcdf(
     nearest value of the coordinate.
     """
     dataset = _read_hdf5(data, name) if data.startswith(HDF5_MAGIC) else _read_classic(data, name)
-    candidates = [v for v, (dims, _, _) in dataset.items() if dims and not (dims == (v,))]
+    candidates = [v for v, (dims, _, _) in dataset.items() if dims and dims != (v,)]
     if not candidates:
         raise DataError(f"{name}: holds no variable with axes")
     if variable is None and len(candidates) > 1:
@@ -99,7 +99,9 @@ def _read_hdf5(data: bytes, name: str) -> _Variables:
     try:
         import xarray
     except ImportError:
-        raise UnsupportedError(f"{name}: NetCDF-4 needs xarray with h5netcdf or netCDF4: pip install xarray h5netcdf") from None
+        raise UnsupportedError(
+            f"{name}: NetCDF-4 needs xarray with h5netcdf or netCDF4: pip install xarray h5netcdf"
+        ) from None
     try:
         with xarray.open_dataset(io.BytesIO(data), decode_cf=False) as dataset:
             return {
@@ -112,7 +114,11 @@ def _read_hdf5(data: bytes, name: str) -> _Variables:
 
 
 def _select(
-    dims: tuple[str, ...], array: NDArray[Any], coordinates: dict[str, NDArray[Any]], select: Mapping[str, float], name: str
+    dims: tuple[str, ...],
+    array: NDArray[Any],
+    coordinates: dict[str, NDArray[Any]],
+    select: Mapping[str, float],
+    name: str,
 ) -> tuple[tuple[str, ...], NDArray[Any], dict[str, float]]:
     fixed: dict[str, float] = {}
     for dim, wanted in select.items():

@@ -82,7 +82,9 @@ def _check_depth(image: Image.Image, data: bytes, name: str) -> None:
         or (image.format == "PPM" and image.mode == "RGB" and _ppm_deep(data))
     )
     if deep_colour:
-        raise UnsupportedError(f"{name}: 16 bits per channel are read for gray pictures only: convert to 8 bits or gray")
+        raise UnsupportedError(
+            f"{name}: 16 bits per channel are read for gray pictures only: convert to 8 bits or gray"
+        )
 
 
 def _tiff_bits(image: Image.Image) -> tuple[int, ...]:

@@ -1,0 +1,5 @@
+"""``python -m inrcodec``."""
+
+from inrcodec.cli import entry_point
+
+entry_point()

@@ -1,0 +1,67 @@
+"""The command line ``inrcodec``: thin; all work is done by the layers below.
+
+Messages go to stderr, results to stdout. Exit codes: 0 done, 1 the data or a file is at fault, 2 the options are, 130
+interrupted. Whatever goes wrong with a file is one line.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from inrcodec import __version__
+from inrcodec.cli.codec_commands import compress, decompress, info, verify
+from inrcodec.cli.prior_commands import priors
+from inrcodec.ground.errors import InrcodecError
+
+__all__ = ["cli", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="inrcodec")
+def cli() -> None:
+    """Compress images, sounds and gridded fields as functions.
+
+    \b
+    Examples:
+      inrcodec compress photo.png                      writes photo.inr
+      inrcodec compress photo.png --target-bpp 0.3
+      inrcodec decompress photo.inr --scale 2 -o big.png
+      inrcodec compress thumbnails/ -o set.inrs        many signals, one archive
+      inrcodec verify photo.inr photo.png
+    """
+
+
+for command in (compress, decompress, info, verify, priors):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Errors of the package become one line on stderr."""
+    try:
+        result = cli.main(args=arguments, prog_name="inrcodec", standalone_mode=False)
+        return int(result or 0)
+    except click.exceptions.Abort:
+        return _say("interrupted", 130)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except click.ClickException as error:
+        return _say(error.format_message(), 2)
+    except InrcodecError as error:
+        return _say(" ".join(str(error).split()), error.exit_code)
+    except BrokenPipeError:
+        sys.stdout = None
+        return 0
+    except MemoryError:
+        return _say("not enough memory for this signal", 1)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"inrcodec: {message}", err=True)
+    return code
+
+
+def entry_point() -> None:
+    """What the installed script calls."""
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Recipes for the shipped priors, as data, and the reading of their training folders.
+
+Units: betas in squared value units per bit per point (values of images in [0, 1], of sounds in [-1, 1]).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.encoders.training_data import (
+    AudioSource,
+    FieldSource,
+    ImageSource,
+    PatchSource,
+    TileSource,
+    cut_tiles,
+    halve,
+    split_held_out,
+)
+from inrcodec.ground.errors import DataError, UsageError
+from inrcodec.ground.signal import Signal
+from inrcodec.maths.files import read_signal
+from inrcodec.models.bayesian_inr import NetworkConfig
+
+LARGEST_SHORT_SIDE = 700
+"""Photographs are halved until their shorter side is below this: enough detail, bounded memory."""
+
+HELD_OUT_TILE = 20
+"""Every n-th tile of a mosaic is held out."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a prior is for. ``tile``: training images are mosaics of tiles of this size, each a signal of its own."""
+
+    name: str
+    kind: str
+    network: NetworkConfig
+    betas: tuple[float, ...]
+    tile: int = 0
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("images32", "image", NetworkConfig((32, 32), 3), (1.2e-2, 5e-3, 2.4e-3, 1.2e-3, 6e-4, 3e-4), tile=32),
+        Recipe("photographs", "image", NetworkConfig((32, 32), 3), (1.6e-2, 6e-3, 2.4e-3, 1e-3, 4e-4, 1.6e-4)),
+        Recipe(
+            "speech16k", "audio",
+            NetworkConfig((512,), 1, features=96, latent_dims=512, proposal_hidden=768),
+            (1e-3, 3e-4, 1e-4, 4e-5, 1.6e-5, 6e-6, 2e-6),
+        ),
+        Recipe(
+            "fields", "field", NetworkConfig((32, 32), 1, latent_dims=384), (6e-3, 1.5e-3, 4e-4, 1e-4, 2.5e-5, 6e-6),
+        ),
+    )
+}  # fmt: skip
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe; UsageError when there is none."""
+    if name not in RECIPES:
+        raise UsageError(f"recipe must be one of {', '.join(RECIPES)}, got {name!r}")
+    return RECIPES[name]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Sources of training and held-out patches; ``summary`` says in words what they hold."""
+
+    training: PatchSource
+    held_out: PatchSource
+    summary: str
+
+
+def read_training_data(recipe: Recipe, folders: Sequence[Path], *, variable: str | None = None) -> TrainingData:
+    """Read all files of the folders that are of the recipe's kind, split off a held-out part.
+
+    Raises DataError when there is nothing to learn from.
+    """
+    paths = sorted(p for folder in folders for p in (folder.iterdir() if folder.is_dir() else [folder]) if p.is_file())
+    if not paths:
+        raise DataError(f"no training files in {', '.join(map(str, folders))}")
+    if recipe.tile:
+        return _tiles(recipe, paths)
+    train, held = split_held_out(paths)
+    make: Callable[[list[Any]], PatchSource]
+    if recipe.kind == "audio":
+        make = lambda items: AudioSource(items, recipe.network.patch_shape)  # noqa: E731
+    elif recipe.kind == "field":
+        make = lambda items: FieldSource(items, recipe.network.patch_shape)  # noqa: E731
+    else:
+        make = lambda items: ImageSource(items, recipe.network.patch_shape)  # noqa: E731
+    items = _read_all(recipe, train, variable)
+    held_items = _read_all(recipe, held, variable) if held else items
+    if not held_items:
+        held_items = items
+    summary = f"{len(items)} {recipe.kind} signals, {len(held_items) if held else 0} held out"
+    return TrainingData(make(items), make(held_items), summary)
+
+
+def _tiles(recipe: Recipe, paths: Sequence[Path]) -> TrainingData:
+    mosaics = [_levels(signal) for path in paths if (signal := _try_read(path, "image", None)) is not None]
+    tiles = [cut_tiles(mosaic, recipe.tile) for mosaic in mosaics]
+    if not tiles:
+        raise DataError("no mosaics among the training files")
+    every = np.concatenate(tiles)
+    held = np.zeros(len(every), bool)
+    held[::HELD_OUT_TILE] = True
+    summary = f"{int((~held).sum())} images of {recipe.tile}x{recipe.tile}, {int(held.sum())} held out"
+    return TrainingData(TileSource(every[~held], mirror=True), TileSource(every[held], mirror=False), summary)
+
+
+def _read_all(recipe: Recipe, paths: Sequence[Path], variable: str | None) -> list[Any]:
+    items: list[Any] = []
+    for path in paths:
+        signal = _try_read(path, recipe.kind, variable)
+        if signal is None:
+            continue
+        if recipe.kind == "image":
+            levels = _levels(signal)
+            while min(levels.shape[:2]) > LARGEST_SHORT_SIDE:
+                levels = halve(levels)
+            items.append(levels)
+        elif recipe.kind == "audio":
+            items += [np.ascontiguousarray(channel) for channel in signal.values.T]
+        else:
+            axes = len(recipe.network.patch_shape)
+            planes = signal.values.reshape(-1, *signal.header.shape[-axes:], 1)
+            items += list(planes)
+    return items
+
+
+def _try_read(path: Path, kind: str, variable: str | None) -> Signal | None:
+    """The signal of a file, None when it is of another kind or cannot be read (labels and lists lie beside data)."""
+    try:
+        signal = read_signal(path, variable=variable)
+    except DataError:
+        return None
+    if signal.header.kind != kind or (
+        kind == "field" and signal.meta.source_format == "npy" and signal.values.ndim < 3
+    ):
+        return None
+    return signal
+
+
+def _levels(signal: Signal) -> NDArray[np.uint8]:
+    """Colour levels (H, W, 3), gray repeated."""
+    levels = np.rint(signal.colour_values * 255).astype(np.uint8)
+    return np.repeat(levels, 3, axis=-1) if levels.shape[-1] == 1 else levels
+
+
+def adapted(recipe: Recipe, *, name: str | None = None, tile: int | None = None) -> Recipe:
+    """A recipe under another name or for mosaics of another tile size (a square patch of that size)."""
+    if tile:
+        network = replace(recipe.network, patch_shape=(tile, tile))
+        recipe = replace(recipe, tile=tile, network=network)
+    return replace(recipe, name=name or recipe.name)
