@@ -1,0 +1,1 @@
+"""Evaluation: studies of the codec and comparison with published results."""

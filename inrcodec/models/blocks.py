@@ -56,12 +56,12 @@ def deal_dimensions(kl_units: IntArray, target_units: int) -> list[IntArray]:
     """Deal dimensions into blocks of about ``target_units`` of mean KL each.
 
     ``kl_units`` (D,). Returns one array of dimensions per block, most informative first inside a block. The number of
-    blocks is total / target, rounded; each dimension, the largest first, goes to the emptiest block.
+    blocks is total / target, rounded, but no more than there are dimensions; each dimension, the largest first, goes to the emptiest block.
     """
     order = np.argsort(-kl_units, kind="stable")
     order = order[kl_units[order] >= PRUNE_UNITS]
     total = int(kl_units[order].sum())
-    n_blocks = (2 * total + target_units) // (2 * target_units)
+    n_blocks = min((2 * total + target_units) // (2 * target_units), len(order))
     if n_blocks <= 0:
         return []
     load = np.zeros(n_blocks, np.int64)
@@ -109,5 +109,6 @@ def plan_blocks(kl_units: IntArray, classes: IntArray, target_units: int) -> Blo
 
 def count_blocks(kl_units: IntArray, classes: IntArray, target_units: int) -> int:
     """Number of blocks of ``plan_blocks`` without making them."""
-    per_class = [len(deal_dimensions(row, target_units)) for row in kl_units]
-    return int(np.array(per_class, np.int64)[classes].sum())
+    present, members = np.unique(classes, return_counts=True)
+    per_patch = [len(deal_dimensions(kl_units[c], target_units)) for c in present.tolist()]
+    return int(np.dot(per_patch, members))
