@@ -47,7 +47,7 @@ class Selection(enum.StrEnum):
     NEAREST = "nearest"
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)
 def _table_chunk(seed: int, width: int, start: int, stop: int) -> Tensor:
     """[x^2, x] of candidate rows start..stop, (rows, 2 W)."""
     rows = candidate_rows(seed, width, np.arange(start, stop)) if start else candidate_table(seed, width, stop)
