@@ -52,9 +52,7 @@ def main() -> None:
             measured.append((rate, psnr, coded, seconds, *others))
             rows.append([name, f"{size:,}", *_cells(measured[-1]), ""])
         mean = tuple(np.mean(measured, axis=0))
-        rows.append(
-            ["mean", "", *_cells(mean), published("kodak_rd.csv", ("RECOMBINER", "COIN++", "BPG444"), mean[0])]
-        )
+        rows.append(["mean", "", *_cells(mean), published("kodak_rd.csv", ("RECOMBINER", "COIN++", "BPG444"), mean[0])])
     head = ("image", "bytes", "bpp", "PSNR dB", "encode s", "decode s", "JPEG dB", "WebP dB", "published, mean of 24")
     print(
         f"effort {options.effort}, {torch.get_num_threads()} threads; JPEG and WebP at the largest size not above ours"

@@ -52,7 +52,10 @@ def main() -> None:
         rate, base = float(np.median(ours)), float(np.median(loop))
         rows.append([bits, f"{rate:,.0f}", f"{base:,.1f}", f"{rate / base:,.0f}", *(f"{e:.2f}" for e in errors)])
     head = ("K", "blocks/s at once", "blocks/s one by one", "ratio", "error at once", "error one by one")
-    print(f"width {options.width}, KL about K bits, {options.selection}, {options.threads} threads; error: squared distance")
+    print(
+        f"width {options.width}, KL about K bits, {options.selection}, {options.threads} threads; "
+        "error: squared distance"
+    )
     print("from the posterior mean per dimension in posterior variances (a sample of the posterior has 1)")
     print(table(head, rows))
 

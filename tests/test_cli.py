@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,18 @@ def reports(out: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-COMPRESS_KEYS = {"input", "output", "codec", "prior", "bytes", "payload_bytes", "bpp", "psnr", "encode_seconds", "pixels"}
+COMPRESS_KEYS = {
+    "input",
+    "output",
+    "codec",
+    "prior",
+    "bytes",
+    "payload_bytes",
+    "bpp",
+    "psnr",
+    "encode_seconds",
+    "pixels",
+}
 
 
 def test_compress_decompress_verify_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +128,8 @@ def bad_inputs(folder: Path) -> None:
     soundfile.write(folder / "nan.wav", values, 16000, "FLOAT")
     np.save(folder / "nan.npy", np.array([[1.0, np.nan], [0.0, 1.0]]))
     np.save(folder / "text.npy", np.array(["a", "b"]))
-    (folder / "absurd.png").write_bytes(photo[:16] + (1 << 30).to_bytes(4, "big") * 2 + photo[24:])
+    header = b"IHDR" + (1 << 30).to_bytes(4, "big") * 2 + photo[24:29]
+    (folder / "absurd.png").write_bytes(photo[:12] + header + zlib.crc32(header).to_bytes(4, "big") + photo[33:])
     (folder / "folder.png").mkdir()
     (folder / "nothing").mkdir()
 

@@ -87,6 +87,7 @@ def test_rows_may_be_visited_in_any_order() -> None:
 def test_draws_are_reproducible() -> None:
     q, p, target, features, _ = setup()
     results = [
-        elbo_terms(tiny_prior().model, q, p, features, target, None, torch.Generator().manual_seed(4))[0] for _ in range(2)
+        elbo_terms(tiny_prior().model, q, p, features, target, None, torch.Generator().manual_seed(4))[0]
+        for _ in range(2)
     ]
     assert torch.equal(results[0], results[1])

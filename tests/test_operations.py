@@ -186,7 +186,9 @@ def test_resealed_damage_gives_a_named_error_or_some_picture(coded: bytes) -> No
             changed[position] = rng.integers(256)
         sealed = bytes(changed) + zlib.crc32(bytes(changed)).to_bytes(4, "little")
         try:
-            assert np.isfinite(inrcodec.decompress(sealed, limits=replace(DEFAULT_LIMITS, max_points=1 << 20)).values).all()
+            assert np.isfinite(
+                inrcodec.decompress(sealed, limits=replace(DEFAULT_LIMITS, max_points=1 << 20)).values
+            ).all()
         except DataError:
             continue
 

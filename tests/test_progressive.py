@@ -89,7 +89,7 @@ def test_more_blocks_bring_more_quality() -> None:
 
 
 def test_weights_of_blocks_press_kl_towards_the_target() -> None:
-    """A beta that is wrong by a factor of five leaves blocks too poor; the published control of beta per block mends it."""
+    """A beta five times too large leaves blocks too poor; the published control of beta per block mends it."""
     point = OperatingPoint(1, 5.0 * float(tiny_prior().betas[1]), 10 * 16)
     spread = []
     for pressure in (0.0, 0.3):

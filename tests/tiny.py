@@ -22,7 +22,9 @@ def smooth_tiles(count: int, seed: int = 0, size: int = 8) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     slope = rng.normal(0, 60, (count, 2, 1, 1, 3))
-    wave = 40 * np.sin(2 * np.pi * (rng.random((count, 1, 1, 1)) + x[None, :, :, None] * rng.integers(1, 3, (count, 1, 1, 1))))
+    wave = 40 * np.sin(
+        2 * np.pi * (rng.random((count, 1, 1, 1)) + x[None, :, :, None] * rng.integers(1, 3, (count, 1, 1, 1)))
+    )
     base = rng.uniform(60, 190, (count, 1, 1, 3))
     image = base + slope[:, 0] * (x - 0.5)[None, ..., None] + slope[:, 1] * (y - 0.5)[None, ..., None] + wave
     return np.clip(image, 0, 255).astype(np.uint8)

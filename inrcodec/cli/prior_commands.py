@@ -119,7 +119,7 @@ def _training_config(recipe: Any, changes: dict[str, Any], minutes: float, patch
     from inrcodec.encoders.prior_learning import TrainingConfig
 
     network = replace(recipe.network, **changes)
-    config = TrainingConfig(network, recipe.name, recipe.kind, recipe.betas, minutes, seed=seed)
+    config = TrainingConfig(network, recipe.name, recipe.kind, recipe.betas, minutes, recipe.n_classes, seed=seed)
     return replace(config, patches=patches) if patches else config
 
 

@@ -19,19 +19,30 @@ from inrcodec.models.blocks import count_blocks
 from inrcodec.models.prior import KL_UNITS_PER_BIT, Prior
 
 MIN_TARGET, MAX_TARGET = TARGET_STEPS_PER_BIT, 64 * TARGET_STEPS_PER_BIT
+LOG_BETA_RANGE = (-40.0, 10.0)
+"""Betas that a wanted rate may lead to, as logarithms."""
+
 STRETCH = 1.35
 """How far a block's mean KL may be from K before another anchor is the better choice."""
 
 
 def bits_at_beta(prior: Prior, beta: float) -> float:
     """Expected bits per patch at a beta: log-log interpolation between the anchors, straight on beyond them."""
-    return float(np.exp(_line(np.log(beta), np.log(prior.betas.numpy()[::-1]), np.log(prior.anchor_kl_bits[::-1]))))
+    return float(np.exp(_line(np.log(beta), np.log(prior.betas.numpy()[::-1]), np.log(_anchor_bits(prior)[::-1]))))
 
 
 def beta_at_bits(prior: Prior, bits_per_patch: float) -> float:
     """Inverse of ``bits_at_beta``."""
-    bits = np.maximum.accumulate(prior.anchor_kl_bits) * (1.0 + 1e-6 * np.arange(prior.n_anchors))
-    return float(np.exp(_line(math.log(max(bits_per_patch, 1e-3)), np.log(bits), np.log(prior.betas.numpy()))))
+    x = _line(math.log(max(bits_per_patch, 1e-3)), np.log(_anchor_bits(prior)), np.log(prior.betas.numpy()))
+    return float(np.exp(np.clip(x, *LOG_BETA_RANGE)))
+
+
+def _anchor_bits(prior: Prior) -> NDArray[np.float64]:
+    """Bits of the anchors, made to rise by at least a tenth from one to the next: badly trained ones may not."""
+    bits = np.maximum(prior.anchor_kl_bits, 1e-3)
+    for i in range(1, len(bits)):
+        bits[i] = max(bits[i], 1.1 * bits[i - 1])
+    return bits
 
 
 def _line(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> float:

@@ -56,7 +56,8 @@ def deal_dimensions(kl_units: IntArray, target_units: int) -> list[IntArray]:
     """Deal dimensions into blocks of about ``target_units`` of mean KL each.
 
     ``kl_units`` (D,). Returns one array of dimensions per block, most informative first inside a block. The number of
-    blocks is total / target, rounded, but no more than there are dimensions; each dimension, the largest first, goes to the emptiest block.
+    blocks is total / target, rounded, but no more than there are dimensions; each dimension, the largest first,
+    goes to the emptiest block.
     """
     order = np.argsort(-kl_units, kind="stable")
     order = order[kl_units[order] >= PRUNE_UNITS]

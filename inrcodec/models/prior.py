@@ -8,7 +8,7 @@ little between patches of a class. Invariants:
 - ``mean``, ``log_scale`` (R, K, D) float32, finite; ``betas`` (R,) falling: anchor 0 is the lowest rate.
 - ``kl_units`` (R, K, D): mean KL per dimension over the training patches of the class in 1/1024 bit, integers. Blocks
   are cut from them by integer arithmetic alone, so every machine cuts them alike.
-- ``class_counts`` (R, K) integer frequencies that sum to 65,536: the table that codes the class of a patch.
+- ``class_counts`` (R, K) integer frequencies that sum to 65,536: how often training patches were of each class.
 - the id of a prior is the first 8 bytes of the SHA-256 of its file.
 """
 

@@ -53,8 +53,9 @@ def read_image(data: bytes, name: str, limits: Limits) -> Signal:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
             _check_size(image, name, limits)
-            if getattr(image, "n_frames", 1) > 1:
-                raise UnsupportedError(f"{name}: has {image.n_frames} frames, a signal is a single picture")
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise UnsupportedError(f"{name}: has {frames} frames, a signal is a single picture")
             _check_depth(image, data, name)
             orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
             dpi, icc = image.info.get("dpi"), image.info.get("icc_profile") or b""
