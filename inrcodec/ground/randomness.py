@@ -1,7 +1,7 @@
 """Shared randomness: functions of a key and a counter alone, the same on every machine and in every release.
 
 Words come from Philox-4x64-10 (Salmon et al., SC 2011), computed for whatever counters are asked for, in any order. A
-word becomes a 53-bit uniform number, that a standard normal by the inverse of its distribution function in float64,
+word becomes a 52-bit uniform number, that a standard normal by the inverse of its distribution function in float64,
 then float32. No stream of a library is used, since those may change between releases. Order statistics (permutations)
 are made by sorting words, in integers.
 """
@@ -57,8 +57,8 @@ def _words(seed: int, domain: int, rows: NDArray[np.int64], length: int) -> Word
 
 
 def uniform(words: Words) -> NDArray[np.float64]:
-    """53-bit uniform numbers in (0, 1): the middles of 2^53 equal cells, so that 0 and 1 never occur."""
-    return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    """52-bit uniform numbers in (0, 1): the middles of 2^52 equal cells, which float64 holds exactly; never 0 or 1."""
+    return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def normal(words: Words) -> NDArray[np.float32]:
