@@ -41,7 +41,8 @@ class PlaneMap:
     def make(cls, header: PlainHeader, prior: Prior) -> PlaneMap:
         """The map for a signal under a prior; UnsupportedError when the prior cannot carry such a signal."""
         n_axes = len(prior.config.patch_shape)
-        if len(header.shape) < n_axes or (header.kind == "audio") > (prior.kind == "audio"):
+        foreign = prior.kind != "audio" if header.kind == "audio" else prior.kind == "audio" and header.kind == "image"
+        if len(header.shape) < n_axes or foreign:
             raise UnsupportedError(
                 f"prior {prior.name!r} is for {prior.kind} signals of {n_axes} axes; "
                 f"this {header.kind} has {len(header.shape)}: choose another with --prior"
