@@ -3,8 +3,12 @@
     values -> planes -> patches -> posteriors -> blocks -> indices -> body          (compress)
     body -> indices -> latents -> weights -> values at any grid -> planes -> values  (decompress)
 
-What is sent besides the prior's id: the *parameters* (operating point, 4 or 5 bytes, shared by all entries of an
-archive) and per signal a *body*: the class of every patch, then the index of every block, ``budget_bits`` each.
+What is sent besides the prior's id: the *parameters* (operating point, 4 or 5 bytes, and for sounds their level, one
+byte; shared by all entries of an archive) and per signal a *body*: the class of every patch, then the index of every
+block, ``budget_bits`` each.
+
+Level: a prior of sounds knows those of a common loudness, and recordings differ by 40 dB. Values are divided by
+2^(level / 4) before the model sees them, so that their root mean square is about the prior's.
 Sources: COMBINER (arXiv 2305.19185), RECOMBINER (arXiv 2309.17182).
 """
 
@@ -47,6 +51,8 @@ from inrcodec.models.patching import PatchLayout, oversampling, render
 from inrcodec.models.prior import KL_UNITS_PER_BIT, Prior
 
 FloatArray = NDArray[np.float32]
+
+LEVELS_PER_OCTAVE = 4
 
 PATCHES_AT_ONCE = 256
 """Patches of small signals that go through the encoder together."""
@@ -101,19 +107,25 @@ class CombinerCodec:
         """
         tick = tick or (lambda steps: None)
         encoder = ProgressiveEncoder(self.prior, effort, tick=tick)
+        level = self._level(sources)
+        gain = _gain(level)
+        if rate.beta is not None:
+            rate = Rate(beta=rate.beta / gain**2)
         groups = self._groups(sources)
         pilots = sources if len(groups) == 1 else _evenly(sources, len(groups[0]))
         share = sum(self._n_patches(s.header) for s in pilots) / sum(self._n_patches(s.header) for s in sources)
         point, pilot_fit = self._operating_point(
-            encoder, pilots, rate if rate.bits is None else Rate(bits=rate.bits * share)
+            encoder, pilots, gain, rate if rate.bits is None else Rate(bits=rate.bits * share)
         )
         bodies: list[bytes] = []
         for group in groups:
-            patches = self._patches([sources[i] for i in group])
+            patches = self._patches([sources[i] for i in group], gain)
             fit = pilot_fit if len(groups) == 1 else None
             coded = encoder.encode(patches, self._features(), point, fit)
             bodies += [self._write_body(signal, point, effort.budget_bits) for signal in coded]
         parameters = bytes([point.anchor, effort.budget_bits]) + write_varint(point.target)
+        if self._has_level:
+            parameters += level.to_bytes(1, "little", signed=True)
         return Coded(parameters, bodies)
 
     def planned_steps(self, sources: Sequence[Source], effort: Effort) -> int:
@@ -140,14 +152,35 @@ class CombinerCodec:
             size += n
         return groups
 
-    def _patches(self, sources: Sequence[Source]) -> Patches:
+    @property
+    def max_parameter_bytes(self) -> int:
+        """Most bytes that parameters take."""
+        return 4 + self._has_level
+
+    @property
+    def _has_level(self) -> bool:
+        return self.prior.kind == "audio"
+
+    def _level(self, sources: Sequence[Source]) -> int:
+        """Level of all sources together in quarters of an octave above the prior's; 0 where none is sent."""
+        if not self._has_level:
+            return 0
+        total, count = 0.0, 0
+        for source in sources:
+            planes = PlaneMap.make(source.header, self.prior).to_planes(source.values)
+            total += float(np.square(planes, dtype=np.float64).sum())
+            count += planes.size
+        ratio = max(math.sqrt(total / count), 1e-9) / self.prior.spread
+        return int(np.clip(round(LEVELS_PER_OCTAVE * math.log2(ratio)), -128, 127))
+
+    def _patches(self, sources: Sequence[Source], gain: float) -> Patches:
         cut, weights, signal = [], [], []
         for number, source in enumerate(sources):
             planes = PlaneMap.make(source.header, self.prior)
             layout = PatchLayout(planes.shape, self.prior.config.patch_shape)
             for plane in planes.to_planes(source.values):
                 values, weight = layout.cut(plane)
-                cut.append((values - np.float32(self.prior.centre)) / np.float32(self.prior.spread))
+                cut.append((values / np.float32(gain) - np.float32(self.prior.centre)) / np.float32(self.prior.spread))
                 weights.append(np.ones(values.shape[:2], np.float32) if weight is None else weight)
                 signal.append(np.full(len(values), number))
         weight = np.concatenate(weights)
@@ -158,14 +191,14 @@ class CombinerCodec:
         )
 
     def _operating_point(
-        self, encoder: ProgressiveEncoder, pilots: Sequence[Source], rate: Rate
+        self, encoder: ProgressiveEncoder, pilots: Sequence[Source], gain: float, rate: Rate
     ) -> tuple[OperatingPoint, Fit | None]:
         """The point for a rate, and the posteriors of the pilots if they were fitted to count blocks."""
         prior, effort = self.prior, encoder.effort
         if rate.bits is None:
             beta = rate.beta if rate.beta is not None else float(prior.betas[prior.n_anchors // 2])
             return point_for_beta(prior, effort, beta), None
-        patches = self._patches(pilots)
+        patches = self._patches(pilots, gain)
         point = point_for_bits(prior, effort, rate.bits / len(patches.values))
         tried: set[int] = set()
         while True:
@@ -191,8 +224,8 @@ class CombinerCodec:
         writer.write(coded.indices, budget_bits)
         return writer.to_bytes()
 
-    def read_parameters(self, data: bytes) -> tuple[OperatingPoint, int, int]:
-        """Operating point, bits per block, position behind the parameters; FormatError when they are damaged."""
+    def read_parameters(self, data: bytes) -> tuple[OperatingPoint, int, float, int]:
+        """Operating point, bits per block, gain, position behind the parameters; FormatError when damaged."""
         if len(data) < 3:
             raise FormatError("the codec's parameters are cut short")
         anchor, budget_bits = data[0], data[1]
@@ -200,7 +233,13 @@ class CombinerCodec:
         if anchor >= self.prior.n_anchors or not 1 <= target <= 64 * TARGET_STEPS_PER_BIT:
             raise FormatError(f"operating point {anchor}, {target} does not exist in prior {self.prior.name!r}")
         check_budget(budget_bits)
-        return OperatingPoint(anchor, float(self.prior.betas[anchor]), target), budget_bits, position
+        level = 0
+        if self._has_level:
+            if position >= len(data):
+                raise FormatError("the codec's parameters are cut short")
+            level = int.from_bytes(data[position : position + 1], "little", signed=True)
+            position += 1
+        return OperatingPoint(anchor, float(self.prior.betas[anchor]), target), budget_bits, _gain(level), position
 
     # Receiver.
 
@@ -213,7 +252,7 @@ class CombinerCodec:
         Raises FormatError when the body does not fit the signal, LimitError when it asks for more than ``limits``.
         """
         prior = self.prior
-        point, budget_bits, end = self.read_parameters(parameters)
+        point, budget_bits, gain, end = self.read_parameters(parameters)
         if end != len(parameters):
             raise FormatError("the codec's parameters go on after their end")
         planes = PlaneMap.make(header, prior)
@@ -227,7 +266,7 @@ class CombinerCodec:
         for number in range(planes.n_planes):
             mine = latent[number * layout.n_patches : (number + 1) * layout.n_patches]
             out[number] = render(layout, wanted, prior.config.channels, self._evaluator(mine))
-        return planes.from_planes(out)
+        return planes.from_planes(out * np.float32(gain) if gain != 1.0 else out)
 
     def _evaluator(self, latent: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         model, prior = self.prior.model, self.prior
@@ -262,6 +301,10 @@ class CombinerCodec:
         indices = reader.read(n_blocks, budget_bits)
         reader.finish()
         return CodedSignal(classes, indices)
+
+
+def _gain(level: int) -> float:
+    return float(2.0 ** (level / LEVELS_PER_OCTAVE))
 
 
 def _evenly(sources: Sequence[Source], count: int) -> list[Source]:

@@ -138,7 +138,7 @@ def _rate(settings: Settings, prior: Prior, signals: Sequence[Signal], names: Se
 
 def _overhead(settings: Settings, prior: Prior, signals: Sequence[Signal], names: Sequence[str] | None) -> int:
     """File bytes that are not bodies, at most: two of an archive's length numbers are taken per entry."""
-    empty = Coded(bytes(4), [b""] * len(signals))
+    empty = Coded(bytes(CombinerCodec(prior).max_parameter_bytes), [b""] * len(signals))
     return len(_file(settings, prior, signals, empty, names)) + (len(signals) if names is not None else 0)
 
 
@@ -246,7 +246,7 @@ def decompress_container(
     if shared:
         parameters, body = shared, container.payload
     else:
-        _, _, end = codec.read_parameters(container.payload)
+        *_, end = codec.read_parameters(container.payload)
         parameters, body = container.payload[:end], container.payload[end:]
     values = codec.decode(parameters, body, container.header, size, limits)
     header = container.header
