@@ -136,6 +136,17 @@ def test_target_kbps() -> None:
         inrcodec.compress(signal, target_kbps=0.1, effort="fast")
 
 
+def test_loud_and_soft_sounds_are_coded_alike() -> None:
+    """The same voice 20 dB louder or 30 dB softer keeps its SNR at equal bytes."""
+    header = PlainHeader("audio", "mono", "pcm_16", (8000,), 1, 16000)
+    voice = sung_vowel(0.5, 16000)[:, None]
+    found = []
+    for gain in (0.03, 0.3, 3.0):
+        signal = Signal(voice * np.float32(gain), header)
+        found.append(snr(signal.values, inrcodec.decompress(inrcodec.compress(signal, target_kbps=24)).values))
+    assert min(found) > 8.0 and max(found) - min(found) < 4.0, found
+
+
 @pytest.mark.parametrize("shape", [(300,), (40, 50), (3, 33, 35)])
 def test_fields_of_one_two_and_three_axes(shape: tuple[int, ...]) -> None:
     grid = np.indices(shape).astype(np.float64)

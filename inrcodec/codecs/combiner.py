@@ -8,7 +8,7 @@ byte; shared by all entries of an archive) and per signal a *body*: the class of
 block, ``budget_bits`` each.
 
 Level: a prior of sounds knows those of a common loudness, and recordings differ by 40 dB. Values are divided by
-2^(level / 4) before the model sees them, so that their root mean square is about the prior's.
+2^(level / 4) before the model sees them, so that their root mean square is within the range that the prior has learned.
 Sources: COMBINER (arXiv 2305.19185), RECOMBINER (arXiv 2309.17182).
 """
 
@@ -53,6 +53,8 @@ from inrcodec.models.prior import KL_UNITS_PER_BIT, Prior
 FloatArray = NDArray[np.float32]
 
 LEVELS_PER_OCTAVE = 4
+KNOWN_LEVELS = (-8, 2)
+"""Root mean squares about the prior's that it has learned, in levels: such sounds are left as they are."""
 
 PATCHES_AT_ONCE = 256
 """Patches of small signals that go through the encoder together."""
@@ -162,7 +164,7 @@ class CombinerCodec:
         return self.prior.kind == "audio"
 
     def _level(self, sources: Sequence[Source]) -> int:
-        """Level of all sources together in quarters of an octave above the prior's; 0 where none is sent."""
+        """How far all sources together lie outside the prior's loudness, in quarters of an octave; 0 inside."""
         if not self._has_level:
             return 0
         total, count = 0.0, 0
@@ -171,7 +173,8 @@ class CombinerCodec:
             total += float(np.square(planes, dtype=np.float64).sum())
             count += planes.size
         ratio = max(math.sqrt(total / count), 1e-9) / self.prior.spread
-        return int(np.clip(round(LEVELS_PER_OCTAVE * math.log2(ratio)), -128, 127))
+        level = round(LEVELS_PER_OCTAVE * math.log2(ratio))
+        return int(np.clip(level - np.clip(level, *KNOWN_LEVELS), -128, 127))
 
     def _patches(self, sources: Sequence[Source], gain: float) -> Patches:
         cut, weights, signal = [], [], []
