@@ -14,7 +14,7 @@ from tiny import NETWORK, smooth_tiles, tiny_config, tiny_prior, train
 from inrcodec.encoders.classes import class_cost_bits
 from inrcodec.encoders.presets import EFFORTS
 from inrcodec.encoders.prior_evaluation import evaluate_prior
-from inrcodec.encoders.prior_learning import SHARD_BYTES, PriorTrainer, load_state, save_state
+from inrcodec.encoders.prior_learning import PriorTrainer
 from inrcodec.encoders.training_data import (
     AudioSource,
     FieldSource,
@@ -23,6 +23,7 @@ from inrcodec.encoders.training_data import (
     cut_tiles,
     split_held_out,
 )
+from inrcodec.encoders.training_state import SHARD_BYTES, save_state
 from inrcodec.ground.errors import DataError, FormatError, UsageError
 from inrcodec.models.bayesian_inr import Reparameterisation
 
@@ -74,7 +75,7 @@ def test_training_stops_on_time_and_goes_on_from_its_checkpoint(tmp_path: Path) 
     state = trainer.start()
     trainer.run(state, until_seconds=1.0, checkpoint=tmp_path, progress=lambda s, stage: None)
     assert 1.0 <= state.seconds < 2.5
-    again = load_state(PriorTrainer(config, TileSource(smooth_tiles(256), mirror=True)), tmp_path)
+    again = PriorTrainer(config, TileSource(smooth_tiles(256), mirror=True)).resume(tmp_path)
     assert (again.steps, again.passes) == (state.steps, state.passes)
     for a, b in zip(state.model.state_dict().values(), again.model.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -97,12 +98,12 @@ def test_checkpoint_files_stay_below_16_mb(tmp_path: Path) -> None:
 def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     trainer = PriorTrainer(tiny_config(), TileSource(smooth_tiles(8), mirror=True))
     with pytest.raises(FormatError):
-        load_state(trainer, tmp_path)
+        trainer.resume(tmp_path)
     save_state(trainer.start(), tmp_path)
     head = json.loads((tmp_path / "state.json").read_text())
     (tmp_path / head["files"][0]).write_bytes(b"short")
     with pytest.raises(FormatError):
-        load_state(trainer, tmp_path)
+        trainer.resume(tmp_path)
 
 
 def test_class_cost_prefers_the_class_whose_budget_fits() -> None:

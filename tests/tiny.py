@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inrcodec.encoders.prior_learning import PriorTrainer, TrainingConfig, TrainingState
+from inrcodec.encoders.prior_learning import PriorTrainer
 from inrcodec.encoders.training_data import TileSource
+from inrcodec.encoders.training_state import TrainingConfig, TrainingState
 from inrcodec.models.bayesian_inr import NetworkConfig
 from inrcodec.models.prior import Prior
 

@@ -83,7 +83,7 @@ def train(
     """
     import torch
 
-    from inrcodec.encoders.prior_learning import PriorTrainer, load_state
+    from inrcodec.encoders.prior_learning import PriorTrainer
     from inrcodec.encoders.training_presets import adapted, read_training_data, recipe_named
     from inrcodec.maths.atomic import check_writable
 
@@ -103,7 +103,7 @@ def train(
     config = _training_config(chosen, changes, minutes, patches, seed)
     trainer = PriorTrainer(config, source.training, device or ("cuda" if torch.cuda.is_available() else "cpu"))
     resumes = checkpoint is not None and (checkpoint / "state.json").exists()
-    state = load_state(trainer, checkpoint) if resumes and checkpoint is not None else trainer.start()
+    state = trainer.resume(checkpoint) if resumes and checkpoint is not None else trainer.start()
     limit = float("inf") if piece_minutes is None else piece_minutes * 60.0
     with _training_bar(minutes * 60.0, state, quiet) as show:
         trainer.run(state, until_seconds=limit, checkpoint=checkpoint, progress=show)
@@ -116,7 +116,7 @@ def train(
 def _training_config(recipe: Any, changes: dict[str, Any], minutes: float, patches: int | None, seed: int) -> Any:
     from dataclasses import replace
 
-    from inrcodec.encoders.prior_learning import TrainingConfig
+    from inrcodec.encoders.training_state import TrainingConfig
 
     network = replace(recipe.network, **changes)
     config = TrainingConfig(network, recipe.name, recipe.kind, recipe.betas, minutes, recipe.n_classes, seed=seed)
@@ -152,7 +152,7 @@ class _training_bar:  # noqa: N801
 def _finish(trainer: Any, state: Any, source: Any, output: Path, force: bool, quiet: bool) -> None:
     from inrcodec.encoders.presets import EFFORTS
     from inrcodec.encoders.prior_evaluation import evaluate_prior
-    from inrcodec.encoders.prior_learning import config_summary
+    from inrcodec.encoders.training_state import config_summary
     from inrcodec.maths.atomic import write_whole
 
     card = {
