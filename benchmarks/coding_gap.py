@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--anchor", type=int, default=2, help="rate anchor of the prior")
     options = parser.parse_args()
     small = options.signals == "images32"
-    prior = prior_store.find("images32" if small else "photographs")
+    prior = prior_store.find("combiner-images32" if small else "combiner-photographs")
     patches = _images(prior, options.count) if small else _photograph(prior)
     default, best = EFFORTS["default"], EFFORTS["best"]
     curve = ideal_curve(prior, patches, best, options.anchor, (2.0, 1.4, 1.0, 0.7, 0.5))

@@ -30,7 +30,7 @@ def compress(
     source: str | Path | Signal | Sequence[str | Path | Signal],
     *,
     names: Sequence[str] | None = None,
-    codec: str = "combiner",
+    codec: str = "auto",
     prior: str | None = None,
     effort: str = "default",
     beta: float | None = None,

@@ -209,7 +209,7 @@ def test_a_wrong_prior_is_named(coded: bytes) -> None:
     with inrcodec.open(coded) as file:
         identity = file.info["prior"]
     with pytest.raises(FormatError, match=identity):
-        inrcodec.decompress(coded, prior="images32")
+        inrcodec.decompress(coded, prior="combiner-images32")
     changed = bytearray(coded[:-4])
     changed[6] ^= 1
     import zlib
@@ -219,11 +219,12 @@ def test_a_wrong_prior_is_named(coded: bytes) -> None:
         inrcodec.decompress(unknown)
 
 
-def test_limits_hold_before_work_begins(coded: bytes) -> None:
+def test_limits_hold_before_work_begins(crop: Signal, coded: bytes) -> None:
+    blocks = inrcodec.compress(crop, codec="combiner", beta=1e-2, effort="fast")
     with pytest.raises(LimitError):
         inrcodec.decompress(coded, limits=replace(DEFAULT_LIMITS, max_points=96 * 95))
     with pytest.raises(LimitError):
-        inrcodec.decompress(coded, limits=replace(DEFAULT_LIMITS, max_blocks=3))
+        inrcodec.decompress(blocks, limits=replace(DEFAULT_LIMITS, max_blocks=3))
     with pytest.raises(LimitError):
         inrcodec.decompress(coded, limits=replace(DEFAULT_LIMITS, max_multiply_adds=1000))
     with pytest.raises(LimitError):
@@ -242,7 +243,7 @@ def test_options_that_cannot_be_are_refused(crop: Signal) -> None:
     with pytest.raises(PriorError):
         inrcodec.compress(crop, prior="nothing")
     with pytest.raises(UnsupportedError):
-        inrcodec.compress(crop, prior="speech16k")
+        inrcodec.compress(crop, prior="combiner-speech16k")
     assert Settings().effort == "default"
 
 

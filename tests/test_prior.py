@@ -12,9 +12,10 @@ from tiny import tiny_prior
 
 from inrcodec.ground.errors import FormatError, PriorError
 from inrcodec.models import prior_store
+from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.prior import Prior
 
-SHIPPED = ("images32", "photographs", "speech16k")
+SHIPPED = ("combiner-images32", "combiner-photographs", "combiner-speech16k")
 
 
 def test_bytes_are_stable_and_name_the_prior() -> None:
@@ -32,8 +33,8 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
             Prior.from_bytes(data[:cut])
     with pytest.raises(FormatError):
         Prior.from_bytes(b"\x89PNG" + bytes(1000))
-    with pytest.raises(FormatError):
-        Prior.load(tmp_path / "missing.safetensors")
+    with pytest.raises(PriorError):
+        prior_store.load(tmp_path / "missing.safetensors")
 
 
 def test_every_flipped_byte_of_the_head_is_refused_or_read_without_a_crash() -> None:
@@ -88,3 +89,12 @@ def test_shipped_priors_are_whole(name: str) -> None:
     assert path.stat().st_size < 25 << 20
     assert prior.card["seconds"] > 0 and path.with_suffix(".md").is_file()
     assert (np.diff(prior.anchor_kl_bits) > 0).all()
+
+
+@pytest.mark.parametrize("name", ("images32", "photographs"))
+def test_shipped_hierarchical_priors_are_whole(name: str) -> None:
+    path = prior_store.prior_files()[name]
+    prior = prior_store.load(path)
+    assert prior.name == name and isinstance(prior, HierarchyPrior)
+    assert path.stat().st_size < 25 << 20
+    assert prior.card["seconds"] > 0 and f"`{prior.id.hex()}`" in path.with_suffix(".md").read_text()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny import NETWORK, smooth_tiles, tiny_config, tiny_prior, train
 
+from inrcodec.encoders.checkpoint import SHARD_BYTES
 from inrcodec.encoders.classes import class_cost_bits
 from inrcodec.encoders.presets import EFFORTS
 from inrcodec.encoders.prior_evaluation import evaluate_prior
@@ -23,7 +24,7 @@ from inrcodec.encoders.training_data import (
     cut_tiles,
     split_held_out,
 )
-from inrcodec.encoders.training_state import SHARD_BYTES, save_state
+from inrcodec.encoders.training_state import save_state
 from inrcodec.ground.errors import DataError, FormatError, UsageError
 from inrcodec.models.bayesian_inr import Reparameterisation
 

@@ -40,7 +40,7 @@ def _signal_options(command: Command) -> Command:
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output: FILE.inr, a folder, or FILE.inrs for an "
               "archive of all inputs. Default: the input's name with .inr, for a folder .inrs.")  # fmt: skip
-@click.option("--codec", default="combiner", show_default=True, help="Codec to use.")
+@click.option("--codec", default="auto", show_default=True, help="hierarchical, combiner, or auto: that of the prior.")
 @_PRIOR
 @click.option("--effort", default="default", show_default=True, help="fast, default or best.")
 @click.option("--beta", type=float, help="Weight of a bit: squared error per bit per point. Larger is smaller files.")
@@ -128,7 +128,7 @@ def _compress_one(
     write_whole(target, encoded.data, force=force)
     decoded = InrFile(encoded.data, prior=settings.prior).render()
     return {
-        "input": str(file), "output": str(target), "codec": settings.codec, "prior": encoded.prior.id.hex(),
+        "input": str(file), "output": str(target), "codec": encoded.codec, "prior": encoded.prior.id.hex(),
         "bytes": len(encoded.data), "payload_bytes": encoded.payload_bytes,
         **common.rate(signal.header, len(encoded.data)),
         **common.quality(signal, decoded), "encode_seconds": round(seconds, 3), **common.size_key(signal.header),
@@ -160,7 +160,7 @@ def _compress_archive(
     for index, (file, signal) in enumerate(zip(files, signals, strict=True)):
         own = len(opened.container(index).payload)
         reports.append({
-            "input": str(file), "output": str(target), "codec": settings.codec, "prior": encoded.prior.id.hex(),
+            "input": str(file), "output": str(target), "codec": encoded.codec, "prior": encoded.prior.id.hex(),
             "bytes": own, "payload_bytes": own, **common.rate(signal.header, own),
             **common.quality(signal, opened.render(entry=index)), "encode_seconds": round(seconds, 3),
             **common.size_key(signal.header),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,28 +31,43 @@ def list_priors(as_json: bool) -> None:
     Example:
       inrcodec priors list
     """
+    from inrcodec.codecs.operations import codec_of
     from inrcodec.models import prior_store
+    from inrcodec.models.prior import Prior
 
     for name, path in prior_store.prior_files().items():
         prior = prior_store.load(path)
-        report = {
-            "name": name, "id": prior.id.hex(), "kind": prior.kind, "bytes": path.stat().st_size, "file": str(path),
-            "patch": list(prior.config.patch_shape), "channels": prior.config.channels,
-            "bits_per_point": [round(float(b) / prior.config.n_points, 3) for b in prior.anchor_kl_bits],
+        report: dict[str, Any] = {
+            "name": name, "codec": codec_of(prior).name, "id": prior.id.hex(), "kind": prior.kind,
+            "bytes": path.stat().st_size, "file": str(path), "channels": prior.channels,
         }  # fmt: skip
+        if isinstance(prior, Prior):
+            report["patch"] = list(prior.config.patch_shape)
+            report["bits_per_point"] = [round(float(b) / prior.config.n_points, 3) for b in prior.anchor_kl_bits]
+            about = f"patches of {'x'.join(map(str, report['patch']))}, up to {report['bits_per_point'][-1]} bits/point"
+        else:
+            report["strides"] = [level.stride for level in prior.config.levels]
+            report["betas"] = [round(math.exp(-v), 9) for v in prior.config.log_lambdas]
+            about = f"latents at strides {', '.join(map(str, report['strides']))}"
         if as_json:
             click.echo(json.dumps(report))
         else:
-            rates = f"{report['bits_per_point'][0]} to {report['bits_per_point'][-1]} bits/point"  # type: ignore[index]
-            patch = "x".join(map(str, prior.config.patch_shape))
             click.echo(
-                f"{name:14} {prior.id.hex()}  {prior.kind}, patches of {patch}, {rates}, {report['bytes']:,} bytes"
+                f"{name:22} {prior.id.hex()}  {report['codec']}, {prior.kind}, {about}, {report['bytes']:,} bytes"
             )
 
 
 @priors.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--recipe", default="photographs", show_default=True, help="images32, photographs, speech16k or fields.")
+@click.option(
+    "--recipe",
+    default="photographs",
+    show_default=True,
+    help="images32 or photographs; with --codec combiner also speech16k or fields.",
+)
+@click.option(
+    "--codec", default="hierarchical", show_default=True, help="Codec the prior is for: hierarchical or combiner."
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Prior file, NAME.safetensors.")
 @click.option("--minutes", type=float, default=60.0, show_default=True, help="Length of the whole training.")
 @click.option(
@@ -69,7 +86,7 @@ def list_priors(as_json: bool) -> None:
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
 @click.option("-q", "--quiet", is_flag=True)
 def train(
-    data: tuple[Path, ...], recipe: str, output: Path, minutes: float, checkpoint: Path | None,
+    data: tuple[Path, ...], recipe: str, codec: str, output: Path, minutes: float, checkpoint: Path | None,
     piece_minutes: float | None,
     tile: int | None, variable: str | None, reparameterisation: str | None, latent_dims: int | None, no_proposal: bool,
     patches: int | None, threads: int | None, device: str | None, seed: int, force: bool, quiet: bool,
@@ -83,8 +100,6 @@ def train(
     """
     import torch
 
-    from inrcodec.encoders.prior_learning import PriorTrainer
-    from inrcodec.encoders.training_presets import adapted, read_training_data, recipe_named
     from inrcodec.maths.atomic import check_writable
 
     if piece_minutes is not None and checkpoint is None:
@@ -93,46 +108,101 @@ def train(
     common.keep_memory()
     if threads:
         torch.set_num_threads(threads)
-    chosen = adapted(recipe_named(recipe), name=output.stem, tile=tile)
-    source = read_training_data(chosen, data, variable=variable)
-    changes: dict[str, Any] = {} if not no_proposal else {"proposal_hidden": 0}
-    if reparameterisation:
-        changes["reparameterisation"] = reparameterisation
-    if latent_dims:
-        changes["latent_dims"] = latent_dims
-    config = _training_config(chosen, changes, minutes, patches, seed)
-    trainer = PriorTrainer(config, source.training, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if codec == "combiner":
+        changes: dict[str, Any] = {} if not no_proposal else {"proposal_hidden": 0}
+        if reparameterisation:
+            changes["reparameterisation"] = reparameterisation
+        if latent_dims:
+            changes["latent_dims"] = latent_dims
+        job = _combiner_job(data, recipe, output.stem, tile, variable, changes, minutes, patches, seed, chosen)
+    elif codec == "hierarchical":
+        if reparameterisation or latent_dims or no_proposal or patches:
+            raise UsageError(
+                "--reparameterisation, --latent-dims, --no-proposal and --patches are for --codec combiner"
+            )
+        job = _hierarchical_job(data, recipe, output.stem, tile, variable, minutes, seed, chosen)
+    else:
+        raise UsageError(f"codec must be hierarchical or combiner, got {codec!r}")
     resumes = checkpoint is not None and (checkpoint / "state.json").exists()
-    state = trainer.resume(checkpoint) if resumes and checkpoint is not None else trainer.start()
+    state = job.trainer.resume(checkpoint) if resumes and checkpoint is not None else job.trainer.start()
     limit = float("inf") if piece_minutes is None else piece_minutes * 60.0
-    with _training_bar(minutes * 60.0, state, quiet) as show:
-        trainer.run(state, until_seconds=limit, checkpoint=checkpoint, progress=show)
+    with _training_bar(minutes * 60.0, state.seconds, quiet, job.reading) as show:
+        job.trainer.run(state, until_seconds=limit, checkpoint=checkpoint, progress=show)
     if state.seconds < minutes * 60.0:
         click.echo(f"{state.seconds / 60:.1f} of {minutes:g} minutes done; the same command goes on", err=True)
         return
-    _finish(trainer, state, source, output, force, quiet)
+    _finish(job, state, output, force, quiet)
 
 
-def _training_config(recipe: Any, changes: dict[str, Any], minutes: float, patches: int | None, seed: int) -> Any:
-    from dataclasses import replace
+@dataclass(frozen=True)
+class _Job:
+    """A training: its trainer, data and settings for the card, how to read a log entry, how to measure the result."""
 
-    from inrcodec.encoders.training_state import TrainingConfig
+    trainer: Any
+    source: Any
+    settings: dict[str, Any]
+    reading: Callable[[dict[str, float]], str]
+    evaluate: Callable[[Any], Sequence[Any]]
 
-    network = replace(recipe.network, **changes)
-    config = TrainingConfig(network, recipe.name, recipe.kind, recipe.betas, minutes, recipe.n_classes, seed=seed)
-    return replace(config, patches=patches) if patches else config
+
+def _combiner_job(
+    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, changes: dict[str, Any],
+    minutes: float, patches: int | None, seed: int, device: str,
+) -> _Job:  # fmt: skip
+    from inrcodec.encoders.presets import EFFORTS
+    from inrcodec.encoders.prior_evaluation import evaluate_prior
+    from inrcodec.encoders.prior_learning import PriorTrainer
+    from inrcodec.encoders.training_presets import adapted, read_training_data, recipe_named
+    from inrcodec.encoders.training_state import TrainingConfig, config_summary
+
+    chosen = adapted(recipe_named(recipe), name=name, tile=tile)
+    source = read_training_data(chosen.wanted, data, variable=variable)
+    network = replace(chosen.network, **changes)
+    config = TrainingConfig(network, chosen.name, chosen.kind, chosen.betas, minutes, chosen.n_classes, seed=seed)
+    if patches:
+        config = replace(config, patches=patches)
+    middle = len(config.betas) // 2
+
+    def reading(entry: dict[str, float]) -> str:
+        return f"{entry[f'bits_per_point_{middle}']:.3f} bits/point {entry[f'db_{middle}']:.2f} dB"
+
+    return _Job(
+        PriorTrainer(config, source.training, device), source, config_summary(config), reading,
+        lambda prior: evaluate_prior(prior, source.held_out, EFFORTS["default"]),
+    )  # fmt: skip
+
+
+def _hierarchical_job(
+    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, minutes: float, seed: int,
+    device: str,
+) -> _Job:  # fmt: skip
+    from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
+    from inrcodec.encoders.hierarchy_recipes import adapted_hierarchy, hierarchy_recipe_named
+    from inrcodec.encoders.hierarchy_training import HierarchyTrainer
+    from inrcodec.encoders.training_presets import read_training_data
+
+    chosen = adapted_hierarchy(hierarchy_recipe_named(recipe), name=name, tile=tile)
+    source = read_training_data(chosen.wanted, data, variable=variable)
+    config = chosen.training(minutes, seed)
+    return _Job(
+        HierarchyTrainer(config, source.training, device), source, config.summary(),
+        lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
+        lambda prior: evaluate_hierarchy(prior, source.held_out),
+    )  # fmt: skip
 
 
 class _training_bar:  # noqa: N801
-    """A bar of training seconds with the latest rate and dB of the middle anchor."""
+    """A bar of training seconds with what the last log entry says."""
 
-    def __init__(self, total: float, state: Any, quiet: bool) -> None:
+    def __init__(self, total: float, done: float, quiet: bool, reading: Callable[[dict[str, float]], str]) -> None:
         import sys
 
         from tqdm import tqdm
 
         form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
-        self.bar = tqdm(total=total, initial=min(state.seconds, total), disable=quiet, bar_format=form, file=sys.stderr)
+        self.bar = tqdm(total=total, initial=min(done, total), disable=quiet, bar_format=form, file=sys.stderr)
+        self.reading = reading
 
     def __enter__(self) -> Any:
         return self.show
@@ -142,28 +212,24 @@ class _training_bar:  # noqa: N801
 
     def show(self, state: Any, stage: str) -> None:
         """Called by the trainer after every stretch of steps."""
-        entry, anchor = state.log[-1], len(state.prior_mean) // 2
         self.bar.set_description(stage, refresh=False)
-        rate, quality = entry[f"bits_per_point_{anchor}"], entry[f"db_{anchor}"]
-        self.bar.set_postfix_str(f"{rate:.3f} bits/point {quality:.2f} dB", refresh=False)
+        self.bar.set_postfix_str(self.reading(state.log[-1]), refresh=False)
         self.bar.update(max(0.0, min(state.seconds, self.bar.total) - self.bar.n))
 
 
-def _finish(trainer: Any, state: Any, source: Any, output: Path, force: bool, quiet: bool) -> None:
-    from inrcodec.encoders.presets import EFFORTS
-    from inrcodec.encoders.prior_evaluation import evaluate_prior
-    from inrcodec.encoders.training_state import config_summary
+def _finish(job: _Job, state: Any, output: Path, force: bool, quiet: bool) -> None:
     from inrcodec.maths.atomic import write_whole
 
     card = {
-        "data": source.summary, "training": config_summary(trainer.config), "seconds": round(state.seconds),
-        "steps": state.steps, "device": str(trainer.device),
+        "data": job.source.summary, "training": job.settings, "seconds": round(state.seconds),
+        "steps": state.steps, "device": str(job.trainer.device),
     }  # fmt: skip
-    prior = trainer.finish(state, card)
-    write_whole(output, prior.to_bytes(), force=force)
+    prior = job.trainer.finish(state, card)
+    data = prior.to_bytes()
+    write_whole(output, data, force=force)
     if not quiet:
-        click.echo(f"{output}: prior {prior.id.hex()}, {output.stat().st_size:,} bytes; held-out patches:", err=True)
-        for result in evaluate_prior(prior, source.held_out, EFFORTS["default"]):
+        click.echo(f"{output}: prior {prior.id.hex()}, {len(data):,} bytes; held-out patches:", err=True)
+        for result in job.evaluate(prior):
             click.echo(json.dumps({key: round(value, 6) for key, value in asdict(result).items()}))
 
 
@@ -180,9 +246,6 @@ def verify_prior(names: tuple[str, ...], data: Path | None, recipe: str | None, 
       inrcodec priors verify
       inrcodec priors verify speech16k --data recordings/
     """
-    from inrcodec.encoders.presets import EFFORTS
-    from inrcodec.encoders.prior_evaluation import evaluate_prior
-    from inrcodec.encoders.training_presets import read_training_data, recipe_named
     from inrcodec.models import prior_store
 
     if data is not None and len(names) != 1:
@@ -191,8 +254,7 @@ def verify_prior(names: tuple[str, ...], data: Path | None, recipe: str | None, 
         prior = prior_store.find(name)
         report: dict[str, Any] = {"name": prior.name, "id": prior.id.hex(), "ok": True}
         if data is not None:
-            source = read_training_data(recipe_named(recipe or prior.name), [data])
-            results = evaluate_prior(prior, source.training, EFFORTS["default"])
+            results = _measure(prior, recipe or prior.name, data)
             report["anchors"] = [{key: round(v, 6) for key, v in asdict(r).items()} for r in results]
         if as_json:
             click.echo(json.dumps(report))
@@ -200,3 +262,18 @@ def verify_prior(names: tuple[str, ...], data: Path | None, recipe: str | None, 
             click.echo(f"{prior.name}: {prior.id.hex()} is whole")
             for result in report.get("anchors", []):
                 click.echo("  " + ", ".join(f"{key} {value}" for key, value in result.items()))
+
+
+def _measure(prior: Any, recipe: str, data: Path) -> Sequence[Any]:
+    """What a prior reaches on signals of a folder."""
+    from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
+    from inrcodec.encoders.hierarchy_recipes import hierarchy_recipe_named
+    from inrcodec.encoders.presets import EFFORTS
+    from inrcodec.encoders.prior_evaluation import evaluate_prior
+    from inrcodec.encoders.training_presets import read_training_data, recipe_named
+    from inrcodec.models.prior import Prior
+
+    if isinstance(prior, Prior):
+        source = read_training_data(recipe_named(recipe).wanted, [data])
+        return evaluate_prior(prior, source.training, EFFORTS["default"])
+    return evaluate_hierarchy(prior, read_training_data(hierarchy_recipe_named(recipe).wanted, [data]).training)

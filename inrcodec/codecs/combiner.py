@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inrcodec.codecs.face import Coded, Rate, Source
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.encoders.presets import EFFORTS, Effort
+from inrcodec.encoders.presets import EFFORTS, Effort, effort_named
 from inrcodec.encoders.progressive import (
     TARGET_STEPS_PER_BIT,
     CodedSignal,
@@ -41,7 +42,7 @@ from inrcodec.encoders.rate_control import (
     target_for_blocks,
 )
 from inrcodec.ground.bits import BitReader, BitWriter, read_varint, write_varint
-from inrcodec.ground.errors import FormatError, LimitError, UsageError
+from inrcodec.ground.errors import FormatError, LimitError
 from inrcodec.ground.grid import grid_coordinates
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
@@ -60,36 +61,6 @@ PATCHES_AT_ONCE = 256
 """Patches of small signals that go through the encoder together."""
 
 
-@dataclass(frozen=True)
-class Rate:
-    """What to aim for: ``beta``, or ``bits`` of all bodies together; neither: ``beta`` of the middle anchor."""
-
-    beta: float | None = None
-    bits: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.beta is not None and self.bits is not None:
-            raise UsageError("give either beta or a target rate, not both")
-        if self.bits is not None and not (math.isfinite(self.bits) and self.bits > 0):
-            raise UsageError(f"the target rate leaves {self.bits:.0f} bits for the signal: raise it")
-
-
-@dataclass(frozen=True)
-class Coded:
-    """Output of the encoder: shared parameters and one body per signal."""
-
-    parameters: bytes
-    bodies: list[bytes]
-
-
-@dataclass(frozen=True)
-class Source:
-    """One signal as the codec sees it."""
-
-    values: FloatArray
-    header: PlainHeader
-
-
 class CombinerCodec:
     """``encode`` signals to bytes and ``decode`` one body back to values at any size, under one prior."""
 
@@ -99,6 +70,14 @@ class CombinerCodec:
         self.prior = prior
 
     # Sender.
+
+    def encoding(self, sources: Sequence[Source], effort: str, tick: Ticker | None = None) -> CombinerEncoding:
+        """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name."""
+        return CombinerEncoding(self, sources, effort_named(effort), tick)
+
+    def usual_beta(self, sources: Sequence[Source]) -> float:
+        """Beta where nothing is asked for."""
+        return float(self.prior.betas[self.prior.n_anchors // 2])
 
     def encode(
         self, sources: Sequence[Source], rate: Rate, effort: Effort = EFFORTS["default"], *, tick: Ticker | None = None
@@ -130,9 +109,9 @@ class CombinerCodec:
             parameters += level.to_bytes(1, "little", signed=True)
         return Coded(parameters, bodies)
 
-    def planned_steps(self, sources: Sequence[Source], effort: Effort) -> int:
-        """Gradient steps of ``encode``, all groups together (choosing a point for a wanted rate may take some more)."""
-        return len(self._groups(sources)) * effort.total_steps
+    def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
+        """Gradient steps of an encoding, all groups together (choosing a point for a rate may take more)."""
+        return len(self._groups(sources)) * effort_named(effort).total_steps
 
     def _features(self) -> torch.Tensor:
         shape = self.prior.config.patch_shape
@@ -304,6 +283,20 @@ class CombinerCodec:
         indices = reader.read(n_blocks, budget_bits)
         reader.finish()
         return CodedSignal(classes, indices)
+
+
+@dataclass(frozen=True)
+class CombinerEncoding:
+    """Signals being encoded."""
+
+    codec: CombinerCodec
+    sources: Sequence[Source]
+    effort: Effort
+    tick: Ticker | None
+
+    def at(self, rate: Rate) -> Coded:
+        """Bytes at a rate."""
+        return self.codec.encode(self.sources, rate, self.effort, tick=self.tick)
 
 
 def _gain(level: int) -> float:

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.codecs.alpha import decode_alpha, encode_alpha
-from inrcodec.codecs.combiner import Coded, CombinerCodec, Rate, Source
+from inrcodec.codecs.combiner import CombinerCodec, CombinerEncoding
+from inrcodec.codecs.face import Coded, Rate, Source
+from inrcodec.codecs.hierarchical import HierarchicalCodec, HierarchicalEncoding
 from inrcodec.codecs.planes import has_alpha
-from inrcodec.codecs.registry import CODEC_IDS, codec_id, codec_name
-from inrcodec.encoders.presets import effort_named
+from inrcodec.codecs.registry import AUTO, CODEC_IDS, codec_id, codec_name
 from inrcodec.encoders.progressive import Ticker
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
@@ -28,11 +29,13 @@ from inrcodec.ground.signal import Signal
 from inrcodec.maths.archive import ArchiveEntry, pack_archive
 from inrcodec.maths.container import EXTRA, KNOWN_TAGS, Container, Section, pack
 from inrcodec.models import prior_store
-from inrcodec.models.prior import Prior
+from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.prior_store import AnyPrior
 
 ALPHA, PARAMETERS = 2, 3
 TAGS = KNOWN_TAGS | {ALPHA, PARAMETERS}
 
+EFFORT_NAMES = ("fast", "default", "best")
 SMALL_IMAGE_POINTS = 48 * 48
 PSNR_TOLERANCE_DB = 0.1
 PSNR_TRIES = 8
@@ -42,11 +45,13 @@ PSNR_TRIES = 8
 class Settings:
     """What the caller chooses; at most one of ``beta`` and the targets.
 
+    ``codec``: by default the codec of the prior, of which the default is that of the hierarchical codec.
+
     ``beta``: squared value units per bit per point (values of images in [0, 1], of sounds in [-1, 1]). ``target_bpp``:
     file bits per grid point. ``target_kbps``: 1000 file bits per second. ``target_psnr``: dB.
     """
 
-    codec: str = "combiner"
+    codec: str = AUTO
     prior: str | None = None
     effort: str = "default"
     beta: float | None = None
@@ -55,8 +60,10 @@ class Settings:
     target_psnr: float | None = None
 
     def __post_init__(self) -> None:
-        codec_id(self.codec)
-        effort_named(self.effort)
+        if self.codec != AUTO:
+            codec_id(self.codec)
+        if self.effort not in EFFORT_NAMES:
+            raise UsageError(f"effort must be one of {', '.join(EFFORT_NAMES)}, got {self.effort!r}")
         wanted = {
             name: value
             for name in ("beta", "target_bpp", "target_kbps", "target_psnr")
@@ -75,15 +82,28 @@ class Encoded:
 
     data: bytes
     payload_bytes: int
-    prior: Prior
+    prior: AnyPrior
+    codec: str
 
 
-def default_prior(header: PlainHeader) -> str:
-    """Name of the shipped prior for a signal."""
+AnyCodec = CombinerCodec | HierarchicalCodec
+
+
+def codec_of(prior: AnyPrior) -> AnyCodec:
+    """The codec that a prior belongs to."""
+    return HierarchicalCodec(prior) if isinstance(prior, HierarchyPrior) else CombinerCodec(prior)
+
+
+def default_prior(header: PlainHeader, codec: str = AUTO) -> str:
+    """Name of the shipped prior for a signal: the hierarchical codec's if it has one, unless ``codec`` is another."""
     if header.kind == "audio" or (header.kind == "field" and len(header.shape) == 1):
-        return "speech16k"
-    small = header.kind == "image" and header.n_points <= SMALL_IMAGE_POINTS
-    return "images32" if small else "photographs"
+        wanted = "speech16k"
+    else:
+        small = header.kind == "image" and header.n_points <= SMALL_IMAGE_POINTS
+        wanted = "images32" if small else "photographs"
+    if codec == "hierarchical" or (codec == AUTO and wanted in prior_store.prior_files()):
+        return wanted
+    return f"combiner-{wanted}"
 
 
 def compress_signals(
@@ -99,53 +119,54 @@ def compress_signals(
     target does not fit the kind of signal, UnsupportedError when the prior cannot carry the signals.
     """
     headers = [signal.header for signal in signals]
-    prior = prior_store.find(settings.prior or _common_prior(headers))
-    codec = CombinerCodec(prior)
-    effort = effort_named(settings.effort)
+    prior = prior_store.find(settings.prior or _common_prior(headers, settings.codec))
+    codec = codec_of(prior)
+    if settings.codec not in (AUTO, codec.name):
+        raise UsageError(f"prior {prior.name!r} belongs to codec {codec.name}, not {settings.codec}")
     sources = [Source(signal.values, signal.header) for signal in signals]
     if plan is not None:
-        plan(codec.planned_steps(sources, effort))
+        plan(codec.planned_steps(sources, settings.effort))
 
     def build(coded: Coded) -> Encoded:
-        data = _file(settings, prior, signals, coded, names)
-        return Encoded(data, len(coded.parameters) + sum(len(body) for body in coded.bodies), prior)
+        data = _file(codec, signals, coded, names)
+        return Encoded(data, len(coded.parameters) + sum(len(body) for body in coded.bodies), prior, codec.name)
 
+    rate = _rate(settings, codec, signals, names)
+    encoding = codec.encoding(sources, settings.effort, tick)
     if settings.target_psnr is not None:
-        return _search_psnr(codec, signals, sources, settings, build, tick)
-    return build(codec.encode(sources, _rate(settings, prior, signals, names), effort, tick=tick))
+        return _search_psnr(encoding, signals, settings.target_psnr, build)
+    return build(encoding.at(rate))
 
 
-def _common_prior(headers: Sequence[PlainHeader]) -> str:
-    chosen = {default_prior(header) for header in headers}
-    if chosen == {"images32", "photographs"}:
-        return "photographs"
+def _common_prior(headers: Sequence[PlainHeader], codec: str) -> str:
+    chosen = {default_prior(header, codec) for header in headers}
+    if len(chosen) > 1 and all(header.kind == "image" for header in headers):
+        return next(name for name in chosen if name.endswith("photographs"))
     if len(chosen) > 1:
         raise UsageError("an archive holds signals of one kind: images and sounds need files of their own")
     return chosen.pop()
 
 
-def _rate(settings: Settings, prior: Prior, signals: Sequence[Signal], names: Sequence[str] | None) -> Rate:
+def _rate(settings: Settings, codec: AnyCodec, signals: Sequence[Signal], names: Sequence[str] | None) -> Rate:
     if settings.target_bpp is not None:
         points = sum(signal.header.n_points for signal in signals)
-        return Rate(bits=settings.target_bpp * points - 8 * _overhead(settings, prior, signals, names))
+        return Rate(bits=settings.target_bpp * points - 8 * _overhead(codec, signals, names))
     if settings.target_kbps is not None:
         if any(signal.header.kind != "audio" for signal in signals):
             raise UsageError("target-kbps is for sounds: use target-bpp for images and fields")
         seconds = sum(signal.header.n_points / signal.header.sample_rate for signal in signals)
-        return Rate(bits=settings.target_kbps * 1000 * seconds - 8 * _overhead(settings, prior, signals, names))
+        return Rate(bits=settings.target_kbps * 1000 * seconds - 8 * _overhead(codec, signals, names))
     return Rate(beta=settings.beta)
 
 
-def _overhead(settings: Settings, prior: Prior, signals: Sequence[Signal], names: Sequence[str] | None) -> int:
+def _overhead(codec: AnyCodec, signals: Sequence[Signal], names: Sequence[str] | None) -> int:
     """File bytes that are not bodies, at most: two of an archive's length numbers are taken per entry."""
-    empty = Coded(bytes(CombinerCodec(prior).max_parameter_bytes), [b""] * len(signals))
-    return len(_file(settings, prior, signals, empty, names)) + (len(signals) if names is not None else 0)
+    empty = Coded(bytes(codec.max_parameter_bytes), [b""] * len(signals))
+    return len(_file(codec, signals, empty, names)) + (len(signals) if names is not None else 0)
 
 
-def _file(
-    settings: Settings, prior: Prior, signals: Sequence[Signal], coded: Coded, names: Sequence[str] | None
-) -> bytes:
-    number = CODEC_IDS[settings.codec]
+def _file(codec: AnyCodec, signals: Sequence[Signal], coded: Coded, names: Sequence[str] | None) -> bytes:
+    number, prior = CODEC_IDS[codec.name], codec.prior
     if names is None:
         payload = coded.parameters + coded.bodies[0]
         return pack(Container(number, prior.id, signals[0].header, payload, tuple(_sections(signals[0]))))
@@ -173,22 +194,18 @@ def _image_bits(header: PlainHeader) -> int:
 
 
 def _search_psnr(
-    codec: CombinerCodec,
+    encoding: CombinerEncoding | HierarchicalEncoding,
     signals: Sequence[Signal],
-    sources: Sequence[Source],
-    settings: Settings,
+    wanted: float,
     build: Callable[[Coded], Encoded],
-    tick: Ticker | None,
 ) -> Encoded:
     """Encode at beta after beta until the mean PSNR is near enough; log beta over dB is nearly a line."""
-    assert settings.target_psnr is not None
-    effort = effort_named(settings.effort)
-    points = codec.prior.betas.numpy()
-    log_beta = math.log(float(points[len(points) // 2]))
+    codec = encoding.codec
+    log_beta = math.log(codec.usual_beta(encoding.sources))
     known: list[tuple[float, float]] = []
     best: tuple[float, Coded] | None = None
     for _ in range(PSNR_TRIES):
-        coded = codec.encode(sources, Rate(beta=math.exp(log_beta)), effort, tick=tick)
+        coded = encoding.at(Rate(beta=math.exp(log_beta)))
         decoded = (
             signal.with_values(_with_alpha(codec.decode(coded.parameters, body, signal.header), signal.values))
             for signal, body in zip(signals, coded.bodies, strict=True)
@@ -196,18 +213,16 @@ def _search_psnr(
         found = [signal_psnr(signal, back) for signal, back in zip(signals, decoded, strict=True)]
         psnr = float(np.mean(np.minimum(found, 200.0)))
         known.append((log_beta, psnr))
-        miss = abs(psnr - settings.target_psnr)
+        miss = abs(psnr - wanted)
         if best is None or miss < best[0]:
             best = (miss, coded)
         if miss <= PSNR_TOLERANCE_DB:
             break
-        log_beta = _next_log_beta(known, settings.target_psnr)
+        log_beta = _next_log_beta(known, wanted)
     assert best is not None
     if best[0] > 10 * PSNR_TOLERANCE_DB:
         reached = ", ".join(f"{psnr:.1f}" for _, psnr in sorted(known, key=lambda item: item[1]))
-        raise UsageError(
-            f"target-psnr {settings.target_psnr} dB is out of reach of prior {codec.prior.name!r} (got {reached})"
-        )
+        raise UsageError(f"target-psnr {wanted} dB is out of reach of prior {codec.prior.name!r} (got {reached})")
     return build(best[1])
 
 
@@ -239,9 +254,9 @@ def decompress_container(
 
     Raises FormatError, LimitError, PriorError; UnsupportedError when alpha or another exact part has to be resized.
     """
-    codec_name(container.codec_id)
-    found = _prior_of(container, prior)
-    codec = CombinerCodec(found)
+    codec = codec_of(_prior_of(container, prior))
+    if codec.name != codec_name(container.codec_id):
+        raise FormatError(f"the file was made by codec {codec_name(container.codec_id)}, its prior is of {codec.name}")
     shared = container.section(PARAMETERS)
     if shared:
         parameters, body = shared, container.payload
@@ -266,7 +281,7 @@ def _resize_alpha(alpha: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[
     return np.clip(np.asarray(image, np.float32), 0.0, 1.0)
 
 
-def _prior_of(container: Container, name: str | None) -> Prior:
+def _prior_of(container: Container, name: str | None) -> AnyPrior:
     if name is None:
         return prior_store.find_id(container.prior_id)
     found = prior_store.find(name)

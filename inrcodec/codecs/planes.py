@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from inrcodec.ground.errors import UnsupportedError
 from inrcodec.ground.plain import PlainHeader
+from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.prior import Prior
 
 FloatArray = NDArray[np.float32]
@@ -38,9 +39,9 @@ class PlaneMap:
     signed: bool
 
     @classmethod
-    def make(cls, header: PlainHeader, prior: Prior) -> PlaneMap:
+    def make(cls, header: PlainHeader, prior: Prior | HierarchyPrior) -> PlaneMap:
         """The map for a signal under a prior; UnsupportedError when the prior cannot carry such a signal."""
-        n_axes = len(prior.config.patch_shape)
+        n_axes = prior.axes
         foreign = prior.kind != "audio" if header.kind == "audio" else prior.kind == "audio" and header.kind == "image"
         if len(header.shape) < n_axes or foreign:
             raise UnsupportedError(
@@ -50,8 +51,8 @@ class PlaneMap:
         split = len(header.shape) - n_axes
         channels = header.channels - (1 if has_alpha(header) else 0)
         return cls(
-            header.shape[:split], header.shape[split:], channels, prior.config.channels,
-            channels == prior.config.channels, prior.kind == "audio" and header.kind != "audio",
+            header.shape[:split], header.shape[split:], channels, prior.channels,
+            channels == prior.channels, prior.kind == "audio" and header.kind != "audio",
         )  # fmt: skip
 
     @property

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from inrcodec.ground.errors import FormatError, UsageError
 
-CODEC_IDS = {"combiner": 1}
+CODEC_IDS = {"combiner": 1, "hierarchical": 2}
+
+AUTO = "auto"
+"""The codec that the prior belongs to."""
 
 
 def codec_id(name: str) -> int:

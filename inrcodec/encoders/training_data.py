@@ -77,11 +77,20 @@ def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class AudioSource:
-    """Random stretches of recordings, played up to 12 % faster or slower, from 10 dB softer to 4 dB louder."""
+    """Random stretches of recordings, played up to 12 % faster or slower, from 10 dB softer to 4 dB louder.
 
-    def __init__(self, recordings: Sequence[FloatArray], patch_shape: tuple[int, ...]) -> None:
+    ``normalised``: every recording is brought to a root mean square of 1, stretches vary by 4 dB around it and are not
+    clipped; for models whose files carry the level.
+    """
+
+    def __init__(
+        self, recordings: Sequence[FloatArray], patch_shape: tuple[int, ...], *, normalised: bool = False
+    ) -> None:
         (self.length,) = patch_shape
+        self.normalised = normalised
         self.recordings = [r for r in recordings if len(r) > 2 * self.length]
+        if normalised:
+            self.recordings = [r / max(float(np.sqrt(np.square(r).mean())), 1e-4) for r in self.recordings]
         if not self.recordings:
             raise DataError(f"no recording is longer than {2 * self.length} samples")
         self.channels = 1
@@ -99,8 +108,9 @@ class AudioSource:
             if speed != 1.0:
                 part = recording[start : start + int(self.length * speed) + 2]
                 patch = np.interp(grid * speed, np.arange(len(part)), part).astype(np.float32)
-            out[row, :, 0] = patch * np.exp(rng.uniform(-1.1, 0.5))
-        return np.clip(out, -1.0, 1.0)
+            low, high = (-0.45, 0.45) if self.normalised else (-1.1, 0.5)
+            out[row, :, 0] = patch * np.exp(rng.uniform(low, high))
+        return out if self.normalised else np.clip(out, -1.0, 1.0)
 
 
 class FieldSource:

@@ -36,6 +36,19 @@ HELD_OUT_TILE = 20
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is read of training folders: signals of a kind, cut to patches, or mosaics of tiles.
+
+    ``normalised``: sounds are brought to a root mean square of 1.
+    """
+
+    kind: str
+    patch_shape: tuple[int, ...]
+    tile: int = 0
+    normalised: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a prior is for. ``tile``: training images are mosaics of tiles of this size, each a signal of its own.
 
@@ -49,6 +62,11 @@ class Recipe:
     betas: tuple[float, ...]
     tile: int = 0
     n_classes: int = 6
+
+    @property
+    def wanted(self) -> Wanted:
+        """The training data that it reads."""
+        return Wanted(self.kind, self.network.patch_shape, self.tile)
 
 
 RECIPES = {
@@ -84,59 +102,59 @@ class TrainingData:
     summary: str
 
 
-def read_training_data(recipe: Recipe, folders: Sequence[Path], *, variable: str | None = None) -> TrainingData:
-    """Read all files of the folders that are of the recipe's kind, split off a held-out part.
+def read_training_data(wanted: Wanted, folders: Sequence[Path], *, variable: str | None = None) -> TrainingData:
+    """Read all files of the folders that are of the wanted kind, split off a held-out part.
 
     Raises DataError when there is nothing to learn from.
     """
     paths = sorted(p for folder in folders for p in (folder.iterdir() if folder.is_dir() else [folder]) if p.is_file())
     if not paths:
         raise DataError(f"no training files in {', '.join(map(str, folders))}")
-    if recipe.tile:
-        return _tiles(recipe, paths)
+    if wanted.tile:
+        return _tiles(wanted, paths)
     train, held = split_held_out(paths)
     make: Callable[[list[Any]], PatchSource]
-    if recipe.kind == "audio":
-        make = lambda items: AudioSource(items, recipe.network.patch_shape)  # noqa: E731
-    elif recipe.kind == "field":
-        make = lambda items: FieldSource(items, recipe.network.patch_shape)  # noqa: E731
+    if wanted.kind == "audio":
+        make = lambda items: AudioSource(items, wanted.patch_shape, normalised=wanted.normalised)  # noqa: E731
+    elif wanted.kind == "field":
+        make = lambda items: FieldSource(items, wanted.patch_shape)  # noqa: E731
     else:
-        make = lambda items: ImageSource(items, recipe.network.patch_shape)  # noqa: E731
-    items = _read_all(recipe, train, variable)
-    held_items = _read_all(recipe, held, variable) if held else items
+        make = lambda items: ImageSource(items, wanted.patch_shape)  # noqa: E731
+    items = _read_all(wanted, train, variable)
+    held_items = _read_all(wanted, held, variable) if held else items
     if not held_items:
         held_items = items
-    summary = f"{len(items)} {recipe.kind} signals, {len(held_items) if held else 0} held out"
+    summary = f"{len(items)} {wanted.kind} signals, {len(held_items) if held else 0} held out"
     return TrainingData(make(items), make(held_items), summary)
 
 
-def _tiles(recipe: Recipe, paths: Sequence[Path]) -> TrainingData:
+def _tiles(wanted: Wanted, paths: Sequence[Path]) -> TrainingData:
     mosaics = [_levels(signal) for path in paths if (signal := _try_read(path, "image", None)) is not None]
-    tiles = [cut_tiles(mosaic, recipe.tile) for mosaic in mosaics]
+    tiles = [cut_tiles(mosaic, wanted.tile) for mosaic in mosaics]
     if not tiles:
         raise DataError("no mosaics among the training files")
     every = np.concatenate(tiles)
     held = np.zeros(len(every), bool)
     held[::HELD_OUT_TILE] = True
-    summary = f"{int((~held).sum())} images of {recipe.tile}x{recipe.tile}, {int(held.sum())} held out"
+    summary = f"{int((~held).sum())} images of {wanted.tile}x{wanted.tile}, {int(held.sum())} held out"
     return TrainingData(TileSource(every[~held], mirror=True), TileSource(every[held], mirror=False), summary)
 
 
-def _read_all(recipe: Recipe, paths: Sequence[Path], variable: str | None) -> list[Any]:
+def _read_all(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> list[Any]:
     items: list[Any] = []
     for path in paths:
-        signal = _try_read(path, recipe.kind, variable)
+        signal = _try_read(path, wanted.kind, variable)
         if signal is None:
             continue
-        if recipe.kind == "image":
+        if wanted.kind == "image":
             levels = _levels(signal)
             while min(levels.shape[:2]) > LARGEST_SHORT_SIDE:
                 levels = halve(levels)
             items.append(levels)
-        elif recipe.kind == "audio":
+        elif wanted.kind == "audio":
             items += [np.ascontiguousarray(channel) for channel in signal.values.T]
         else:
-            axes = len(recipe.network.patch_shape)
+            axes = len(wanted.patch_shape)
             planes = signal.values.reshape(-1, *signal.header.shape[-axes:], 1)
             items += list(planes)
     return items

@@ -1,24 +1,18 @@
-"""What training a prior is told and what it remembers, and the folder that the memory is kept in.
-
-A checkpoint is a folder of safetensors files, none above 16 MB, and one JSON file that is written last.
-"""
+"""What training a COMBINER prior is told and what it remembers."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
+from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.methods.fit import Gaussian
 from inrcodec.models.bayesian_inr import BayesianINR, NetworkConfig
-
-SHARD_BYTES = 15 << 20
 
 
 @dataclass(frozen=True)
@@ -100,41 +94,14 @@ def save_state(state: TrainingState, folder: Path) -> None:
             q_mean=state.posteriors.mean.half(), q_log_scale=state.posteriors.log_scale.half(), classes=state.classes,
             class_mean=state.class_prior.mean, class_log_scale=state.class_prior.log_scale,
         )  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    generation = f"{state.steps:09d}"
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, tensor in tensors.items():
-        rows = max(1, SHARD_BYTES // max(1, tensor[:1].nbytes)) if tensor.ndim else 1
-        for start in range(0, max(len(tensor), 1) if tensor.ndim else 1, rows):
-            part = (tensor[start : start + rows] if tensor.ndim else tensor).detach().cpu().contiguous()
-            if size and size + part.nbytes > SHARD_BYTES:
-                shards.append({})
-                size = 0
-            shards[-1][f"{name}@{start}"] = part
-            size += part.nbytes
-    files = [f"{generation}-{index}.safetensors" for index in range(len(shards))]
-    for file, shard in zip(files, shards, strict=True):
-        safetensors.torch.save_file(shard, folder / file)
-    head = {"files": files, "seconds": state.seconds, "steps": state.steps, "passes": state.passes, "log": state.log}
-    temporary = folder / "state.json.tmp"
-    temporary.write_text(json.dumps(head))
-    temporary.replace(folder / "state.json")
-    for old in folder.glob("*.safetensors"):
-        if old.name not in files:
-            old.unlink()
+    head = {"seconds": state.seconds, "steps": state.steps, "passes": state.passes, "log": state.log}
+    write_checkpoint(folder, tensors, head, state.steps)
 
 
 def load_state(state: TrainingState, folder: Path, device: torch.device) -> TrainingState:
     """Fill a fresh state from a checkpoint; FormatError when it does not fit the model."""
+    tensors, head = read_checkpoint(folder, device)
     try:
-        head = json.loads((folder / "state.json").read_text())
-        parts: dict[str, dict[int, Tensor]] = {}
-        for file in head["files"]:
-            for key, tensor in safetensors.torch.load_file(folder / Path(file).name).items():
-                name, start = key.rsplit("@", 1)
-                parts.setdefault(name, {})[int(start)] = tensor
-        tensors = {name: torch.cat([p[s] for s in sorted(p)]).to(device) for name, p in parts.items()}
         state.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         for name, parameter in state.model.named_parameters():
             if f"first.{name}" in tensors:
@@ -151,6 +118,6 @@ def load_state(state: TrainingState, folder: Path, device: torch.device) -> Trai
             state.class_prior = Gaussian(tensors["class_mean"], tensors["class_log_scale"])
         state.seconds, state.steps, state.passes = float(head["seconds"]), int(head["steps"]), int(head["passes"])
         state.log = list(head["log"])
-    except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+    except (KeyError, ValueError, RuntimeError) as error:
         raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
     return state

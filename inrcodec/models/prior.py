@@ -15,26 +15,22 @@ little between patches of a class. Invariants:
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.ground.errors import FormatError
 from inrcodec.models.bayesian_inr import BayesianINR, NetworkConfig
+from inrcodec.models.prior_file import read_prior_bytes, write_prior_bytes
 
 KL_UNITS_PER_BIT = 1024
 CLASS_TABLE_TOTAL = 1 << 16
 FORMAT = "inrcodec-prior-1"
-MAX_PRIOR_BYTES = 1 << 26
 _LATENT_TENSORS = ("betas", "mean", "log_scale", "kl_units", "class_counts")
 
 
@@ -55,6 +51,16 @@ class Prior:
     spread: float
     card: dict[str, Any] = field(default_factory=dict)
     id: bytes = b"\0" * 8
+
+    @property
+    def axes(self) -> int:
+        """Axes of the signals that it describes."""
+        return len(self.config.patch_shape)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the signals that it describes."""
+        return self.config.channels
 
     @property
     def n_anchors(self) -> int:
@@ -101,14 +107,12 @@ class Prior:
             "spread": self.spread,
             "card": self.card,
         }
-        return safetensors.torch.save(tensors, {"inrcodec": json.dumps(head, sort_keys=True)})
+        return write_prior_bytes(head, tensors)
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "prior") -> Prior:
         """Read a prior; FormatError when it is damaged, incomplete or holds values that cannot be."""
-        if len(data) > MAX_PRIOR_BYTES:
-            raise FormatError(f"{source}: a prior of {len(data)} bytes is over the limit of {MAX_PRIOR_BYTES}")
-        head, tensors = _read_safetensors(data, source)
+        head, tensors = read_prior_bytes(data, source)
         try:
             if head["format"] != FORMAT:
                 raise FormatError(f"{source}: prior format is {head['format']!r}, this version reads {FORMAT!r}")
@@ -129,16 +133,6 @@ class Prior:
         )  # fmt: skip
         prior._check(source)
         return prior
-
-    @classmethod
-    def load(cls, path: Path) -> Prior:
-        """Read a prior's file."""
-        try:
-            if path.stat().st_size > MAX_PRIOR_BYTES:
-                raise FormatError(f"{path}: larger than the limit of {MAX_PRIOR_BYTES} bytes for a prior")
-            return cls.from_bytes(path.read_bytes(), str(path))
-        except OSError as error:
-            raise FormatError(f"{path}: cannot be read: {error.strerror}") from None
 
     def _check(self, source: str) -> None:
         config = self.config
@@ -173,16 +167,3 @@ class Prior:
             raise FormatError(f"{source}: scales or KL figures are out of range")
         if self.class_counts.min() < 1 or (self.class_counts.sum(axis=1) != CLASS_TABLE_TOTAL).any():
             raise FormatError(f"{source}: class counts must be positive and sum to {CLASS_TABLE_TOTAL}")
-
-
-def _read_safetensors(data: bytes, source: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        tensors = safetensors.torch.load(data)
-        header_length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + header_length])["__metadata__"]["inrcodec"]
-        head = json.loads(metadata)
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
-        raise FormatError(f"{source}: not a prior of inrcodec ({type(error).__name__})") from None
-    if not isinstance(head, dict):
-        raise FormatError(f"{source}: not a prior of inrcodec (no description)")
-    return head, tensors

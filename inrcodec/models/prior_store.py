@@ -12,8 +12,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from inrcodec.ground.errors import PriorError
+from inrcodec.ground.errors import FormatError, PriorError
+from inrcodec.models import hierarchy_prior
+from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.prior import Prior
+from inrcodec.models.prior_file import MAX_PRIOR_BYTES, read_prior_bytes
+
+AnyPrior = Prior | HierarchyPrior
 
 ENVIRONMENT = "INRCODEC_PRIORS"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -52,11 +57,16 @@ def _all_files() -> Iterator[Path]:
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path, identity: bytes) -> Prior:
-    return Prior.load(path)
+def _load(path: Path, identity: bytes) -> AnyPrior:
+    if path.stat().st_size > MAX_PRIOR_BYTES:
+        raise FormatError(f"{path}: larger than the limit of {MAX_PRIOR_BYTES} bytes for a prior")
+    data = path.read_bytes()
+    head, _ = read_prior_bytes(data, str(path))
+    made: type[AnyPrior] = HierarchyPrior if head.get("format") == hierarchy_prior.FORMAT else Prior
+    return made.from_bytes(data, str(path))
 
 
-def load(path: Path) -> Prior:
+def load(path: Path) -> AnyPrior:
     """The prior in a file, kept in memory while it is one of the last four used."""
     try:
         return _load(path, file_id(path))
@@ -64,7 +74,7 @@ def load(path: Path) -> Prior:
         raise PriorError(f"{path}: prior cannot be read: {error.strerror}") from None
 
 
-def find(name_or_path: str | Path) -> Prior:
+def find(name_or_path: str | Path) -> AnyPrior:
     """A prior by name, by hexadecimal id or by path; PriorError lists what there is."""
     text = str(name_or_path)
     files = prior_files()
@@ -78,7 +88,7 @@ def find(name_or_path: str | Path) -> Prior:
     raise PriorError(f"no prior {text!r}: neither a file nor one of {', '.join(files) or '(none found)'}")
 
 
-def find_id(identity: bytes) -> Prior:
+def find_id(identity: bytes) -> AnyPrior:
     """The prior that a file was made with; PriorError names the id when it is not at hand."""
     for path in _all_files():
         if file_id(path) == identity:

@@ -1,0 +1,193 @@
+"""The default codec: hierarchical latents in a Bayesian INR.
+
+    values -> planes -> posteriors of latents -> symbols, level by level -> message         (compress)
+    message -> latents -> features -> SIREN at any coordinates -> planes -> values          (decompress)
+
+What is sent besides the prior's id: the *parameters* (quality, two bytes, and for sounds their level, one byte; shared
+by all entries of an archive) and per signal a *body*: the message of every plane.
+
+Level: values of sounds are divided by 2^(level / 4), so that their root mean square is the prior's spread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inrcodec.codecs.face import Coded, Rate, Source
+from inrcodec.codecs.plane_batches import join_messages, make_batches, padded_shape, split_messages
+from inrcodec.codecs.planes import PlaneMap
+from inrcodec.encoders.latent_encoder import LatentEffort, LatentEncoder
+from inrcodec.encoders.latent_presets import latent_effort_named
+from inrcodec.encoders.latent_refinement import Ticker
+from inrcodec.encoders.quality_search import search_quality
+from inrcodec.ground.bits import read_varint, write_varint
+from inrcodec.ground.errors import FormatError, LimitError
+from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
+from inrcodec.ground.plain import PlainHeader
+from inrcodec.maths.exact_network import ACTIVATION_BITS
+from inrcodec.maths.gaussian_coder import GaussianReader
+from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, place_latents, quality_of, scale_indices
+from inrcodec.models.hierarchy import walk_down
+from inrcodec.models.hierarchy_prior import HierarchyPrior, multiply_adds_per_point
+from inrcodec.models.hierarchy_render import render
+from inrcodec.models.patching import oversampling
+
+FloatArray = NDArray[np.float32]
+
+LEVELS_PER_OCTAVE = 4
+DEFAULT_LOG_LAMBDA = 6.5
+
+
+class HierarchicalCodec:
+    """``encoding`` turns signals to bytes, ``decode`` one body back to values at any size, under one prior."""
+
+    name = "hierarchical"
+
+    def __init__(self, prior: HierarchyPrior) -> None:
+        self.prior = prior
+
+    # Sender.
+
+    def encoding(self, sources: Sequence[Source], effort: str, tick: Ticker | None = None) -> HierarchicalEncoding:
+        """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name."""
+        return HierarchicalEncoding(self, sources, latent_effort_named(effort), tick)
+
+    def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
+        """Gradient steps of ``encode`` (choosing a quality for a wanted rate may take some more)."""
+        return len(make_batches(sources, self.prior, 1.0)) * latent_effort_named(effort).steps
+
+    @property
+    def has_level(self) -> bool:
+        """Whether files carry a level."""
+        return self.prior.kind == "audio"
+
+    @property
+    def max_parameter_bytes(self) -> int:
+        """Most bytes that parameters take."""
+        return len(write_varint(max_quality(self.prior.config))) + self.has_level
+
+    def level_of(self, sources: Sequence[Source]) -> int:
+        """Loudness of all sources together about the prior's, in quarters of an octave."""
+        if not self.has_level:
+            return 0
+        total, count = 0.0, 0
+        for source in sources:
+            planes = PlaneMap.make(source.header, self.prior).to_planes(source.values)
+            total += float(np.square(planes, dtype=np.float64).sum())
+            count += planes.size
+        ratio = max(math.sqrt(total / count), 1e-9) / self.prior.config.spread
+        return int(np.clip(round(LEVELS_PER_OCTAVE * math.log2(ratio)), -128, 127))
+
+    def usual_beta(self, sources: Sequence[Source]) -> float:
+        """Beta where nothing is asked for."""
+        return gain_of(self.level_of(sources)) ** 2 * math.exp(-DEFAULT_LOG_LAMBDA)
+
+    def write_parameters(self, quality: int, level: int) -> bytes:
+        """Inverse of ``read_parameters``."""
+        out = write_varint(quality)
+        return out + level.to_bytes(1, "little", signed=True) if self.has_level else out
+
+    def read_parameters(self, data: bytes) -> tuple[int, float, int]:
+        """Quality, gain, position behind the parameters; FormatError when damaged."""
+        quality, position = read_varint(data, 0)
+        if quality > max_quality(self.prior.config):
+            raise FormatError(f"quality {quality} does not exist in prior {self.prior.name!r}")
+        level = 0
+        if self.has_level:
+            if position >= len(data):
+                raise FormatError("the codec's parameters are cut short")
+            level = int.from_bytes(data[position : position + 1], "little", signed=True)
+            position += 1
+        return quality, gain_of(level), position
+
+    # Receiver.
+
+    @torch.no_grad()
+    def decode(
+        self, parameters: bytes, body: bytes, header: PlainHeader, size: tuple[int, ...] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> FloatArray:  # fmt: skip
+        """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha).
+
+        Raises FormatError when the body does not fit the signal, LimitError when it asks for more than ``limits``.
+        """
+        quality, gain, end = self.read_parameters(parameters)
+        if end != len(parameters):
+            raise FormatError("the codec's parameters go on after their end")
+        planes = PlaneMap.make(header, self.prior)
+        wanted = planes.plane_size(size if size is not None else header.shape)
+        self._check_work(planes, wanted, limits)
+        out = np.empty((planes.n_planes, *wanted, self.prior.channels), np.float32)
+        config, model = self.prior.config, self.prior.model
+        rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
+        for number, message in enumerate(split_messages(body, planes.n_planes)):
+            h = self.latent_features(message, quality, padded_shape(self.prior.config, planes.shape))
+            features = model.features(h, rate)[0]
+            out[number] = render(model, features, planes.shape, wanted)
+        return planes.from_planes(out * np.float32(gain) if gain != 1.0 else out)
+
+    def latent_features(self, message: bytes, quality: int, padded: tuple[int, ...]) -> torch.Tensor:
+        """Features at the finest stride that a message stands for, in floating point."""
+        layers = self.prior.layers(quality)
+        reader = GaussianReader(message)
+
+        def choose(name: str, h: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+            scales = scale_indices(prior.chunk(2, dim=1)[1])
+            symbols = torch.from_numpy(reader.read(scales.flatten().numpy())).view(scales.shape)
+            return place_latents(layers, name, prior, symbols)
+
+        coarsest = self.prior.config.coarsest
+        rows = 1 if len(padded) == 1 else padded[0] // coarsest
+        h = walk_down(layers, 1, rows, padded[-1] // coarsest, choose)
+        reader.finish()
+        return (h * 2.0**-ACTIVATION_BITS).float()
+
+    def _check_work(self, planes: PlaneMap, size: tuple[int, ...], limits: Limits) -> None:
+        fine = math.prod(m * t for m, t in zip(size, oversampling(planes.shape, size), strict=True)) * planes.n_planes
+        padded = math.prod(padded_shape(self.prior.config, planes.shape)) * planes.n_planes
+        if max(fine, padded) > limits.max_points or max(size) > limits.max_axis:
+            raise LimitError(f"decoding evaluates {max(fine, padded)} points, the limit is {limits.max_points}")
+        work = (fine + padded) * multiply_adds_per_point(self.prior.config)
+        if work > limits.max_multiply_adds:
+            raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")
+
+
+class HierarchicalEncoding:
+    """Signals being encoded: coding them again at another rate goes on from the posteriors found before."""
+
+    def __init__(
+        self, codec: HierarchicalCodec, sources: Sequence[Source], effort: LatentEffort, tick: Ticker | None = None
+    ) -> None:
+        self.codec, self.sources = codec, sources
+        self.encoder = LatentEncoder(codec.prior, effort, tick or (lambda steps: None))
+        self.level = codec.level_of(sources)
+        self.batches = make_batches(sources, codec.prior, gain_of(self.level))
+
+    def at(self, rate: Rate) -> Coded:
+        """Bytes at a rate."""
+        config = self.codec.prior.config
+        if rate.bits is None:
+            log_lambda = DEFAULT_LOG_LAMBDA
+            if rate.beta is not None:
+                log_lambda = 2.0 * math.log(gain_of(self.level)) - math.log(rate.beta)
+            quality = quality_of(config, log_lambda)
+            for owned in self.batches:
+                self.encoder.refine(owned.batch, quality)
+            messages = [self.encoder.code(owned.batch, quality).messages for owned in self.batches]
+        else:
+            quality, messages = search_quality(self.encoder, [o.batch for o in self.batches], rate.bits)
+        parts: list[list[bytes]] = [[] for _ in self.sources]
+        for owned, found in zip(self.batches, messages, strict=True):
+            for owner, message in zip(owned.owners, found, strict=True):
+                parts[owner].append(message)
+        return Coded(self.codec.write_parameters(quality, self.level), [join_messages(part) for part in parts])
+
+
+def gain_of(level: int) -> float:
+    """Factor that a level stands for."""
+    return float(2.0 ** (level / LEVELS_PER_OCTAVE))

@@ -1,0 +1,90 @@
+"""Signals as the hierarchical encoder takes them: planes, padded, alike ones together; and messages as bodies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inrcodec.codecs.face import Source
+from inrcodec.codecs.planes import PlaneMap
+from inrcodec.encoders.latent_refinement import Batch
+from inrcodec.ground.bits import read_varint, write_varint
+from inrcodec.ground.errors import FormatError
+from inrcodec.models.hierarchy import HierarchyConfig
+from inrcodec.models.hierarchy_prior import HierarchyPrior
+
+FloatArray = NDArray[np.float32]
+
+POINTS_AT_ONCE = 1 << 16
+"""Points of small signals that go through the encoder together: what the cache likes."""
+
+
+@dataclass(frozen=True)
+class OwnedBatch:
+    """A batch and, for each of its planes, the number of the source that it comes from."""
+
+    batch: Batch
+    owners: list[int]
+
+
+def padded_shape(config: HierarchyConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A plane's shape with every axis rounded up to the coarsest stride."""
+    return tuple(-(-n // config.coarsest) * config.coarsest for n in shape)
+
+
+def make_batches(sources: Sequence[Source], prior: HierarchyPrior, gain: float) -> list[OwnedBatch]:
+    """All planes of all sources divided by ``gain``, those of one shape together, in the order of the sources."""
+    by_shape: dict[tuple[int, ...], list[tuple[int, FloatArray]]] = {}
+    for number, source in enumerate(sources):
+        planes = PlaneMap.make(source.header, prior)
+        for plane in planes.to_planes(source.values):
+            by_shape.setdefault(planes.shape, []).append((number, plane))
+    made = []
+    for shape, members in by_shape.items():
+        at_once = max(1, POINTS_AT_ONCE // math.prod(padded_shape(prior.config, shape)))
+        for start in range(0, len(members), at_once):
+            some = members[start : start + at_once]
+            values = np.stack([plane for _, plane in some]) / np.float32(gain)
+            made.append(OwnedBatch(_batch(values, prior.config), [owner for owner, _ in some]))
+    return made
+
+
+def _batch(values: FloatArray, config: HierarchyConfig) -> Batch:
+    """Planes (N, *shape, C) of one shape, padded by their edges (a circle by its other end)."""
+    shape = values.shape[1:-1]
+    padded = padded_shape(config, shape)
+    mask = np.zeros(padded, np.float32)
+    mask[tuple(slice(n) for n in shape)] = 1.0
+    for axis, (n, p) in enumerate(zip(shape, padded, strict=True)):
+        around = config.periodic and axis == len(shape) - 1
+        widths = [(0, p - n) if a == axis + 1 else (0, 0) for a in range(values.ndim)]
+        values = np.pad(values, widths, mode="wrap" if around else "edge")
+    if config.axes == 1:
+        values = values[:, None]
+    tensor = torch.from_numpy(np.ascontiguousarray(values)).permute(0, 3, 1, 2)
+    whole = torch.from_numpy(mask.reshape(-1))
+    return Batch(
+        tensor.contiguous(memory_format=torch.channels_last), None if mask.all() else whole, math.prod(shape)
+    )  # fmt: skip
+
+
+def join_messages(messages: Sequence[bytes]) -> bytes:
+    """A body: the messages of a signal's planes, all but the last behind their lengths."""
+    return b"".join(write_varint(len(m)) + m for m in messages[:-1]) + messages[-1]
+
+
+def split_messages(body: bytes, count: int) -> list[bytes]:
+    """Inverse of ``join_messages``; FormatError when the body is cut short."""
+    messages, position = [], 0
+    for _ in range(count - 1):
+        length, position = read_varint(body, position)
+        if position + length > len(body):
+            raise FormatError("a plane's message is cut short")
+        messages.append(body[position : position + length])
+        position += length
+    return [*messages, body[position:]]

@@ -1,0 +1,84 @@
+"""Recipes for the priors of the hierarchical codec, as data.
+
+A level is (stride, width, channels of its latent blocks, residual blocks down, up).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from inrcodec.encoders.hierarchy_training import HierarchyTraining
+from inrcodec.encoders.training_presets import Wanted
+from inrcodec.ground.errors import UsageError
+from inrcodec.models.hierarchy import HierarchyConfig
+from inrcodec.models.hierarchy import LevelConfig as Level
+
+
+@dataclass(frozen=True)
+class HierarchyRecipe:
+    """What a prior is for; ``tile``: training images are mosaics of tiles of this size, each a signal of its own."""
+
+    name: str
+    kind: str
+    network: HierarchyConfig
+    patch_shape: tuple[int, ...]
+    batch: int
+    tile: int = 0
+
+    @property
+    def wanted(self) -> Wanted:
+        """The training data that it reads."""
+        return Wanted(self.kind, self.patch_shape, self.tile, normalised=True)
+
+    def training(self, minutes: float, seed: int = 0) -> HierarchyTraining:
+        """Settings of a training of this length."""
+        small = 0.0 if self.tile else 0.45
+        return HierarchyTraining(
+            self.network, self.name, self.kind, minutes, self.patch_shape, self.batch, small_share=small, seed=seed
+        )
+
+
+_IMAGES32 = HierarchyConfig(
+    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(4.0, 10.5),
+    levels=(
+        Level(16, 128, (8, 8), 2, 1), Level(8, 128, (8, 8), 3, 2), Level(4, 96, (6, 6), 3, 2),
+        Level(2, 48, (3, 3), 2, 1),
+    ),
+)  # fmt: skip
+_PHOTOGRAPHS = HierarchyConfig(
+    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(4.0, 10.5),
+    levels=(
+        Level(32, 160, (16,), 1, 1), Level(16, 160, (12, 12), 3, 2), Level(8, 128, (10, 10), 3, 2),
+        Level(4, 64, (6, 6), 2, 1), Level(2, 32, (4,), 1, 1),
+    ),
+)  # fmt: skip
+_SPEECH = HierarchyConfig(
+    channels=1, axes=1, feature_stride=2, feature_width=32, log_lambdas=(-0.5, 9.5), centre=0.0, spread=1.0,
+    levels=(
+        Level(256, 192, (24,), 1, 1), Level(64, 192, (24, 24), 3, 3), Level(16, 128, (12, 12), 3, 2),
+        Level(4, 64, (5, 5), 2, 1),
+    ),
+)  # fmt: skip
+
+HIERARCHY_RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        HierarchyRecipe("images32", "image", _IMAGES32, (32, 32), 32, tile=32),
+        HierarchyRecipe("photographs", "image", _PHOTOGRAPHS, (128, 128), 4),
+        HierarchyRecipe("speech16k", "audio", _SPEECH, (8192,), 8),
+    )
+}
+
+
+def hierarchy_recipe_named(name: str) -> HierarchyRecipe:
+    """The recipe; UsageError when there is none."""
+    if name not in HIERARCHY_RECIPES:
+        raise UsageError(f"recipe must be one of {', '.join(HIERARCHY_RECIPES)}, got {name!r}")
+    return HIERARCHY_RECIPES[name]
+
+
+def adapted_hierarchy(recipe: HierarchyRecipe, *, name: str | None = None, tile: int | None = None) -> HierarchyRecipe:
+    """A recipe under another name or for mosaics of another tile size."""
+    if tile:
+        recipe = replace(recipe, tile=tile, patch_shape=(tile, tile))
+    return replace(recipe, name=name or recipe.name)

@@ -1,0 +1,264 @@
+"""Training the hierarchical model: minibatches of the beta-ELBO over all rates at once.
+
+Every signal of a minibatch has a log(lambda) of its own, evenly drawn. Over the training:
+
+- rates weigh little at first, and features before each level are asked for the signal averaged over their stride:
+  without both, coarse levels never learn to speak and all bits go to the finest (posterior collapse);
+- latents are noisy samples of their posteriors first, then rounded with the gradient passed on;
+- crops are small at first;
+- arithmetic is bfloat16 where the machine has it, float32 at the end; the learning rate falls as a half cosine; what
+  is kept is a moving average of the parameters.
+
+The priors are part of the network, so that they follow by the same gradients; the prior over the head's weights comes
+from ``weight_prior``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.encoders.training_data import PatchSource
+from inrcodec.ground.errors import FormatError, UsageError
+from inrcodec.methods.hierarchical_fit import elbo, mixed, native_fourier, noisy
+from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR, shuffle_up
+from inrcodec.models.hierarchy_prior import HierarchyPrior
+
+
+@dataclass(frozen=True)
+class HierarchyTraining:
+    """What is trained and for how long.
+
+    ``patch_shape``: crops; ``batch`` of them per step. The first ``small_share`` of the time uses crops of half the
+    size, twice as many. Shares of the time: ``noisy_share`` with noisy latents, ``auxiliary_share`` with the averaged
+    signal asked for at weight ``auxiliary`` falling to 0, ``fast_share`` in bfloat16, ``warm_share`` with rates below
+    their weight. ``balance``: the loss at lambda weighs lambda^-balance, so that all rates matter alike.
+    """
+
+    network: HierarchyConfig
+    name: str
+    kind: str
+    minutes: float
+    patch_shape: tuple[int, ...]
+    batch: int
+    lr: float = 1e-3
+    small_share: float = 0.45
+    noisy_share: float = 0.4
+    auxiliary_share: float = 0.4
+    auxiliary: float = 0.3
+    fast_share: float = 0.8
+    warm_share: float = 0.04
+    balance: float = 0.4
+    ema: float = 0.999
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or self.batch < 1:
+            raise UsageError("minutes must be positive, batch at least 1")
+        sizes = [*self.patch_shape, *(n // 2 for n in self.patch_shape if self.small_share > 0)]
+        if len(self.patch_shape) != self.network.axes or any(n % self.network.coarsest for n in sizes):
+            raise UsageError(f"crops of {self.patch_shape} do not fit a coarsest stride of {self.network.coarsest}")
+
+    def summary(self) -> dict[str, Any]:
+        """The settings as plain values, for the card."""
+        return {**asdict(self), "network": None}
+
+
+@dataclass
+class HierarchyState:
+    """All that changes during training."""
+
+    model: HierarchyINR
+    auxiliary: nn.ModuleDict
+    optimiser: torch.optim.Adam
+    average: list[Tensor]
+    seconds: float = 0.0
+    steps: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+
+
+class HierarchyTrainer:
+    """Runs the training; random numbers come from ``config.seed`` and the step."""
+
+    def __init__(self, config: HierarchyTraining, source: PatchSource, device: str = "cpu") -> None:
+        self.config, self.source, self.device = config, source, torch.device(device)
+        self._fourier: dict[tuple[int, int], Tensor] = {}
+
+    def start(self) -> HierarchyState:
+        """A fresh state."""
+        network = self.config.network
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            model = HierarchyINR(network)
+            levels = enumerate(network.levels)
+            auxiliary = nn.ModuleDict(
+                {str(i): nn.Conv2d(level.width, self._asked_channels(i), 1) for i, level in levels if i}
+            )
+        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        auxiliary = auxiliary.to(self.device)
+        parameters = [*model.parameters(), *auxiliary.parameters()]
+        optimiser = torch.optim.Adam(parameters, lr=self.config.lr, betas=(0.9, 0.99), fused=True)
+        return HierarchyState(model, auxiliary, optimiser, [p.detach().clone() for p in model.parameters()])
+
+    def run(
+        self, state: HierarchyState, *, until_seconds: float, checkpoint: Path | None,
+        progress: Callable[[HierarchyState, str], None],
+    ) -> None:  # fmt: skip
+        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
+        total = self.config.minutes * 60.0
+        begun = last_save = last_log = time.monotonic()
+        before = state.seconds
+        while state.seconds < total and time.monotonic() - begun < until_seconds:
+            entry = self._step(state, state.seconds / total)
+            now = time.monotonic()
+            state.seconds = before + now - begun
+            if now - last_log > 10.0 or not state.log:
+                state.log.append(entry)
+                progress(state, "noisy" if state.seconds < total * self.config.noisy_share else "rounded")
+                last_log = now
+            if checkpoint is not None and now - last_save > 120.0:
+                self.save(state, checkpoint)
+                last_save = now
+        if checkpoint is not None:
+            self.save(state, checkpoint)
+
+    def _step(self, state: HierarchyState, done: float) -> dict[str, float]:
+        config, network = self.config, self.config.network
+        small = done < config.small_share
+        rng = np.random.default_rng((config.seed, state.steps))
+        torch.manual_seed(config.seed + 7919 * state.steps)
+        values = self._draw(2 * config.batch if small else config.batch, rng, small)
+        low, high = network.log_lambdas
+        log_lambda = torch.from_numpy(rng.uniform(low, high, len(values)).astype(np.float32)).to(self.device)
+        self._set_rate(state, done)
+        asked: list[Tensor] = []
+        weight = config.auxiliary * max(0.0, 1.0 - done / config.auxiliary_share)
+
+        def watch(name: str, h: Tensor) -> None:
+            level, block = name.split(".")
+            if weight > 0.0 and level != "0" and block == "0":
+                asked.append(self._averaged_error(state, int(level), h, values))
+
+        rows, columns = values.shape[2], values.shape[3]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=done < config.fast_share):
+            found = elbo(
+                state.model, values, log_lambda, self._native_fourier(rows, columns),
+                noisy if done < config.noisy_share else mixed, watch=watch,
+            )  # fmt: skip
+        error = found.mse + weight * sum(asked) if asked else found.mse
+        rate = min(1.0, 0.1 + 0.9 * done / config.warm_share) * found.bits / (rows * columns)
+        middle = 0.5 * (low + high)
+        loss = ((error * log_lambda.exp() + rate) * torch.exp(-config.balance * (log_lambda - middle))).mean()
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
+        if torch.isfinite(norm):
+            state.optimiser.step()
+        state.steps += 1
+        keep = min(config.ema, state.steps / (state.steps + 50))
+        torch._foreach_lerp_(state.average, [p.detach() for p in state.model.parameters()], 1.0 - keep)
+        return {
+            "loss": float(loss.detach()), "bits_per_point": float(found.bits.detach().mean()) / (rows * columns),
+            "db": float(-10.0 * found.mse.detach().clamp_min(1e-12).log10().mean()), "seconds": state.seconds,
+        }  # fmt: skip
+
+    def _draw(self, count: int, rng: np.random.Generator, small: bool) -> Tensor:
+        values = torch.from_numpy(self.source.draw(count, rng))
+        if small:
+            values = values[(slice(None), *(slice(n // 2) for n in self.config.patch_shape))]
+        if self.config.network.axes == 1:
+            values = values[:, None]
+        values = values.permute(0, 3, 1, 2).to(self.device)
+        return values.contiguous(memory_format=torch.channels_last)
+
+    def _native_fourier(self, rows: int, columns: int) -> Tensor:
+        if (rows, columns) not in self._fourier:
+            self._fourier[rows, columns] = native_fourier(self.config.network, rows, columns).to(self.device)
+        return self._fourier[rows, columns]
+
+    def _asked_channels(self, level: int) -> int:
+        network = self.config.network
+        return network.channels * (network.levels[level].stride if network.axes == 1 else 1)
+
+    def _averaged_error(self, state: HierarchyState, level: int, h: Tensor, values: Tensor) -> Tensor:
+        """Squared error (N,) of a linear reading of features: against the signal averaged over their stride, with one
+        axis (whose signals swing about a mean) against every point of it."""
+        network = self.config.network
+        stride = network.levels[level].stride
+        read = state.auxiliary[str(level)](h).float() * network.spread + network.centre
+        if network.axes == 1:
+            return (shuffle_up(read, stride, 1) - values).square().mean(dim=(1, 2, 3))
+        return (read - functional.avg_pool2d(values, stride)).square().mean(dim=(1, 2, 3))
+
+    def _set_rate(self, state: HierarchyState, done: float) -> None:
+        fall = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+        for group in state.optimiser.param_groups:
+            group["lr"] = self.config.lr * fall * min(1.0, (state.steps + 1) / 300)
+
+    def averaged_model(self, state: HierarchyState) -> HierarchyINR:
+        """A model with the moving average of the parameters, on the CPU."""
+        model = HierarchyINR(self.config.network)
+        with torch.no_grad():
+            for parameter, average in zip(model.parameters(), state.average, strict=True):
+                parameter.copy_(average.cpu())
+        return model
+
+    def finish(
+        self, state: HierarchyState, card: dict[str, Any], weight_log_scale: Tensor | None = None
+    ) -> HierarchyPrior:
+        """The prior that the training has reached."""
+        model = self.averaged_model(state)
+        scale = torch.full(model.head.shape, -6.0) if weight_log_scale is None else weight_log_scale
+        return HierarchyPrior.from_model(model, self.config.name, self.config.kind, scale, card)
+
+    def save(self, state: HierarchyState, folder: Path) -> None:
+        """Write a checkpoint."""
+        names = [name for name, _ in state.model.named_parameters()]
+        tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+        tensors.update({f"auxiliary.{name}": value for name, value in state.auxiliary.state_dict().items()})
+        tensors.update({f"average.{name}": value for name, value in zip(names, state.average, strict=True)})
+        for index, parameter in enumerate(self._parameters(state)):
+            moments = state.optimiser.state.get(parameter)
+            if moments:
+                tensors[f"first.{index}"] = moments["exp_avg"].bfloat16()
+                tensors[f"second.{index}"] = moments["exp_avg_sq"].bfloat16()
+        head = {"seconds": state.seconds, "steps": state.steps, "log": state.log}
+        write_checkpoint(folder, tensors, head, state.steps)
+
+    def resume(self, folder: Path) -> HierarchyState:
+        """The state of a checkpoint; FormatError when it does not fit."""
+        state = self.start()
+        tensors, head = read_checkpoint(folder, self.device)
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        try:
+            state.model.load_state_dict(part("model."))
+            state.auxiliary.load_state_dict(part("auxiliary."))
+            average = part("average.")
+            state.average = [average[name] for name, _ in state.model.named_parameters()]
+            for index, parameter in enumerate(self._parameters(state)):
+                if f"first.{index}" in tensors:
+                    state.optimiser.state[parameter] = {
+                        "step": torch.tensor(float(head["steps"]), device=self.device),
+                        "exp_avg": tensors[f"first.{index}"].float().to(memory_format=torch.preserve_format),
+                        "exp_avg_sq": tensors[f"second.{index}"].float(),
+                    }
+            state.seconds, state.steps, state.log = float(head["seconds"]), int(head["steps"]), list(head["log"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
+        return state
+
+    def _parameters(self, state: HierarchyState) -> list[Tensor]:
+        return [p for group in state.optimiser.param_groups for p in group["params"]]

@@ -1,0 +1,77 @@
+"""Posteriors of hierarchical latents for given signals: proposed by the encoder network, refined, rounded, coded.
+
+    values -> way up -> [gradient steps on offsets to the proposals] -> way down in integers, block by block:
+    prior -> proposal + offset -> symbols -> latents -> next block                                   -> message
+
+At every latent block the network sees the features of what is already fixed and proposes anew, so that finer levels
+follow the coarser ones wherever rounding has taken them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inrcodec.encoders.latent_refinement import Batch, Ticker, refine
+from inrcodec.maths.exact_network import ACTIVATION_BITS
+from inrcodec.maths.gaussian_coder import GaussianWriter
+from inrcodec.models.exact_hierarchy import log_lambda_of, place_latents, scale_indices
+from inrcodec.models.hierarchy import walk_down
+from inrcodec.models.hierarchy_prior import HierarchyPrior
+
+UNIT = float(1 << ACTIVATION_BITS)
+
+
+@dataclass(frozen=True)
+class LatentEffort:
+    """``steps``: trial steps of refinement per signal."""
+
+    name: str
+    steps: int
+
+
+@dataclass
+class CodedLatents:
+    """Messages of the signals of a batch and the features (N, C, H', W') that the receiver will have."""
+
+    messages: list[bytes]
+    features: Tensor
+
+
+class LatentEncoder:
+    """Encodes batches under one prior."""
+
+    def __init__(self, prior: HierarchyPrior, effort: LatentEffort, tick: Ticker = lambda steps: None) -> None:
+        self.prior, self.effort, self.tick = prior, effort, tick
+
+    def refine(self, batch: Batch, quality: int, steps: int | None = None) -> None:
+        """Gradient steps on the batch's offsets; those of an earlier call are gone on from."""
+        refine(self.prior, batch, quality, self.effort.steps if steps is None else steps, self.tick)
+
+    @torch.no_grad()
+    def code(self, batch: Batch, quality: int) -> CodedLatents:
+        """Round and code all latents, coarse to fine, with the receiver's own arithmetic."""
+        model, config = self.prior.model, self.prior.config
+        layers = self.prior.layers(quality)
+        count, _, height, width = batch.values.shape
+        rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
+        risen = model.rise(batch.values, rate)
+        writers = [GaussianWriter() for _ in range(count)]
+
+        def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
+            scales = scale_indices(prior.chunk(2, dim=1)[1])
+            proposed = model.ask(name, (h / UNIT).float(), risen, rate) / model.steps(name, rate)
+            if batch.offsets:
+                proposed = proposed + batch.offsets[name]
+            symbols = proposed.round()
+            flat, contexts = symbols.flatten(1).numpy(), scales.flatten(1).numpy()
+            for writer, values, context in zip(writers, flat, contexts, strict=True):
+                writer.write(values.astype(np.int64), context)
+            return place_latents(layers, name, prior, symbols)
+
+        rows = height if config.axes == 1 else height // config.coarsest
+        h = walk_down(layers, count, rows, width // config.coarsest, choose)
+        return CodedLatents([writer.to_bytes() for writer in writers], (h / UNIT).float())

@@ -1,0 +1,132 @@
+"""The quality at which signals take a wanted number of bits.
+
+Log(bits) is nearly a line over log(lambda). A first guess comes from rounded proposals of a part of the signals
+(*pilots*: some of many, crops of large ones); after the trial steps the coded length is known, and the quality is moved
+along the known slope until it fits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from inrcodec.encoders.latent_encoder import LatentEncoder
+from inrcodec.encoders.latent_refinement import Batch
+from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
+from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, quality_of
+from inrcodec.models.hierarchy import HierarchyConfig
+
+TOLERANCE = 0.01
+MOST_TRIES = 7
+GUESSES, GUESS_TOLERANCE = 4, 0.02
+PILOTS = 4
+CROP_POINTS = 1 << 14
+MOST_CROPS = 9
+USUAL_SLOPE = 0.6
+"""d log(bits) / d log(lambda) where nothing else is known."""
+
+
+class _Track:
+    """Bits seen at qualities, and the quality that they lead to."""
+
+    def __init__(self, config: HierarchyConfig, bits: float) -> None:
+        self.config, self.bits = config, bits
+        self.seen: dict[int, float] = {}
+
+    def add(self, quality: int, found: float) -> None:
+        self.seen.pop(quality, None)
+        self.seen[quality] = max(found, 1.0)
+
+    def following(self) -> int:
+        """Where the line through the two last sights (of the usual slope when there is one) meets the wanted bits."""
+        quality, found = list(self.seen.items())[-1]
+        slope = self._slope()
+        log_lambda = log_lambda_of(self.config, quality) + math.log(self.bits / found) / slope
+        return quality_of(self.config, log_lambda)
+
+    def _slope(self) -> float:
+        if len(self.seen) < 2:
+            return USUAL_SLOPE
+        (q0, b0), (q1, b1) = list(self.seen.items())[-2:]
+        step = log_lambda_of(self.config, q1) - log_lambda_of(self.config, q0)
+        return min(max(math.log(b1 / b0) / step, 0.15), 1.5)
+
+
+def search_quality(encoder: LatentEncoder, batches: Sequence[Batch], bits: float) -> tuple[int, list[list[bytes]]]:
+    """Quality, and the messages of every batch at it, together nearest below ``bits``.
+
+    Out of the prior's range, or of the fineness of whole bytes, the nearest.
+    """
+    config = encoder.prior.config
+    pilots = _pilots(config, batches)
+    share = sum(len(b.values) * b.points for b in pilots) / sum(len(b.values) * b.points for b in batches)
+    quality = _guess(encoder, pilots, bits * share)
+    if encoder.effort.steps and len(pilots) < len(batches):
+        for batch in pilots:
+            encoder.refine(batch, quality)
+        track = _Track(config, bits * share)
+        track.add(quality, sum(_coded_bits(encoder.code(batch, quality).messages) for batch in pilots))
+        quality = track.following()
+    for batch in batches:
+        encoder.refine(batch, quality)
+    track = _Track(config, bits * (1.0 - TOLERANCE / 2))
+    messages: dict[int, list[list[bytes]]] = {}
+    for _ in range(MOST_TRIES):
+        messages[quality] = [encoder.code(batch, quality).messages for batch in batches]
+        track.add(quality, sum(_coded_bits(m) for m in messages[quality]))
+        if 1.0 - TOLERANCE <= track.seen[quality] / bits <= 1.0:
+            break
+        following = track.following()
+        if following in messages:
+            following = quality + (1 if track.seen[quality] < bits else -1)
+        if following in messages or not 0 <= following <= max_quality(config):
+            break
+        quality = following
+    best = min(messages, key=lambda q: (track.seen[q] > bits, abs(math.log(track.seen[q] / bits))))
+    return best, messages[best]
+
+
+def _coded_bits(messages: Sequence[bytes]) -> float:
+    return 8.0 * sum(len(message) for message in messages)
+
+
+def _pilots(config: HierarchyConfig, batches: Sequence[Batch]) -> list[Batch]:
+    """Some of the batches, or crops of large ones (whose refinement is thrown away)."""
+    chosen = list(batches[:: max(1, len(batches) // PILOTS)])
+    return [_crops(config, batch) if batch.points > MOST_CROPS * CROP_POINTS else batch for batch in chosen]
+
+
+def _crops(config: HierarchyConfig, batch: Batch) -> Batch:
+    """Crops on a regular grid over large signals."""
+    height, width = batch.values.shape[2:]
+    if config.axes == 1:
+        tall, wide, down, across = 1, CROP_POINTS // config.coarsest * config.coarsest, 1, MOST_CROPS
+    else:
+        side = max(1, math.isqrt(CROP_POINTS) // config.coarsest) * config.coarsest
+        down = across = math.isqrt(MOST_CROPS)
+        tall, wide = min(side, height), min(side, width)
+    tops = [round(i * (height - tall) / max(1, down - 1)) for i in range(down)]
+    lefts = [round(i * (width - wide) / max(1, across - 1)) for i in range(across)]
+    crops = [batch.values[:, :, t : t + tall, x : x + wide] for t in tops for x in lefts]
+    return Batch(torch.cat(crops).contiguous(memory_format=torch.channels_last), None, tall * wide)
+
+
+@torch.no_grad()
+def _guess(encoder: LatentEncoder, pilots: Sequence[Batch], bits: float) -> int:
+    """Quality at which the proposals, rounded, take about ``bits``."""
+    model, config = encoder.prior.model, encoder.prior.config
+    track = _Track(config, bits)
+    quality = max_quality(config) // 2
+    for _ in range(GUESSES):
+        total = 0.0
+        for batch in pilots:
+            log_lambda = torch.full((len(batch.values),), log_lambda_of(config, quality))
+            fourier = native_fourier(config, batch.values.shape[2], batch.values.shape[3])
+            total += float(elbo(model, batch.values, log_lambda, fourier, rounded, mask=batch.mask).bits.sum())
+        track.add(quality, total)
+        quality = track.following()
+        if quality in track.seen or abs(track.seen[list(track.seen)[-1]] / bits - 1.0) < GUESS_TOLERANCE:
+            break
+    return quality

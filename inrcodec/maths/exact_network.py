@@ -1,0 +1,92 @@
+"""Convolutional networks in exact integer arithmetic: the same bits on every machine.
+
+What steers an entropy decoder may not come out of floating-point rounding (Balle et al., ICLR 2019). Here activations
+and weights are integers, carried in float64 or float32 tensors so that ordinary matrix products do the work: as long
+as no partial sum can leave the range in which the type holds every integer (2^53, 2^24), sums are exact in any order,
+with or without fused multiply-add, on any number of threads. That is checked for every layer when it is made.
+
+Fixed point: an activation is an integer in units of 2^-ACTIVATION_BITS, a weight in units of 2^-WEIGHT_BITS, a bias in
+units of both together. After a convolution: add half a unit, shift right, clamp to +-ACTIVATION_LIMIT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from inrcodec.ground.errors import FormatError
+
+ACTIVATION_BITS = 10
+WEIGHT_BITS = 12
+ACTIVATION_LIMIT = 1 << 20
+EXACT_RANGE = {torch.float32: 1 << 24, torch.float64: 1 << 53}
+
+
+def to_fixed(values: Tensor, bits: int) -> Tensor:
+    """Real values to integers in units of 2^-bits, int64; exact for float32 input, halves away from zero."""
+    scaled = values.detach().double() * float(1 << bits)
+    return (scaled.sign() * (scaled.abs() + 0.5).floor()).to(torch.int64)
+
+
+@dataclass(frozen=True)
+class ExactConv:
+    """One convolution: ``weight`` (C_out, C_in, rows, columns), ``bias`` (C_out,), integers in a floating type.
+
+    Zero border of half a kernel; with ``periodic`` the last axis is a circle.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    shift: int
+    limit: int
+    periodic: bool = False
+
+    @classmethod
+    def make(
+        cls, weight: Tensor, bias: Tensor, *, shift: int = WEIGHT_BITS, limit: int = ACTIVATION_LIMIT,
+        input_limit: int = ACTIVATION_LIMIT, periodic: bool = False, dtype: torch.dtype | None = None,
+    ) -> ExactConv:  # fmt: skip
+        """From int64 weights and biases; the smallest type that holds every sum is chosen unless ``dtype`` is given.
+
+        Raises FormatError when inputs up to ``input_limit`` could lead to a sum that float64 does not hold.
+        """
+        half = 1 << (shift - 1) if shift else 0
+        # Sums of 20 bit numbers over at most a few thousand inputs: far below 2^63.
+        if weight.numel() and max(int(weight.abs().max()), int(bias.abs().max())) >= 1 << 50:
+            raise FormatError("a weight of an exact network is out of range")
+        rows = weight.abs().flatten(1).double().sum(1) * input_limit + bias.abs().double() + half
+        largest = float(rows.max())
+        fitting = [t for t, span in EXACT_RANGE.items() if largest < span and dtype in (None, t)]
+        if not fitting:
+            raise FormatError(f"sums of an exact network reach {largest:.3g}, more than can be held exactly")
+        return cls(weight.to(fitting[0]), (bias + half).to(fitting[0]), shift, limit, periodic)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """(N, C_in, H, W) integers, none above the input limit, to (N, C_out, H, W)."""
+        rows, columns = self.weight.shape[2] // 2, self.weight.shape[3] // 2
+        values = values.to(self.weight.dtype)
+        if columns and self.periodic:
+            values = functional.pad(values, (columns, columns, 0, 0), mode="circular")
+            columns = 0
+        total = _convolve(values, self.weight, rows, columns) + self.bias[:, None, None]
+        return (total * 2.0**-self.shift).floor_().clamp_(-self.limit, self.limit)
+
+
+def _convolve(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
+    """Convolution by matrix products alone: no transform (Winograd, FFT) that leaves the integers."""
+    count, _, height, width = values.shape
+    if weight.shape[2] == weight.shape[3] == 1:
+        return torch.matmul(weight.flatten(1), values.flatten(2)).view(count, -1, height, width)
+    patches = functional.unfold(values, (weight.shape[2], weight.shape[3]), padding=(rows, columns))
+    return torch.matmul(weight.flatten(1), patches).view(count, weight.shape[0], height, -1)
+
+
+def between_anchors(table: Tensor, place: int, unit_bits: int) -> Tensor:
+    """Row of an int64 table (A, n) at ``place`` in units of 2^-unit_bits rows, linear in between, halves upwards."""
+    unit = 1 << unit_bits
+    anchor, part = min(place // unit, table.shape[0] - 2), place
+    part = place - anchor * unit
+    return (table[anchor] * (unit - part) + table[anchor + 1] * part + unit // 2) >> unit_bits

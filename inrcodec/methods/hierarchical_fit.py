@@ -1,0 +1,142 @@
+"""The beta-ELBO of the hierarchical model, over which it is trained and every signal's posteriors are refined.
+
+Posteriors are uniform with a step that the decoder knows, so that a sample is what dithered quantisation sends and its
+bits are what an entropy coder under the prior integrated over the step pays; with ``gaussian`` they are Gaussians of
+the same variance, for relative entropy coding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inrcodec.maths.gaussian_coder import LARGEST_SCALE, SMALLEST_SCALE
+from inrcodec.models.hierarchy import (
+    HierarchyConfig,
+    HierarchyINR,
+    fourier_features,
+    interpolate,
+    walk_down,
+)
+
+SMALLEST_PROBABILITY = 2.0**-16
+MIN_LOG_SCALE, MAX_LOG_SCALE = math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE)
+"""Prior scales in units of the posterior step."""
+
+
+class _FloorWithGradient(torch.autograd.Function):
+    """max(x, floor), whose gradient passes below the floor too when it would raise x."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, floor: float) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(values)
+        ctx.floor = floor
+        return values.clamp_min(floor)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
+        (values,) = ctx.saved_tensors
+        return gradient * ((values >= ctx.floor) | (gradient < 0)), None
+
+
+def symbol_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
+    """Bits of residuals in steps under a Gaussian of mean 0 integrated over one step."""
+    inverse = torch.exp(-log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE)) * math.sqrt(0.5)
+    size = residual.abs()
+    probability = 0.5 * (torch.erfc((size - 0.5) * inverse) - torch.erfc((size + 0.5) * inverse))
+    return -torch.log2(_FloorWithGradient.apply(probability, SMALLEST_PROBABILITY))
+
+
+Quantise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(residuals in steps, log scales) to the residuals that the decoder gets and those that bits are counted for."""
+
+
+def noisy(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    """A sample of the uniform posterior: what dithered quantisation sends."""
+    sample = residual + torch.rand_like(residual) - 0.5
+    return sample, sample
+
+
+def rounded(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest integers; the gradient passes."""
+    nearest = residual + (residual.round() - residual).detach()
+    return nearest, nearest
+
+
+def mixed(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest integers for the decoder, bits of a sample of the uniform posterior (Minnen and Singh 2020)."""
+    return rounded(residual, log_scale)[0], noisy(residual, log_scale)[0]
+
+
+@dataclass
+class Elbo:
+    """Of each signal: ``mse`` (N,) over the points that count, and where its parts lie.
+
+    ``errors`` (N, H, W): squared error of every point, mean over channels. ``bit_maps``: of each latent block (N, h, w)
+    the bits at every place of its grid.
+    """
+
+    mse: Tensor
+    errors: Tensor
+    bit_maps: list[Tensor]
+
+    @property
+    def level_bits(self) -> Tensor:
+        """Bits of each latent block, (N, blocks)."""
+        return torch.stack([bits.flatten(1).sum(1) for bits in self.bit_maps], dim=1)
+
+    @property
+    def bits(self) -> Tensor:
+        """Bits of each signal, (N,)."""
+        return self.level_bits.sum(1)
+
+
+def native_fourier(config: HierarchyConfig, height: int, width: int) -> Tensor:
+    """Fourier features at the points of the native grid, (height * width, F)."""
+    rows, columns = torch.arange(height) + 0.5, torch.arange(width) + 0.5
+    if config.axes == 1:
+        return fourier_features(config, columns[:, None], (width,))
+    places = torch.stack([rows[:, None].expand(-1, width), columns[None].expand(height, -1)], dim=-1)
+    return fourier_features(config, places.reshape(-1, 2), (height, width))
+
+
+def elbo(
+    model: HierarchyINR, values: Tensor, log_lambda: Tensor, fourier: Tensor, quantise: Quantise, *,
+    risen: list[Tensor] | None = None, offsets: dict[str, Tensor] | None = None, weights: Tensor | None = None,
+    mask: Tensor | None = None, watch: Callable[[str, Tensor], None] | None = None,
+) -> Elbo:  # fmt: skip
+    """One evaluation with one sample of every posterior.
+
+    ``values`` (N, C, H, W), sizes multiples of the coarsest stride. ``risen``: the way up, if it is known already.
+    ``offsets``: what is added to the proposed residuals of a latent block, in steps. ``weights`` (N, n): the head's.
+    ``mask`` (H * W,): 1 where a point counts. ``watch`` is shown every latent block's name and the features before it.
+    """
+    rate = model.rates(log_lambda)
+    found = model.rise(values, rate) if risen is None else risen
+    spent: list[Tensor] = []
+
+    def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
+        if watch is not None:
+            watch(name, h)
+        mean, log_scale = prior.float().chunk(2, dim=1)
+        step = model.steps(name, rate)
+        residual = model.ask(name, h, found, rate).float() / step
+        if offsets is not None:
+            residual = residual + offsets[name]
+        sent, counted = quantise(residual, log_scale)
+        spent.append(symbol_bits(counted, log_scale).sum(1))
+        return mean + step * sent
+
+    stride = model.config.coarsest
+    height, width = values.shape[2], values.shape[3]
+    rows = height if model.config.axes == 1 else height // stride
+    h = walk_down(model.layers(rate), len(values), rows, width // stride, choose)
+    features = model.features(h, rate).float()
+    decoded = model.values(interpolate(model.config, features, height, width), fourier, weights)
+    error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)).square().mean(dim=2)
+    mse = error.mean(dim=1) if mask is None else (error @ mask) / mask.sum()
+    return Elbo(mse, error.unflatten(1, (height, width)), spent)

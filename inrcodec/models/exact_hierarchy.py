@@ -1,0 +1,143 @@
+"""The hierarchical model's way down in exact integers: what sender and receiver compute alike on every machine.
+
+Numbers are fixed point with the units of ``maths.exact_network``. A *quality* is the place on the table of rate anchors
+in units of 1/256 anchor; it is what a file carries of log(lambda).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inrcodec.maths.exact_network import (
+    ACTIVATION_BITS,
+    ACTIVATION_LIMIT,
+    WEIGHT_BITS,
+    ExactConv,
+    between_anchors,
+    to_fixed,
+)
+from inrcodec.maths.gaussian_coder import LARGEST_SCALE, N_SCALES, SMALLEST_SCALE
+from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR, block_names
+
+QUALITY_BITS = 8
+BIAS_BITS = ACTIVATION_BITS + WEIGHT_BITS
+WEIGHT_LIMIT = (1 << 15) - 1
+
+# Scale index = (log scale + SCALE_OFFSET) * SCALE_FACTOR >> SCALE_SHIFT, all integers: part of the format.
+SCALE_SHIFT = 16
+SCALE_OFFSET = round(-math.log(SMALLEST_SCALE) * (1 << ACTIVATION_BITS))
+SCALE_FACTOR = round(
+    (N_SCALES - 1) / math.log(LARGEST_SCALE / SMALLEST_SCALE) * (1 << SCALE_SHIFT) / (1 << ACTIVATION_BITS)
+)
+
+
+def max_quality(config: HierarchyConfig) -> int:
+    """Largest quality."""
+    return (config.n_anchors - 1) << QUALITY_BITS
+
+
+def quality_of(config: HierarchyConfig, log_lambda: float) -> int:
+    """Nearest quality of a log lambda."""
+    low, high = config.log_lambdas
+    place = (log_lambda - low) / (high - low) * max_quality(config)
+    return min(max(round(place), 0), max_quality(config))
+
+
+def log_lambda_of(config: HierarchyConfig, quality: int) -> float:
+    """The log lambda that a quality stands for."""
+    low, high = config.log_lambdas
+    return low + (high - low) * quality / max_quality(config)
+
+
+DOWNWARD = ("up", "down", "prior_in", "prior_out", "latent_in")
+"""First words of the names of the convolutions on the way down."""
+
+
+@dataclass(frozen=True)
+class ExactTables:
+    """The integers that a prior file holds: convolution weights and bias tables by name, steps by latent block.
+
+    ``weights``: int64 (C_out, C_in, rows, columns) in units of 2^-12, magnitudes below 2^15. ``biases``: (A, C_out) in
+    2^-22. ``steps``: (A, c) in 2^-10, positive. ``first``: (C,) in 2^-10.
+    """
+
+    weights: dict[str, Tensor]
+    biases: dict[str, Tensor]
+    steps: dict[str, Tensor]
+    first: Tensor
+
+    @classmethod
+    def from_model(cls, model: HierarchyINR) -> ExactTables:
+        """Rounded from a trained model."""
+        weights, biases = {}, {}
+        for name, conv in model.named_convs():
+            if name.split(".")[0] not in DOWNWARD:
+                continue
+            weights[name] = to_fixed(conv.weight, WEIGHT_BITS).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
+            biases[name] = to_fixed(conv.bias, BIAS_BITS).clamp(-(1 << 31) + 1, (1 << 31) - 1)
+        steps = {
+            name: to_fixed(model.log_step(name).exp(), ACTIVATION_BITS).clamp_min(1)
+            for name in block_names(model.config)
+        }
+        return cls(weights, biases, steps, to_fixed(model.first, ACTIVATION_BITS))
+
+    def put_into(self, model: HierarchyINR) -> None:
+        """Give a model the values that the integers stand for."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                conv = model.conv(name)
+                conv.weight.copy_(weight.double() / (1 << WEIGHT_BITS))
+                conv.bias.copy_(self.biases[name].double() / (1 << BIAS_BITS))
+            for name, step in self.steps.items():
+                model.log_step(name).copy_((step.double() / (1 << ACTIVATION_BITS)).log())
+            model.first.copy_(self.first.double() / (1 << ACTIVATION_BITS))
+
+
+class ExactLayers:
+    """``models.hierarchy.Layers`` in integers, at one quality."""
+
+    def __init__(self, config: HierarchyConfig, tables: ExactTables, quality: int) -> None:
+        self.config, self.quality = config, quality
+        self._first = tables.first.double()
+        self._convs = {
+            name: ExactConv.make(
+                weight, between_anchors(tables.biases[name], quality, QUALITY_BITS), periodic=config.periodic
+            )
+            for name, weight in tables.weights.items()
+        }
+        self._steps = {
+            name: between_anchors(step, quality, QUALITY_BITS).double() for name, step in tables.steps.items()
+        }
+
+    def start(self, count: int, height: int, width: int) -> Tensor:
+        """The learned constant everywhere."""
+        return self._first[None, :, None, None].repeat(count, 1, height, width)
+
+    def conv(self, name: str, values: Tensor) -> Tensor:
+        """Convolution in integers."""
+        # Sums of two activations stay below twice the limit; the clamp brings them back into the checked range.
+        return self._convs[name](values.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT))
+
+    def relu(self, values: Tensor) -> Tensor:
+        """max(0, values)."""
+        return values.clamp_min(0)
+
+    def step(self, name: str) -> Tensor:
+        """Posterior steps (c, 1, 1) of a latent block in units of 2^-10."""
+        return self._steps[name][:, None, None]
+
+
+def scale_indices(log_scale: Tensor) -> Tensor:
+    """Rows of the tables of ``maths.gaussian_coder`` for log scales in units of 2^-10, int64."""
+    scaled = (log_scale.to(torch.int64) + SCALE_OFFSET) * SCALE_FACTOR + (1 << (SCALE_SHIFT - 1))
+    return (scaled >> SCALE_SHIFT).clamp(0, N_SCALES - 1)
+
+
+def place_latents(layers: ExactLayers, name: str, prior: Tensor, symbols: Tensor) -> Tensor:
+    """Latents of a block: prior mean plus symbols times step, clamped to the activations' range."""
+    mean = prior.chunk(2, dim=1)[0]
+    return (mean + symbols.to(mean.dtype) * layers.step(name)).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)

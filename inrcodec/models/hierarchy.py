@@ -1,0 +1,471 @@
+"""The Bayesian INR with hierarchical latents: y(x) = SIREN_w(features of z at x, Fourier features of x).
+
+The latents z lie on grids of falling stride, coarse to fine, several *latent blocks* per level. Going down from the
+coarsest level, features h of what is decoded so far predict each block's prior mean and scale; the decoded latents
+are added to h; the features at the finest stride are interpolated at any coordinate x and go, together with Fourier
+features of the place within a cell, through a small SIREN whose weights w are Gaussian. A bottom-up network over the
+signal proposes posteriors: their mean is the prior mean plus what it says.
+
+One network serves all rates: biases and the posterior step of every latent channel are tables over anchors of
+log(lambda) (lambda = 1 / beta), linear in between, which is exact in integers too (``maths.exact_network``).
+
+The way down is written once, for any arithmetic: ``walk_down`` asks a ``Layers`` object for its convolutions, and the
+trained network as well as its exact integer form are such objects.
+
+Sources: hierarchical variational autoencoders with a top-down path (Sonderby et al. 2016; Kingma et al. 2016), uniform
+posteriors of fixed step and rounding (Balle et al. 2017; Duan et al. 2023), SIREN (Sitzmann et al. 2020), COMBINER
+(arXiv 2305.19185).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inrcodec.ground.errors import FormatError
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """One stride: width of its features, channels of each latent block, residual blocks on the way down and up."""
+
+    stride: int
+    width: int
+    latents: tuple[int, ...]
+    blocks_down: int
+    blocks_up: int
+
+
+@dataclass(frozen=True)
+class HierarchyConfig:
+    """``levels`` from the coarsest to the finest, each at half or a quarter of the stride before.
+
+    ``axes``: 1 or 2. ``periodic``: the last axis is a circle; ``sphere``: the axes are
+    latitude and longitude. ``head_width``: units of the SIREN. ``log_lambdas``:
+    lowest and highest; ``n_anchors`` lie evenly between. ``feature_stride``: stride of the features that the head
+    interpolates, at most the finest level's.
+    """
+
+    channels: int
+    axes: int
+    levels: tuple[LevelConfig, ...]
+    feature_stride: int
+    feature_width: int
+    head_width: int = 32
+    harmonics: int = 1
+    n_anchors: int = 9
+    log_lambdas: tuple[float, float] = (3.5, 11.0)
+    periodic: bool = False
+    sphere: bool = False
+    centre: float = 0.5
+    spread: float = 0.25
+
+    @property
+    def coarsest(self) -> int:
+        """Stride that signal sizes are padded to."""
+        return self.levels[0].stride
+
+    def __post_init__(self) -> None:
+        strides = [level.stride for level in self.levels]
+        ratios = [a / b for a, b in itertools.pairwise([*strides, self.feature_stride])]
+        sizes = [self.channels, self.feature_width, self.head_width, self.harmonics]
+        sizes += [n for level in self.levels for n in (level.width, *level.latents)]
+        numbers = [*self.log_lambdas, self.centre, self.spread]
+        if not (
+            self.axes in (1, 2)
+            and 1 <= len(strides) <= 12
+            and all(ratio in (1, 2, 4, 8) for ratio in ratios)
+            and self.feature_stride >= 1
+            and strides[0] <= 1 << 12
+            and all(1 <= n <= 1 << 12 for n in sizes)
+            and all(1 <= len(v.latents) <= 16 and 0 <= v.blocks_down <= 64 >= v.blocks_up >= 0 for v in self.levels)
+            and 2 <= self.n_anchors <= 64
+            and all(math.isfinite(x) and abs(x) < 1e6 for x in numbers)
+            and self.log_lambdas[0] < self.log_lambdas[1]
+            and self.spread > 0
+        ):
+            raise FormatError("the configuration of a hierarchical model is out of range")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> HierarchyConfig:
+        """Inverse of ``to_dict``; FormatError when a value is missing or cannot be."""
+        try:
+            values = {field.name: data[field.name] for field in fields(cls)}
+            values["levels"] = tuple(
+                LevelConfig(
+                    int(v["stride"]), int(v["width"]), tuple(map(int, v["latents"])), int(v["blocks_down"]),
+                    int(v["blocks_up"]),
+                )
+                for v in values["levels"]
+            )  # fmt: skip
+            values["log_lambdas"] = tuple(map(float, values["log_lambdas"]))
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"the model's configuration lacks or misstates {error}") from None
+
+
+class Layers(Protocol):
+    """Arithmetic of the way down; tensors are (N, C, H, W)."""
+
+    config: HierarchyConfig
+
+    def start(self, count: int, height: int, width: int) -> Tensor:
+        """Features before anything is decoded, at the coarsest stride."""
+        ...
+
+    def conv(self, name: str, values: Tensor) -> Tensor:
+        """Convolution with bias."""
+        ...
+
+    def relu(self, values: Tensor) -> Tensor:
+        """max(0, values)."""
+        ...
+
+
+Choose = Callable[[str, Tensor, Tensor], Tensor]
+"""(name of the latent block, features, prior parameters (N, 2c, H, W): means and log scales) -> latents (N, c, H, W)"""
+
+
+def block_names(config: HierarchyConfig) -> list[str]:
+    """Names of the latent blocks in coding order: level, block."""
+    return [f"{i}.{j}" for i, level in enumerate(config.levels) for j in range(len(level.latents))]
+
+
+def walk_down(layers: Layers, count: int, height: int, width: int, choose: Choose) -> Tensor:
+    """Features at the finest stride, after ``choose`` has given the latents of every block.
+
+    ``height`` and ``width`` are those of the coarsest level's grid.
+    """
+    config = layers.config
+    h = layers.start(count, height, width)
+    for i, level in enumerate(config.levels):
+        if i:
+            h = shuffle_up(layers.conv(f"up.{i}", h), config.levels[i - 1].stride // level.stride, config.axes)
+        per_latent = _share(level.blocks_down, len(level.latents))
+        for j, n_blocks in enumerate(per_latent):
+            for k in range(n_blocks):
+                h = _residual(layers, f"down.{i}.{j}.{k}", h)
+            prior = layers.conv(f"prior_out.{i}.{j}", layers.relu(layers.conv(f"prior_in.{i}.{j}", h)))
+            h = h + layers.conv(f"latent_in.{i}.{j}", choose(f"{i}.{j}", h, prior))
+    return h
+
+
+def _share(total: int, parts: int) -> list[int]:
+    """``total`` residual blocks before ``parts`` latent blocks, the first get more."""
+    return [total // parts + (1 if j < total % parts else 0) for j in range(parts)]
+
+
+def _residual(layers: Layers, name: str, h: Tensor) -> Tensor:
+    return h + layers.conv(f"{name}.out", layers.relu(layers.conv(f"{name}.in", h)))
+
+
+def shuffle_up(values: Tensor, factor: int, axes: int) -> Tensor:
+    """Depth to space: (N, C f^axes, H, W) to (N, C, H f, W f), or along the last axis alone."""
+    if axes == 2:
+        return functional.pixel_shuffle(values, factor)
+    count, channels, height, width = values.shape
+    parts = values.view(count, channels // factor, factor, height, width)
+    return parts.permute(0, 1, 3, 4, 2).reshape(count, channels // factor, height, width * factor)
+
+
+def shuffle_down(values: Tensor, factor: int, axes: int) -> Tensor:
+    """Inverse of ``shuffle_up``."""
+    if axes == 2:
+        return functional.pixel_unshuffle(values, factor)
+    count, channels, height, width = values.shape
+    parts = values.view(count, channels, height, width // factor, factor)
+    return parts.permute(0, 1, 4, 2, 3).reshape(count, channels * factor, height, width // factor)
+
+
+class RateConv(nn.Module):
+    """Convolution whose bias is a table over rate anchors, (A, C_out); 3x3 (1x3 for one axis) or 1x1."""
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, config: HierarchyConfig, gain: float = 1.0) -> None:
+        super().__init__()
+        rows = kernel if config.axes == 2 else 1
+        self.kernel, self.periodic = (rows, kernel), config.periodic
+        bound = gain * math.sqrt(2.0 / (n_in * rows * kernel))
+        self.weight = nn.Parameter(torch.randn(n_out, n_in, rows, kernel) * bound)
+        self.bias = nn.Parameter(torch.zeros(config.n_anchors, n_out))
+
+    def forward(self, values: Tensor, rate: Tensor) -> Tensor:
+        """``rate`` (N, A): weights of the anchors."""
+        out = functional.conv2d(*self.padded(values), self.weight)
+        return out + (rate @ self.bias).to(out.dtype)[:, :, None, None]
+
+    def padded(self, values: Tensor) -> tuple[Tensor]:
+        """Values with the border that keeps their size: zeros, on a circle the values of the other end."""
+        return (pad_border(values, self.kernel, self.periodic),)
+
+
+def pad_border(values: Tensor, kernel: tuple[int, int], periodic: bool) -> Tensor:
+    """Border of half a kernel: zeros, at the ends of a circle the values of the other end."""
+    rows, columns = kernel[0] // 2, kernel[1] // 2
+    if columns and periodic:
+        values = functional.pad(values, (columns, columns, 0, 0), mode="circular")
+        columns = 0
+    return functional.pad(values, (columns, columns, rows, rows)) if rows or columns else values
+
+
+def rate_weights(config: HierarchyConfig, log_lambda: Tensor) -> Tensor:
+    """Weights (N, A) of the anchors for (N,) log lambdas: linear between neighbours, the ends beyond."""
+    low, high = config.log_lambdas
+    place = ((log_lambda - low) / (high - low)).clamp(0.0, 1.0) * (config.n_anchors - 1)
+    anchors = torch.arange(config.n_anchors, device=log_lambda.device)
+    return (1.0 - (place[:, None] - anchors).abs()).clamp_min(0.0)
+
+
+class HierarchyINR(nn.Module):
+    """The whole model in floating point: proposals on the way up, priors on the way down, the SIREN head."""
+
+    def __init__(self, config: HierarchyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.convs = nn.ModuleDict()
+        levels = config.levels
+        self.first = nn.Parameter(torch.zeros(levels[0].width))
+        steps = torch.linspace(*config.log_lambdas, config.n_anchors).mul(-0.5)
+        self.log_steps = nn.ParameterDict()
+        for i, level in enumerate(levels):
+            w = level.width
+            if i:
+                factor = levels[i - 1].stride // level.stride
+                self._add(f"up.{i}", levels[i - 1].width, w * factor**config.axes, 1, 0.7)
+            for j, n_blocks in enumerate(_share(level.blocks_down, len(level.latents))):
+                for k in range(n_blocks):
+                    self._add_residual(f"down.{i}.{j}.{k}", w)
+                c = level.latents[j]
+                self._add(f"prior_in.{i}.{j}", w, w, 1)
+                self._add(f"prior_out.{i}.{j}", w, 2 * c, 1, 0.3)
+                self._add(f"latent_in.{i}.{j}", c, w, 3, 0.7)
+                self._add(f"ask_in.{i}.{j}", 2 * w, w, 1)
+                self._add(f"ask_out.{i}.{j}", w, c, 3, 0.5)
+                self.log_steps[f"{i}-{j}"] = nn.Parameter((steps - steps.mean())[:, None].repeat(1, c))
+                with torch.no_grad():
+                    bias = self.conv(f"prior_out.{i}.{j}").bias
+                    bias[:, c:] = -(steps - steps.mean())[:, None]
+        ratios = [config.channels, *[level.width for level in reversed(levels)]]
+        strides = [1, *[level.stride for level in reversed(levels)]]
+        for index, (n_in, n_out) in enumerate(itertools.pairwise(ratios)):
+            factor = strides[index + 1] // strides[index]
+            i = len(levels) - 1 - index
+            self._add(f"shrink.{i}", n_in * factor**config.axes, n_out, 3 if index == 0 else 1, 0.7)
+            for k in range(levels[i].blocks_up):
+                self._add_residual(f"rise.{i}.{k}", n_out)
+        self._add_head()
+
+    def _add(self, name: str, n_in: int, n_out: int, kernel: int, gain: float = 1.0) -> None:
+        self.convs[name.replace(".", "-")] = RateConv(n_in, n_out, kernel, self.config, gain)
+
+    def _add_residual(self, name: str, width: int) -> None:
+        self._add(f"{name}.in", width, width, 3)
+        self._add(f"{name}.out", width, width, 1, 0.2)
+
+    def conv(self, name: str) -> RateConv:
+        """A convolution by name."""
+        return self.convs[name.replace(".", "-")]  # type: ignore[return-value]
+
+    def named_convs(self) -> Iterator[tuple[str, RateConv]]:
+        """All convolutions with their names."""
+        for key, conv in self.convs.items():
+            yield key.replace("-", "."), conv  # type: ignore[misc]
+
+    def log_step(self, name: str) -> Tensor:
+        """Table (A, c) of the log posterior steps of a latent block."""
+        return self.log_steps[name.replace(".", "-")]
+
+    def _add_head(self) -> None:
+        config = self.config
+        finest = config.levels[-1]
+        if config.feature_stride < finest.stride:
+            factor = finest.stride // config.feature_stride
+            self._add("widen", finest.width, config.feature_width * factor**config.axes, 1, 0.7)
+        else:
+            self._add("widen", finest.width, config.feature_width, 1, 0.7)
+        self._add_residual("last", config.feature_width)
+        n_fourier = fourier_count(config)
+        self._add("to_head", config.feature_width, config.head_width + config.channels * (1 + n_fourier), 1, 0.5)
+        width, channels = config.head_width, config.channels
+        self.fourier = nn.Parameter(torch.randn(n_fourier, width))
+        self.head = nn.Parameter(initial_head(width, channels))
+
+    def rates(self, log_lambda: Tensor) -> Tensor:
+        """Anchor weights (N, A)."""
+        return rate_weights(self.config, log_lambda)
+
+    def steps(self, name: str, rate: Tensor) -> Tensor:
+        """Posterior steps (N, c, 1, 1) of a latent block."""
+        return (rate @ self.log_step(name).exp())[:, :, None, None]
+
+    def rise(self, values: Tensor, rate: Tensor) -> list[Tensor]:
+        """Features of a signal (N, C, H, W), sizes multiples of the coarsest stride: one tensor per level, coarsest
+        first."""
+        out: list[Tensor] = []
+        h = (values - self.config.centre) / self.config.spread
+        stride = 1
+        for i in reversed(range(len(self.config.levels))):
+            level = self.config.levels[i]
+            h = self.conv(f"shrink.{i}")(shuffle_down(h, level.stride // stride, self.config.axes), rate)
+            stride = level.stride
+            for k in range(level.blocks_up):
+                name = f"rise.{i}.{k}"
+                h = h + self.conv(f"{name}.out")(functional.relu(self.conv(f"{name}.in")(h, rate)), rate)
+            out.insert(0, h)
+        return out
+
+    def ask(self, name: str, h: Tensor, risen: list[Tensor], rate: Tensor) -> Tensor:
+        """Posterior mean less prior mean of a latent block, in latent units."""
+        both = torch.cat([h, risen[int(name.split(".")[0])]], dim=1)
+        hidden = functional.relu(self.conv(f"ask_in.{name}")(both, rate))
+        out: Tensor = self.conv(f"ask_out.{name}")(hidden, rate)
+        return out
+
+    def layers(self, rate: Tensor) -> FloatLayers:
+        """The way down at given rates."""
+        return FloatLayers(self, rate)
+
+    def features(self, h: Tensor, rate: Tensor) -> Tensor:
+        """Features at the finest stride to those that the head interpolates, (N, head_width + C (1 + F), H', W')."""
+        config = self.config
+        h = shuffle_up(self.conv("widen")(h, rate), config.levels[-1].stride // config.feature_stride, config.axes)
+        h = h + self.conv("last.out")(functional.relu(self.conv("last.in")(h, rate)), rate)
+        out: Tensor = self.conv("to_head")(h, rate)
+        return out
+
+    def values(self, features: Tensor, fourier: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The head at P points: features there (N, P, head_width + C (1 + F)) and ``fourier`` (P, F) to values
+        (N, P, C). ``weights`` (N, n): the SIREN's weights of each signal, the prior's mean by default."""
+        config = self.config
+        width, channels = config.head_width, config.channels
+        hidden = torch.sin(features[..., :width] + fourier @ self.fourier)
+        if weights is None:
+            second, last = cut_head(self.head, width, channels)
+            hidden = torch.sin(hidden @ second[:-1] + second[-1])
+            out = hidden @ last[:-1] + last[-1]
+        else:
+            second, last = cut_head(weights, width, channels)
+            hidden = torch.sin(torch.baddbmm(second[:, -1:], hidden, second[:, :-1]))
+            out = torch.baddbmm(last[:, -1:], hidden, last[:, :-1])
+        linear = features[..., width : width + channels]
+        waves = features[..., width + channels :].unflatten(-1, (fourier.shape[-1], channels))
+        total = out + linear + torch.einsum("npfc,pf->npc", waves, fourier)
+        return total * config.spread + config.centre
+
+
+def initial_head(width: int, channels: int) -> Tensor:
+    """Start of the SIREN's flat weights: a layer of ``width`` units, then the output."""
+    second = torch.cat([torch.randn(width, width) * math.sqrt(2.0 / width), torch.zeros(1, width)])
+    last = torch.cat([torch.randn(width, channels) * 0.3 / math.sqrt(width), torch.zeros(1, channels)])
+    return torch.cat([second.reshape(-1), last.reshape(-1)])
+
+
+def cut_head(weights: Tensor, width: int, channels: int) -> tuple[Tensor, Tensor]:
+    """Flat weights (..., n) to the matrices (..., width + 1, width) and (..., width + 1, C), bias rows last."""
+    border = (width + 1) * width
+    shape = weights.shape[:-1]
+    return (
+        weights[..., :border].reshape(*shape, width + 1, width),
+        weights[..., border:].reshape(*shape, width + 1, channels),
+    )
+
+
+class FloatLayers:
+    """``Layers`` of a trained network at given rates."""
+
+    def __init__(self, model: HierarchyINR, rate: Tensor) -> None:
+        self.model, self.rate, self.config = model, rate, model.config
+
+    def start(self, count: int, height: int, width: int) -> Tensor:
+        """The learned constant everywhere."""
+        h = self.model.first[None, :, None, None].expand(count, -1, height, width)
+        return h.contiguous(memory_format=torch.channels_last)
+
+    def conv(self, name: str, values: Tensor) -> Tensor:
+        """Convolution by the learned weights."""
+        out: Tensor = self.model.conv(name)(values, self.rate)
+        return out
+
+    def relu(self, values: Tensor) -> Tensor:
+        """max(0, values)."""
+        return functional.relu(values)
+
+
+def _waves_per_axis(config: HierarchyConfig) -> int:
+    stride = config.feature_stride
+    return sum(2 if 2 * h < stride else 1 for h in range(1, config.harmonics + 1) if 2 * h <= stride)
+
+
+def fourier_count(config: HierarchyConfig) -> int:
+    """Number F of Fourier features."""
+    per_axis = _waves_per_axis(config)
+    waves = per_axis if config.axes == 1 else (1 + per_axis) ** 2 - 1
+    return waves + (3 if config.sphere else 0)
+
+
+def fourier_features(
+    config: HierarchyConfig, places: Tensor, extent: tuple[int, ...], density: tuple[float, ...] = (1.0, 1.0)
+) -> Tensor:
+    """Fourier features (P, F) of places (P, axes) in units of the native grid, 0 at its border.
+
+    Sines and cosines with periods of a cell of the feature grid over 1, 2 .. ``harmonics``, as far as points of the
+    native grid can tell them apart; of two axes all products. A sample is the mean over its footprint: with ``density``
+    points per native one along an axis, waves are as much larger as they are less averaged there.
+    On the sphere also x, y, z of a grid of ``extent`` points from the north pole down and around.
+    """
+    axes = [_axis_waves(config, places[:, axis], density[axis]) for axis in range(config.axes)]
+    if config.axes == 1:
+        return axes[0]
+    ones = torch.ones_like(places[:, :1])
+    rows, columns = torch.cat([ones, axes[0]], -1), torch.cat([ones, axes[1]], -1)
+    products = (rows[:, :, None] * columns[:, None, :]).flatten(1)[:, 1:]
+    if not config.sphere:
+        return products
+    down, around = math.pi * places[:, 0] / extent[0], 2.0 * math.pi * places[:, 1] / extent[1]
+    ball = [torch.sin(down) * torch.cos(around), torch.sin(down) * torch.sin(around), torch.cos(down)]
+    return torch.cat([products, torch.stack(ball, dim=1)], dim=1)
+
+
+def _axis_waves(config: HierarchyConfig, places: Tensor, density: float) -> Tensor:
+    """Waves (P, n) along one axis; the cosine of two points per period is 0 at every native point and left out."""
+    stride, out = config.feature_stride, [places.new_empty(len(places), 0)]
+    for h in range(1, config.harmonics + 1):
+        if 2 * h > stride:
+            break
+        angle, size = 2.0 * math.pi * h / stride * places, _mean(h / (stride * density)) / _mean(h / stride)
+        out.append(size * torch.sin(angle)[:, None])
+        if 2 * h < stride:
+            out.append(size * torch.cos(angle)[:, None])
+    return torch.cat(out, dim=1)
+
+
+def _mean(cycles: float) -> float:
+    """Mean of a cosine over a footprint of so many of its periods around its peak."""
+    return math.sin(math.pi * cycles) / (math.pi * cycles)
+
+
+def interpolate(config: HierarchyConfig, features: Tensor, height: int, width: int) -> Tensor:
+    """Features (N, F, H', W') at the points of the native grid, (N, height * width, F), bilinear between cell centres.
+
+    ``models.hierarchy_render`` does the same at any points.
+    """
+    factor = float(config.feature_stride)
+    if config.axes == 1:
+        out = functional.interpolate(features[:, :, 0], scale_factor=factor, mode="linear")[:, :, None]
+    elif config.periodic:
+        wide = functional.pad(features, (1, 1, 0, 0), mode="circular")
+        out = functional.interpolate(wide, scale_factor=factor, mode="bilinear")
+        out = out[..., config.feature_stride : -config.feature_stride]
+    else:
+        out = functional.interpolate(features, scale_factor=factor, mode="bilinear")
+    return out[:, :, :height, :width].permute(0, 2, 3, 1).flatten(1, 2)

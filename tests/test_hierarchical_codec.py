@@ -1,0 +1,261 @@
+"""The default codec: exactness, round trips of all kinds of signals, rates, sizes, refusals."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import smooth_tiles
+from tiny_hierarchy import CONFIG, tiny_prior, tiny_training, train
+
+from inrcodec.codecs.face import Coded, Rate, Source
+from inrcodec.codecs.hierarchical import HierarchicalCodec
+from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
+from inrcodec.encoders.hierarchy_training import HierarchyTrainer
+from inrcodec.encoders.training_data import TileSource
+from inrcodec.ground.errors import FormatError, InrcodecError, LimitError, PriorError, UsageError
+from inrcodec.ground.limits import Limits
+from inrcodec.ground.plain import PlainHeader
+from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
+from inrcodec.models.exact_hierarchy import ExactTables, log_lambda_of, max_quality, quality_of
+from inrcodec.models.hierarchy import fourier_count, interpolate
+from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.hierarchy_render import render
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def image(rows: int, columns: int, seed: int = 0) -> Source:
+    """A smooth colour picture of any size."""
+    side = max(rows, columns, 16)
+    values = smooth_tiles(1, seed=seed, size=side)[0, :rows, :columns].astype(np.float32) / 255
+    return Source(values, PlainHeader("image", "rgb", "u8", (rows, columns), 3))
+
+
+def encode(source: Source, rate: Rate, effort: str = "fast") -> Coded:
+    return HierarchicalCodec(tiny_prior()).encoding([source], effort).at(rate)
+
+
+def decode(coded: Coded, source: Source, size: tuple[int, ...] | None = None) -> np.ndarray:
+    return HierarchicalCodec(tiny_prior()).decode(coded.parameters, coded.bodies[0], source.header, size)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-10 * np.log10(np.mean(np.square(a - b)) + 1e-12))
+
+
+def test_training_buys_something() -> None:
+    source = TileSource(smooth_tiles(64, seed=9, size=16), mirror=False)
+    trainer = HierarchyTrainer(tiny_training(), source)
+    before = evaluate_hierarchy(trainer.finish(trainer.start(), {}), source)
+    after = evaluate_hierarchy(tiny_prior(), source)
+    for old, new in zip(before, after, strict=True):
+        cost = [10 ** (-r.db / 10) / r.beta + r.bits_per_point for r in (old, new)]
+        assert cost[1] < 0.8 * cost[0]
+    assert after[-1].bits_per_point > after[0].bits_per_point and after[-1].db > after[0].db
+
+
+def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    config = tiny_training(minutes=3 / 60)
+    trainer = HierarchyTrainer(config, TileSource(smooth_tiles(64, size=16), mirror=True))
+    state = trainer.start()
+    trainer.run(state, until_seconds=1.0, checkpoint=tmp_path, progress=lambda state, stage: None)
+    again = trainer.resume(tmp_path)
+    assert again.steps == state.steps > 0 and again.seconds == state.seconds
+    for mine, theirs in zip(again.average, state.average, strict=True):
+        assert torch.equal(mine, theirs)
+    trainer.run(again, until_seconds=60, checkpoint=tmp_path, progress=lambda state, stage: None)
+    assert again.seconds >= 3.0 and again.steps > state.steps
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(FormatError, match="checkpoint"):
+        trainer.resume(tmp_path)
+
+
+def test_crops_must_fit_the_strides() -> None:
+    with pytest.raises(UsageError, match="coarsest"):
+        tiny_training(patch_shape=(20, 16))
+    with pytest.raises(UsageError, match="coarsest"):
+        tiny_training(patch_shape=(24, 24), small_share=0.5)
+
+
+def test_prior_file_round_trip_and_refusals() -> None:
+    prior = tiny_prior()
+    data = prior.to_bytes()
+    again = HierarchyPrior.from_bytes(data)
+    assert again.to_bytes() == data and again.id == hashlib.sha256(data).digest()[:8]
+    for cut in (0, 7, 100, len(data) // 2, len(data) - 1):
+        with pytest.raises(FormatError):
+            HierarchyPrior.from_bytes(data[:cut])
+    with pytest.raises(PriorError, match="this machine"):
+        HierarchyPrior.from_bytes(replace(prior, known_answer="0" * 64).to_bytes())
+    weights = {name: value + (name == "prior_out.1.0") for name, value in prior.tables.weights.items()}
+    tables = ExactTables(weights, prior.tables.biases, prior.tables.steps, prior.tables.first)
+    with pytest.raises(PriorError, match="this machine"):
+        HierarchyPrior.from_bytes(replace(prior, tables=tables).to_bytes())
+    wider = replace(prior, config=replace(CONFIG, feature_width=9))
+    with pytest.raises(FormatError, match="do not fit"):
+        HierarchyPrior.from_bytes(wider.to_bytes())
+
+
+def test_configurations_out_of_range_are_refused() -> None:
+    with pytest.raises(FormatError, match="out of range"):
+        replace(CONFIG, feature_width=1 << 20)
+    with pytest.raises(FormatError, match="out of range"):
+        replace(CONFIG, levels=CONFIG.levels[::-1])
+
+
+def test_integers_and_floats_agree() -> None:
+    """The coded length is the ELBO's bits of the float network, the features are its features."""
+    prior, source = tiny_prior(), image(32, 48)
+    quality = max_quality(prior.config) // 2
+    values = torch.from_numpy(source.values).permute(2, 0, 1)[None]
+    log_lambda = torch.tensor([log_lambda_of(prior.config, quality)])
+    with torch.no_grad():
+        found = elbo(prior.model, values, log_lambda, native_fourier(prior.config, 32, 48), rounded)
+    coded = encode(source, Rate(beta=float(torch.exp(-log_lambda))))
+    back = decode(coded, source)
+    assert abs(8 * len(coded.bodies[0]) - float(found.bits)) < 0.03 * float(found.bits) + 32
+    assert abs(psnr(back, source.values) + 10 * float(found.mse.log10())) < 0.1
+
+
+def test_render_at_the_native_grid_is_what_was_fitted() -> None:
+    prior = tiny_prior()
+    features = torch.randn(1, CONFIG.head_width + CONFIG.channels * (1 + fourier_count(CONFIG)), 6, 8)
+    fourier = native_fourier(CONFIG, 12, 16)
+    fitted = prior.model.values(interpolate(CONFIG, features, 12, 16), fourier)[0].reshape(12, 16, 3)
+    assert np.allclose(render(prior.model, features[0], (12, 16), (12, 16)), fitted.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 9), (16, 16), (33, 50)])
+def test_any_size_round_trips(size: tuple[int, int]) -> None:
+    source = image(*size)
+    back = decode(encode(source, Rate(beta=1e-3)), source)
+    assert back.shape == source.values.shape and psnr(back, source.values) > 14
+
+
+def test_any_scale() -> None:
+    source = image(32, 32)
+    coded = encode(source, Rate(beta=5e-4))
+    native = decode(coded, source)
+    for scale in (0.5, 2, 4):
+        size = (round(32 * scale), round(32 * scale))
+        out = decode(coded, source, size)
+        assert out.shape == (*size, 3)
+        if scale > 1:
+            factor = int(scale)
+            small = out.reshape(32, factor, 32, factor, 3).mean(axis=(1, 3))
+            assert psnr(small, native) > 25
+        else:
+            assert psnr(out, native.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))) > 35
+
+
+def test_steps_lower_the_cost() -> None:
+    source = image(32, 32, seed=3)
+    beta = 1e-3
+    costs = []
+    for effort in ("fast", "default"):
+        coded = encode(source, Rate(beta=beta), effort)
+        error = float(np.mean(np.square(decode(coded, source) - source.values)))
+        costs.append(error / beta + 8 * len(coded.bodies[0]) / 1024)
+    assert costs[1] < costs[0]
+
+
+def test_wanted_bits_are_met() -> None:
+    sources = [image(32, 32, seed) for seed in range(12)]
+    for wanted in (4000.0, 9000.0):
+        coded = HierarchicalCodec(tiny_prior()).encoding(sources, "fast").at(Rate(bits=wanted))
+        assert abs(8 * sum(map(len, coded.bodies)) / wanted - 1) < 0.02
+
+
+def test_qualities_cover_the_range() -> None:
+    low, high = CONFIG.log_lambdas
+    assert quality_of(CONFIG, low - 1) == 0 and quality_of(CONFIG, high + 1) == max_quality(CONFIG)
+    for quality in (0, 1, 100, max_quality(CONFIG)):
+        assert quality_of(CONFIG, log_lambda_of(CONFIG, quality)) == quality
+
+
+def test_gray_and_other_channels_go_plane_by_plane() -> None:
+    values = image(24, 24).values[..., :2].copy()
+    source = Source(values, PlainHeader("field", "field", "float32", (24, 24), 2))
+    coded = encode(source, Rate(beta=5e-4))
+    back = decode(coded, source)
+    assert back.shape == values.shape and psnr(back, values) > 15
+    with pytest.raises(InrcodecError):
+        HierarchicalCodec(tiny_prior()).decode(coded.parameters, coded.bodies[0][:2], source.header)
+
+
+def test_damaged_bodies_are_errors_or_other_pictures() -> None:
+    source = image(24, 24)
+    coded = encode(source, Rate(beta=5e-4))
+    body = coded.bodies[0]
+    rng = np.random.default_rng(0)
+    codec = HierarchicalCodec(tiny_prior())
+    for _ in range(40):
+        damaged = bytearray(body)
+        damaged[rng.integers(len(body))] ^= 1 << rng.integers(8)
+        with contextlib.suppress(InrcodecError):
+            codec.decode(coded.parameters, bytes(damaged), source.header)
+    with pytest.raises(FormatError):
+        codec.decode(b"\xff\xff\x7f", body, source.header)
+    with pytest.raises(FormatError):
+        codec.decode(coded.parameters + b"\0", body, source.header)
+    with pytest.raises(LimitError):
+        codec.decode(coded.parameters, body, source.header, limits=Limits(max_points=100))
+    with pytest.raises(LimitError):
+        codec.decode(coded.parameters, body, source.header, limits=Limits(max_multiply_adds=100))
+
+
+DECODER = """
+import hashlib, json, sys
+import numpy as np, torch
+torch.set_num_threads(int(sys.argv[2]))
+from pathlib import Path
+from inrcodec.codecs.hierarchical import HierarchicalCodec
+from inrcodec.ground.plain import PlainHeader
+from inrcodec.models.hierarchy_prior import HierarchyPrior
+folder = Path(sys.argv[1])
+codec = HierarchicalCodec(HierarchyPrior.from_bytes((folder / "prior").read_bytes()))
+header = PlainHeader("image", "rgb", "u8", (72, 88), 3)
+parameters, body = (folder / "parameters").read_bytes(), (folder / "body").read_bytes()
+quality, _, _ = codec.read_parameters(parameters)
+features = codec.latent_features(body, quality, (72, 88))
+values = codec.decode(parameters, body, header)
+np.save(folder / sys.argv[3], np.rint(np.clip(values, 0, 1) * 255))
+print(json.dumps(hashlib.sha256(features.numpy().tobytes()).hexdigest()))
+"""
+
+
+def test_one_file_decodes_alike_on_other_instruction_sets_and_threads(tmp_path: Path) -> None:
+    source = image(72, 88)
+    coded = encode(source, Rate(beta=3e-4))
+    (tmp_path / "prior").write_bytes(tiny_prior().to_bytes())
+    (tmp_path / "parameters").write_bytes(coded.parameters)
+    (tmp_path / "body").write_bytes(coded.bodies[0])
+    seen, pictures = set(), []
+    for capability in ("default", "avx2"):
+        for threads in (1, 2):
+            name = f"{capability}{threads}.npy"
+            done = subprocess.run(
+                [sys.executable, "-c", DECODER, str(tmp_path), str(threads), name], cwd=ROOT, check=True, text=True,
+                capture_output=True, env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
+            )  # fmt: skip
+            seen.add(json.loads(done.stdout))
+            pictures.append(np.load(tmp_path / name))
+    assert len(seen) == 1
+    assert max(float(np.abs(picture - pictures[0]).max()) for picture in pictures) <= 1
+
+
+def test_the_trained_state_is_the_same_for_equal_seeds() -> None:
+    trainer, _ = train(tiny_training(minutes=0.5 / 60))
+    first, second = trainer.start(), trainer.start()
+    for _ in range(3):
+        assert trainer._step(first, 0.5)["loss"] == trainer._step(second, 0.5)["loss"]
