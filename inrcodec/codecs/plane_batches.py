@@ -69,7 +69,7 @@ def _batch(values: FloatArray, config: HierarchyConfig) -> Batch:
     tensor = torch.from_numpy(np.ascontiguousarray(values)).permute(0, 3, 1, 2)
     whole = torch.from_numpy(mask.reshape(-1))
     return Batch(
-        tensor.contiguous(memory_format=torch.channels_last), None if mask.all() else whole, math.prod(shape)
+        tensor.contiguous(memory_format=torch.channels_last), None if mask.all() else whole, math.prod(shape), shape
     )  # fmt: skip
 
 

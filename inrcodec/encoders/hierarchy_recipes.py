@@ -28,11 +28,11 @@ class HierarchyRecipe:
     @property
     def wanted(self) -> Wanted:
         """The training data that it reads."""
-        return Wanted(self.kind, self.patch_shape, self.tile, normalised=True)
+        return Wanted(self.kind, self.patch_shape, self.tile, normalised=True, globe=self.network.sphere)
 
     def training(self, minutes: float, seed: int = 0) -> HierarchyTraining:
         """Settings of a training of this length."""
-        small = 0.0 if self.tile else 0.45
+        small = 0.0 if self.tile or self.kind == "field" else 0.45
         return HierarchyTraining(
             self.network, self.name, self.kind, minutes, self.patch_shape, self.batch, small_share=small, seed=seed
         )
@@ -59,12 +59,21 @@ _SPEECH = HierarchyConfig(
         Level(4, 64, (5, 5), 2, 1),
     ),
 )  # fmt: skip
+_FIELDS = HierarchyConfig(
+    channels=1, axes=2, feature_stride=2, feature_width=24, log_lambdas=(4.0, 16.0),
+    levels=(
+        Level(32, 128, (12,), 1, 1), Level(16, 128, (8, 8), 3, 2), Level(8, 96, (6, 6), 3, 2),
+        Level(4, 48, (3, 3), 2, 1), Level(2, 24, (2,), 1, 1),
+    ),
+)  # fmt: skip
 
 HIERARCHY_RECIPES = {
     recipe.name: recipe
     for recipe in (
         HierarchyRecipe("images32", "image", _IMAGES32, (32, 32), 32, tile=32),
         HierarchyRecipe("photographs", "image", _PHOTOGRAPHS, (128, 128), 4),
+        HierarchyRecipe("fields", "field", _FIELDS, (64, 64), 16),
+        HierarchyRecipe("globe", "field", replace(_FIELDS, sphere=True, periodic=True), (64, 64), 16),
         HierarchyRecipe("speech16k", "audio", _SPEECH, (8192,), 8),
     )
 }

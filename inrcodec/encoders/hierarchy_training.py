@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.encoders.field_data import GlobeSource
 from inrcodec.encoders.training_data import PatchSource
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.methods.hierarchical_fit import elbo, mixed, native_fourier, noisy
@@ -37,7 +38,7 @@ from inrcodec.models.hierarchy_prior import HierarchyPrior
 
 @dataclass(frozen=True)
 class HierarchyTraining:
-    """What is trained and for how long.
+    """What is trained and for how long: ``minutes``, or ``steps`` where they are given (the same outcome every time).
 
     ``patch_shape``: crops; ``batch`` of them per step. The first ``small_share`` of the time uses crops of half the
     size, twice as many. Shares of the time: ``noisy_share`` with noisy latents, ``auxiliary_share`` with the averaged
@@ -61,6 +62,7 @@ class HierarchyTraining:
     balance: float = 0.4
     ema: float = 0.999
     seed: int = 0
+    steps: int = 0
 
     def __post_init__(self) -> None:
         if self.minutes <= 0 or self.batch < 1:
@@ -68,6 +70,10 @@ class HierarchyTraining:
         sizes = [*self.patch_shape, *(n // 2 for n in self.patch_shape if self.small_share > 0)]
         if len(self.patch_shape) != self.network.axes or any(n % self.network.coarsest for n in sizes):
             raise UsageError(f"crops of {self.patch_shape} do not fit a coarsest stride of {self.network.coarsest}")
+
+    def share_done(self, seconds: float, steps: int) -> float:
+        """How much of the training is done after so many seconds and steps, at most 1."""
+        return min(1.0, steps / self.steps if self.steps else seconds / (60.0 * self.minutes))
 
     def summary(self) -> dict[str, Any]:
         """The settings as plain values, for the card."""
@@ -96,7 +102,8 @@ class HierarchyTrainer:
 
     def start(self) -> HierarchyState:
         """A fresh state."""
-        network = self.config.network
+        # Crops have ends; a whole circle, where the shipped model joins them, has none.
+        network = replace(self.config.network, periodic=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             model = HierarchyINR(network)
@@ -115,16 +122,16 @@ class HierarchyTrainer:
         progress: Callable[[HierarchyState, str], None],
     ) -> None:  # fmt: skip
         """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
-        total = self.config.minutes * 60.0
+        share_done = self.config.share_done
         begun = last_save = last_log = time.monotonic()
         before = state.seconds
-        while state.seconds < total and time.monotonic() - begun < until_seconds:
-            entry = self._step(state, state.seconds / total)
+        while (done := share_done(state.seconds, state.steps)) < 1.0 and time.monotonic() - begun < until_seconds:
+            entry = self._step(state, done)
             now = time.monotonic()
             state.seconds = before + now - begun
             if now - last_log > 10.0 or not state.log:
                 state.log.append(entry)
-                progress(state, "noisy" if state.seconds < total * self.config.noisy_share else "rounded")
+                progress(state, "noisy" if done < self.config.noisy_share else "rounded")
                 last_log = now
             if checkpoint is not None and now - last_save > 120.0:
                 self.save(state, checkpoint)
@@ -137,7 +144,7 @@ class HierarchyTrainer:
         small = done < config.small_share
         rng = np.random.default_rng((config.seed, state.steps))
         torch.manual_seed(config.seed + 7919 * state.steps)
-        values = self._draw(2 * config.batch if small else config.batch, rng, small)
+        values, fourier = self._draw(2 * config.batch if small else config.batch, rng, small)
         low, high = network.log_lambdas
         log_lambda = torch.from_numpy(rng.uniform(low, high, len(values)).astype(np.float32)).to(self.device)
         self._set_rate(state, done)
@@ -152,8 +159,7 @@ class HierarchyTrainer:
         rows, columns = values.shape[2], values.shape[3]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=done < config.fast_share):
             found = elbo(
-                state.model, values, log_lambda, self._native_fourier(rows, columns),
-                noisy if done < config.noisy_share else mixed, watch=watch,
+                state.model, values, log_lambda, fourier, noisy if done < config.noisy_share else mixed, watch=watch,
             )  # fmt: skip
         error = found.mse + weight * sum(asked) if asked else found.mse
         rate = min(1.0, 0.1 + 0.9 * done / config.warm_share) * found.bits / (rows * columns)
@@ -172,14 +178,21 @@ class HierarchyTrainer:
             "db": float(-10.0 * found.mse.detach().clamp_min(1e-12).log10().mean()), "seconds": state.seconds,
         }  # fmt: skip
 
-    def _draw(self, count: int, rng: np.random.Generator, small: bool) -> Tensor:
-        values = torch.from_numpy(self.source.draw(count, rng))
-        if small:
-            values = values[(slice(None), *(slice(n // 2) for n in self.config.patch_shape))]
-        if self.config.network.axes == 1:
-            values = values[:, None]
+    def _draw(self, count: int, rng: np.random.Generator, small: bool) -> tuple[Tensor, Tensor]:
+        """Crops (N, C, H, W) and the Fourier features of their points."""
+        if isinstance(self.source, GlobeSource):
+            band = self.source.draw_band(count, rng)
+            values = torch.from_numpy(band.values)
+            fourier = native_fourier(self.config.network, *values.shape[1:3], origin=(band.top, 0), extent=band.extent)
+        else:
+            values = torch.from_numpy(self.source.draw(count, rng))
+            if small:
+                values = values[(slice(None), *(slice(n // 2) for n in self.config.patch_shape))]
+            if self.config.network.axes == 1:
+                values = values[:, None]
+            fourier = self._native_fourier(values.shape[1], values.shape[2])
         values = values.permute(0, 3, 1, 2).to(self.device)
-        return values.contiguous(memory_format=torch.channels_last)
+        return values.contiguous(memory_format=torch.channels_last), fourier.to(self.device)
 
     def _native_fourier(self, rows: int, columns: int) -> Tensor:
         if (rows, columns) not in self._fourier:

@@ -43,12 +43,21 @@ FIRST_LENGTH, N_FIRST = 0.1, 3
 
 @dataclass
 class Batch:
-    """Signals of one padded size: ``values`` (N, C, H, W), ``mask`` (H * W,) of points that count, None for all."""
+    """Signals of one padded size: ``values`` (N, C, H, W), ``mask`` (H * W,) of points that count, None for all.
+
+    They lie from point ``origin`` of a grid of ``extent`` points (what the sphere's features need to know).
+    """
 
     values: Tensor
     mask: Tensor | None
     points: int
+    extent: tuple[int, ...]
+    origin: tuple[int, int] = (0, 0)
     offsets: Offsets = field(default_factory=dict)
+
+    def fourier(self, config: HierarchyConfig) -> Tensor:
+        """Fourier features of all points, (H * W, F)."""
+        return native_fourier(config, *self.values.shape[2:], origin=self.origin, extent=self.extent)
 
 
 def zero_offsets(config: HierarchyConfig, count: int, height: int, width: int) -> Offsets:
@@ -89,7 +98,9 @@ class Tile:
         if batch.mask is not None:
             mask = batch.mask.view(batch.values.shape[2:])[rows, columns].reshape(-1).contiguous()
         offsets = {name: value[_at_stride(config, name, self.outer)].clone() for name, value in batch.offsets.items()}
-        return Batch(values, mask, int(mask.sum()) if mask is not None else values[0, 0].numel(), offsets)
+        points = int(mask.sum()) if mask is not None else values[0, 0].numel()
+        origin = batch.origin[0] + rows.start, batch.origin[1] + columns.start
+        return Batch(values, mask, points, batch.extent, origin, offsets)
 
     def put(self, config: HierarchyConfig, found: Offsets, into: Offsets) -> None:
         """Write the inner part of a tile's offsets to those of the whole."""
@@ -138,12 +149,12 @@ class _Descent:
 
     def __init__(self, prior: HierarchyPrior, batch: Batch, quality: int) -> None:
         self.model, self.config, self.batch = prior.model, prior.config, batch
-        count, _, height, width = batch.values.shape
+        count = len(batch.values)
         log_lambda = log_lambda_of(self.config, quality)
         self.log_lambda, self.error_weight = torch.full((count,), log_lambda), math.exp(log_lambda)
         with torch.no_grad():
             self.risen = self.model.rise(batch.values, self.model.rates(self.log_lambda))
-        self.fourier = native_fourier(self.config, height, width)
+        self.fourier = batch.fourier(self.config)
         self.random = torch.Generator().manual_seed(quality)
 
     def run(self, steps: int, tick: Ticker) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from inrcodec.encoders.latent_encoder import LatentEncoder
 from inrcodec.encoders.latent_refinement import Batch
-from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
+from inrcodec.methods.hierarchical_fit import elbo, rounded
 from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, quality_of
 from inrcodec.models.hierarchy import HierarchyConfig
 
@@ -110,7 +110,7 @@ def _crops(config: HierarchyConfig, batch: Batch) -> Batch:
     tops = [round(i * (height - tall) / max(1, down - 1)) for i in range(down)]
     lefts = [round(i * (width - wide) / max(1, across - 1)) for i in range(across)]
     crops = [batch.values[:, :, t : t + tall, x : x + wide] for t in tops for x in lefts]
-    return Batch(torch.cat(crops).contiguous(memory_format=torch.channels_last), None, tall * wide)
+    return Batch(torch.cat(crops).contiguous(memory_format=torch.channels_last), None, tall * wide, batch.extent)
 
 
 @torch.no_grad()
@@ -123,7 +123,7 @@ def _guess(encoder: LatentEncoder, pilots: Sequence[Batch], bits: float) -> int:
         total = 0.0
         for batch in pilots:
             log_lambda = torch.full((len(batch.values),), log_lambda_of(config, quality))
-            fourier = native_fourier(config, batch.values.shape[2], batch.values.shape[3])
+            fourier = batch.fourier(config)
             total += float(elbo(model, batch.values, log_lambda, fourier, rounded, mask=batch.mask).bits.sum())
         track.add(quality, total)
         quality = track.following()

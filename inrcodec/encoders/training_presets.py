@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.encoders.field_data import GlobeSource, PlaneSource, unit_range
 from inrcodec.encoders.training_data import (
     AudioSource,
     FieldSource,
@@ -31,6 +32,9 @@ from inrcodec.models.bayesian_inr import NetworkConfig
 LARGEST_SHORT_SIDE = 700
 """Photographs are halved until their shorter side is below this: enough detail, bounded memory."""
 
+HELD_OUT_PLANE = 20
+"""Every n-th plane of normalised fields is held out, where there are so many."""
+
 HELD_OUT_TILE = 20
 """Every n-th tile of a mosaic is held out."""
 
@@ -39,13 +43,15 @@ HELD_OUT_TILE = 20
 class Wanted:
     """What is read of training folders: signals of a kind, cut to patches, or mosaics of tiles.
 
-    ``normalised``: sounds are brought to a root mean square of 1.
+    ``normalised``: sounds are brought to a root mean square of 1, every plane of a field to [0, 1]; photographs are
+    fields too. ``globe``: fields are global, latitude by longitude.
     """
 
     kind: str
     patch_shape: tuple[int, ...]
     tile: int = 0
     normalised: bool = False
+    globe: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ def read_training_data(wanted: Wanted, folders: Sequence[Path], *, variable: str
         raise DataError(f"no training files in {', '.join(map(str, folders))}")
     if wanted.tile:
         return _tiles(wanted, paths)
+    if wanted.kind == "field" and wanted.normalised:
+        return _planes(wanted, paths, variable)
     train, held = split_held_out(paths)
     make: Callable[[list[Any]], PatchSource]
     if wanted.kind == "audio":
@@ -129,7 +137,7 @@ def read_training_data(wanted: Wanted, folders: Sequence[Path], *, variable: str
 
 
 def _tiles(wanted: Wanted, paths: Sequence[Path]) -> TrainingData:
-    mosaics = [_levels(signal) for path in paths if (signal := _try_read(path, "image", None)) is not None]
+    mosaics = [_levels(signal) for path in paths if (signal := _try_read(path, wanted, None)) is not None]
     tiles = [cut_tiles(mosaic, wanted.tile) for mosaic in mosaics]
     if not tiles:
         raise DataError("no mosaics among the training files")
@@ -140,10 +148,20 @@ def _tiles(wanted: Wanted, paths: Sequence[Path]) -> TrainingData:
     return TrainingData(TileSource(every[~held], mirror=True), TileSource(every[held], mirror=False), summary)
 
 
+def _planes(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> TrainingData:
+    """Fields whose planes each stand alone: every n-th is held out, none of fewer than n."""
+    items = _read_all(wanted, paths, variable)
+    held = items[HELD_OUT_PLANE // 2 :: HELD_OUT_PLANE] if len(items) >= HELD_OUT_PLANE else []
+    training = [item for i, item in enumerate(items) if not held or i % HELD_OUT_PLANE != HELD_OUT_PLANE // 2]
+    make = GlobeSource if wanted.globe else PlaneSource
+    sources = make(training, wanted.patch_shape), make(held or training, wanted.patch_shape)
+    return TrainingData(*sources, f"{len(training)} planes of fields, {len(held)} held out")
+
+
 def _read_all(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> list[Any]:
     items: list[Any] = []
     for path in paths:
-        signal = _try_read(path, wanted.kind, variable)
+        signal = _try_read(path, wanted, variable)
         if signal is None:
             continue
         if wanted.kind == "image":
@@ -153,6 +171,9 @@ def _read_all(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> li
             items.append(levels)
         elif wanted.kind == "audio":
             items += [np.ascontiguousarray(channel) for channel in signal.values.T]
+        elif wanted.normalised:
+            channels = np.moveaxis(signal.values, -1, 0)
+            items += [unit_range(plane) for plane in channels.reshape(-1, *channels.shape[-2:])]
         else:
             axes = len(wanted.patch_shape)
             planes = signal.values.reshape(-1, *signal.header.shape[-axes:], 1)
@@ -160,14 +181,15 @@ def _read_all(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> li
     return items
 
 
-def _try_read(path: Path, kind: str, variable: str | None) -> Signal | None:
+def _try_read(path: Path, wanted: Wanted, variable: str | None) -> Signal | None:
     """The signal of a file, None when it is of another kind or cannot be read (labels and lists lie beside data)."""
     try:
         signal = read_signal(path, variable=variable)
     except DataError:
         return None
-    if signal.header.kind != kind or (
-        kind == "field" and signal.meta.source_format == "npy" and signal.values.ndim < 3
+    photograph = wanted.normalised and wanted.kind == "field" and signal.header.kind == "image"
+    if (signal.header.kind != wanted.kind and not photograph) or (
+        wanted.kind == "field" and signal.meta.source_format == "npy" and signal.values.ndim < 3
     ):
         return None
     return signal

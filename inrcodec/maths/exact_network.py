@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from inrcodec.ground.errors import FormatError
 
-ACTIVATION_BITS = 10
+ACTIVATION_BITS = 13
 WEIGHT_BITS = 12
-ACTIVATION_LIMIT = 1 << 20
+ACTIVATION_LIMIT = 1 << 23
 EXACT_RANGE = {torch.float32: 1 << 24, torch.float64: 1 << 53}
 
 
@@ -54,7 +54,7 @@ class ExactConv:
         Raises FormatError when inputs up to ``input_limit`` could lead to a sum that float64 does not hold.
         """
         half = 1 << (shift - 1) if shift else 0
-        # Sums of 20 bit numbers over at most a few thousand inputs: far below 2^63.
+        # Sums of 23 bit numbers over at most a few thousand inputs: far below 2^63.
         if weight.numel() and max(int(weight.abs().max()), int(bias.abs().max())) >= 1 << 50:
             raise FormatError("a weight of an exact network is out of range")
         rows = weight.abs().flatten(1).double().sum(1) * input_limit + bias.abs().double() + half

@@ -95,13 +95,23 @@ class Elbo:
         return self.level_bits.sum(1)
 
 
-def native_fourier(config: HierarchyConfig, height: int, width: int) -> Tensor:
-    """Fourier features at the points of the native grid, (height * width, F)."""
-    rows, columns = torch.arange(height) + 0.5, torch.arange(width) + 0.5
+def native_fourier(
+    config: HierarchyConfig,
+    height: int,
+    width: int,
+    *,
+    origin: tuple[int, int] = (0, 0),
+    extent: tuple[int, ...] | None = None,
+) -> Tensor:
+    """Fourier features at the points of a native grid, (height * width, F).
+
+    On the sphere the grid is the part from point ``origin`` of one of ``extent`` points, by default all of it.
+    """
+    rows, columns = origin[0] + torch.arange(height) + 0.5, origin[1] + torch.arange(width) + 0.5
     if config.axes == 1:
         return fourier_features(config, columns[:, None], (width,))
     places = torch.stack([rows[:, None].expand(-1, width), columns[None].expand(height, -1)], dim=-1)
-    return fourier_features(config, places.reshape(-1, 2), (height, width))
+    return fourier_features(config, places.reshape(-1, 2), extent or (height, width))
 
 
 def elbo(

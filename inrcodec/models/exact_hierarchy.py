@@ -28,7 +28,7 @@ BIAS_BITS = ACTIVATION_BITS + WEIGHT_BITS
 WEIGHT_LIMIT = (1 << 15) - 1
 
 # Scale index = (log scale + SCALE_OFFSET) * SCALE_FACTOR >> SCALE_SHIFT, all integers: part of the format.
-SCALE_SHIFT = 16
+SCALE_SHIFT = 19
 SCALE_OFFSET = round(-math.log(SMALLEST_SCALE) * (1 << ACTIVATION_BITS))
 SCALE_FACTOR = round(
     (N_SCALES - 1) / math.log(LARGEST_SCALE / SMALLEST_SCALE) * (1 << SCALE_SHIFT) / (1 << ACTIVATION_BITS)
@@ -62,7 +62,7 @@ class ExactTables:
     """The integers that a prior file holds: convolution weights and bias tables by name, steps by latent block.
 
     ``weights``: int64 (C_out, C_in, rows, columns) in units of 2^-12, magnitudes below 2^15. ``biases``: (A, C_out) in
-    2^-22. ``steps``: (A, c) in 2^-10, positive. ``first``: (C,) in 2^-10.
+    2^-25. ``steps``: (A, c) in 2^-13, positive. ``first``: (C,) in 2^-13.
     """
 
     weights: dict[str, Tensor]
@@ -127,12 +127,12 @@ class ExactLayers:
         return values.clamp_min(0)
 
     def step(self, name: str) -> Tensor:
-        """Posterior steps (c, 1, 1) of a latent block in units of 2^-10."""
+        """Posterior steps (c, 1, 1) of a latent block in units of 2^-13."""
         return self._steps[name][:, None, None]
 
 
 def scale_indices(log_scale: Tensor) -> Tensor:
-    """Rows of the tables of ``maths.gaussian_coder`` for log scales in units of 2^-10, int64."""
+    """Rows of the tables of ``maths.gaussian_coder`` for log scales in units of 2^-13, int64."""
     scaled = (log_scale.to(torch.int64) + SCALE_OFFSET) * SCALE_FACTOR + (1 << (SCALE_SHIFT - 1))
     return (scaled >> SCALE_SHIFT).clamp(0, N_SCALES - 1)
 

@@ -1,0 +1,40 @@
+"""The fields' training part as a folder of .npy files: January of the global variables, hours 0 to 575 of t2m.
+
+python benchmarks/field_data.py
+inrcodec priors train out/benchmarks/globe_training --recipe globe -o globe.safetensors
+inrcodec priors train out/benchmarks/field_training DATA/natural/train --recipe fields -o fields.safetensors
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from common import OUT, data_folder
+from numpy.typing import NDArray
+
+T2M_HOURS = 576
+
+
+def global_fields(month: int) -> dict[str, NDArray[np.float32]]:
+    """z, u, v of a month: 0 January, 1 July; (3 levels, 241, 480)."""
+    return {name: variable("eraint_uvz.nc", name)[month] for name in ("z", "u", "v")}
+
+
+def variable(file: str, name: str) -> NDArray[np.float32]:
+    """A variable of a NetCDF file of the data folder."""
+    import xarray
+
+    with xarray.open_dataset(data_folder() / "fields" / file, engine="scipy") as data:
+        return np.asarray(data[name].values, np.float32)
+
+
+def main() -> None:
+    """Write both folders."""
+    for folder in ("globe_training", "field_training"):
+        (OUT / folder).mkdir(parents=True, exist_ok=True)
+        for name, values in global_fields(0).items():
+            np.save(OUT / folder / f"{name}.npy", values)
+    np.save(OUT / "field_training" / "t2m.npy", variable("era5_t2m_uk_201903.nc", "t2m")[:T2M_HOURS:8])
+
+
+if __name__ == "__main__":
+    main()
