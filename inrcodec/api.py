@@ -33,6 +33,7 @@ def compress(
     codec: str = "auto",
     prior: str | None = None,
     effort: str = "default",
+    coder: str | None = None,
     beta: float | None = None,
     target_bpp: float | None = None,
     target_kbps: float | None = None,
@@ -46,6 +47,8 @@ def compress(
         names: names of an archive's entries; file names by default.
         prior: name, id or path of a prior; chosen by the kind of signal by default.
         effort: "fast", "default" or "best".
+        coder: how latents of codec hierarchical are sent: "dither" (quantisation, the default) or "astar" (relative
+            entropy coding).
         beta, target_bpp, target_kbps, target_psnr: at most one; file bits count.
         progress: called with the number of gradient steps done since the last call.
 
@@ -54,7 +57,7 @@ def compress(
     """
     from inrcodec.codecs.operations import Settings, compress_signals
 
-    settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr)
+    settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder)
     many = not isinstance(source, str | Path | Signal)
     items: list[str | Path | Signal] = list(source) if many else [source]  # type: ignore[arg-type, list-item]
     if not items:

@@ -26,6 +26,7 @@ from inrcodec.ground.errors import FormatError, InrcodecError, LimitError, Prior
 from inrcodec.ground.limits import Limits
 from inrcodec.ground.plain import PlainHeader
 from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
+from inrcodec.methods.latent_coders import CODERS
 from inrcodec.models.exact_hierarchy import ExactTables, log_lambda_of, max_quality, quality_of
 from inrcodec.models.hierarchy import fourier_count, interpolate
 from inrcodec.models.hierarchy_prior import HierarchyPrior
@@ -183,6 +184,20 @@ def test_qualities_cover_the_range() -> None:
         assert quality_of(CONFIG, log_lambda_of(CONFIG, quality)) == quality
 
 
+@pytest.mark.parametrize("coder", CODERS)
+def test_both_coders_round_trip_and_are_named_in_the_file(coder: str) -> None:
+    source = image(40, 24, seed=5)
+    codec = HierarchicalCodec(tiny_prior())
+    coded = codec.encoding([source], "fast", None, coder).at(Rate(beta=5e-4))
+    assert codec.read_parameters(coded.parameters)[1] == coder
+    assert psnr(codec.decode(coded.parameters, coded.bodies[0], source.header), source.values) > 16
+    for cut in (coded.bodies[0][: len(coded.bodies[0]) // 2], coded.bodies[0] + b"\1\2\3\4\5"):
+        with pytest.raises(FormatError):
+            codec.decode(coded.parameters, cut, source.header)
+    with pytest.raises(UsageError, match="dither, astar"):
+        codec.encoding([source], "fast", None, "huffman")
+
+
 def test_gray_and_other_channels_go_plane_by_plane() -> None:
     values = image(24, 24).values[..., :2].copy()
     source = Source(values, PlainHeader("field", "field", "float32", (24, 24), 2))
@@ -226,8 +241,8 @@ folder = Path(sys.argv[1])
 codec = HierarchicalCodec(HierarchyPrior.from_bytes((folder / "prior").read_bytes()))
 header = PlainHeader("image", "rgb", "u8", (72, 88), 3)
 parameters, body = (folder / "parameters").read_bytes(), (folder / "body").read_bytes()
-quality, _, _ = codec.read_parameters(parameters)
-features = codec.latent_features(body, quality, (72, 88))
+quality, coder, _, _ = codec.read_parameters(parameters)
+features = codec.latent_features(body, quality, coder, (72, 88))
 values = codec.decode(parameters, body, header)
 np.save(folder / sys.argv[3], np.rint(np.clip(values, 0, 1) * 255))
 print(json.dumps(hashlib.sha256(features.numpy().tobytes()).hexdigest()))

@@ -43,6 +43,7 @@ def _signal_options(command: Command) -> Command:
 @click.option("--codec", default="auto", show_default=True, help="hierarchical, combiner, or auto: that of the prior.")
 @_PRIOR
 @click.option("--effort", default="default", show_default=True, help="fast, default or best.")
+@click.option("--coder", help="How latents are sent: dither (quantised; default) or astar (relative entropy coding).")
 @click.option("--beta", type=float, help="Weight of a bit: squared error per bit per point. Larger is smaller files.")
 @click.option("--target-bpp", type=float, help="File bits per pixel or grid point.")
 @click.option("--target-kbps", type=float, help="File kilobits per second of a sound.")
@@ -52,8 +53,9 @@ def _signal_options(command: Command) -> Command:
 @_QUIET
 @_JSON
 def compress(
-    inputs: tuple[Path, ...], output: Path | None, codec: str, prior: str | None, effort: str, beta: float | None,
-    target_bpp: float | None, target_kbps: float | None, target_psnr: float | None, variable: str | None,
+    inputs: tuple[Path, ...], output: Path | None, codec: str, prior: str | None, effort: str, coder: str | None,
+    beta: float | None, target_bpp: float | None, target_kbps: float | None, target_psnr: float | None,
+    variable: str | None,
     select: tuple[str, ...], force: bool, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compress images, sounds or fields.
@@ -70,7 +72,7 @@ def compress(
     from inrcodec.codecs.operations import Settings
 
     common.keep_memory()
-    settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr)
+    settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder)
     files = _expand(inputs)
     archive = (output is not None and output.suffix.lower() == ".inrs") or (output is None and inputs[0].is_dir())
     read = _reader(variable, select)

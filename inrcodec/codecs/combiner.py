@@ -42,7 +42,7 @@ from inrcodec.encoders.rate_control import (
     target_for_blocks,
 )
 from inrcodec.ground.bits import BitReader, BitWriter, read_varint, write_varint
-from inrcodec.ground.errors import FormatError, LimitError
+from inrcodec.ground.errors import FormatError, LimitError, UsageError
 from inrcodec.ground.grid import grid_coordinates
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
@@ -71,8 +71,15 @@ class CombinerCodec:
 
     # Sender.
 
-    def encoding(self, sources: Sequence[Source], effort: str, tick: Ticker | None = None) -> CombinerEncoding:
-        """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name."""
+    def encoding(
+        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None
+    ) -> CombinerEncoding:
+        """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name.
+
+        Raises UsageError for another coder than relative entropy coding, the one that this codec has.
+        """
+        if coder not in (None, "astar"):
+            raise UsageError(f"codec combiner sends everything by relative entropy coding (astar), not {coder!r}")
         return CombinerEncoding(self, sources, effort_named(effort), tick)
 
     def usual_beta(self, sources: Sequence[Source]) -> float:

@@ -30,7 +30,7 @@ from inrcodec.ground.errors import FormatError, LimitError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
 from inrcodec.maths.exact_network import ACTIVATION_BITS
-from inrcodec.maths.gaussian_coder import GaussianReader
+from inrcodec.methods.latent_coders import CODERS, make_reader
 from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, place_latents, quality_of, scale_indices
 from inrcodec.models.hierarchy import walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior, multiply_adds_per_point
@@ -53,9 +53,12 @@ class HierarchicalCodec:
 
     # Sender.
 
-    def encoding(self, sources: Sequence[Source], effort: str, tick: Ticker | None = None) -> HierarchicalEncoding:
-        """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name."""
-        return HierarchicalEncoding(self, sources, latent_effort_named(effort), tick)
+    def encoding(
+        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None
+    ) -> HierarchicalEncoding:
+        """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name, ``coder`` one of
+        ``methods.latent_coders``."""
+        return HierarchicalEncoding(self, sources, latent_effort_named(effort), tick, coder or CODERS[0])
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
         """Gradient steps of ``encode`` (choosing a quality for a wanted rate may take some more)."""
@@ -69,7 +72,7 @@ class HierarchicalCodec:
     @property
     def max_parameter_bytes(self) -> int:
         """Most bytes that parameters take."""
-        return len(write_varint(max_quality(self.prior.config))) + self.has_level
+        return len(write_varint((max_quality(self.prior.config) + 1) * len(CODERS))) + self.has_level
 
     def level_of(self, sources: Sequence[Source]) -> int:
         """Loudness of all sources together about the prior's, in quarters of an octave."""
@@ -87,14 +90,15 @@ class HierarchicalCodec:
         """Beta where nothing is asked for."""
         return gain_of(self.level_of(sources)) ** 2 * math.exp(-DEFAULT_LOG_LAMBDA)
 
-    def write_parameters(self, quality: int, level: int) -> bytes:
+    def write_parameters(self, quality: int, coder: str, level: int) -> bytes:
         """Inverse of ``read_parameters``."""
-        out = write_varint(quality)
+        out = write_varint(quality * len(CODERS) + CODERS.index(coder))
         return out + level.to_bytes(1, "little", signed=True) if self.has_level else out
 
-    def read_parameters(self, data: bytes) -> tuple[int, float, int]:
-        """Quality, gain, position behind the parameters; FormatError when damaged."""
-        quality, position = read_varint(data, 0)
+    def read_parameters(self, data: bytes) -> tuple[int, str, float, int]:
+        """Quality, coder, gain, position behind the parameters; FormatError when damaged."""
+        number, position = read_varint(data, 0)
+        quality, coder = divmod(number, len(CODERS))
         if quality > max_quality(self.prior.config):
             raise FormatError(f"quality {quality} does not exist in prior {self.prior.name!r}")
         level = 0
@@ -103,7 +107,7 @@ class HierarchicalCodec:
                 raise FormatError("the codec's parameters are cut short")
             level = int.from_bytes(data[position : position + 1], "little", signed=True)
             position += 1
-        return quality, gain_of(level), position
+        return quality, CODERS[coder], gain_of(level), position
 
     # Receiver.
 
@@ -116,7 +120,7 @@ class HierarchicalCodec:
 
         Raises FormatError when the body does not fit the signal, LimitError when it asks for more than ``limits``.
         """
-        quality, gain, end = self.read_parameters(parameters)
+        quality, coder, gain, end = self.read_parameters(parameters)
         if end != len(parameters):
             raise FormatError("the codec's parameters go on after their end")
         planes = PlaneMap.make(header, self.prior)
@@ -126,20 +130,20 @@ class HierarchicalCodec:
         config, model = self.prior.config, self.prior.model
         rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
         for number, message in enumerate(split_messages(body, planes.n_planes)):
-            h = self.latent_features(message, quality, padded_shape(self.prior.config, planes.shape))
+            h = self.latent_features(message, quality, coder, padded_shape(config, planes.shape))
             features = model.features(h, rate)[0]
             out[number] = render(model, features, planes.shape, wanted)
         return planes.from_planes(out * np.float32(gain) if gain != 1.0 else out)
 
-    def latent_features(self, message: bytes, quality: int, padded: tuple[int, ...]) -> torch.Tensor:
+    def latent_features(self, message: bytes, quality: int, coder: str, padded: tuple[int, ...]) -> torch.Tensor:
         """Features at the finest stride that a message stands for, in floating point."""
         layers = self.prior.layers(quality)
-        reader = GaussianReader(message)
+        reader = make_reader(coder, message)
 
         def choose(name: str, h: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
             scales = scale_indices(prior.chunk(2, dim=1)[1])
-            symbols = torch.from_numpy(reader.read(scales.flatten().numpy())).view(scales.shape)
-            return place_latents(layers, name, prior, symbols)
+            residual = torch.from_numpy(reader.receive(scales.flatten().numpy())).view(scales.shape)
+            return place_latents(layers, name, prior, residual)
 
         coarsest = self.prior.config.coarsest
         rows = 1 if len(padded) == 1 else padded[0] // coarsest
@@ -161,10 +165,10 @@ class HierarchicalEncoding:
     """Signals being encoded: coding them again at another rate goes on from the posteriors found before."""
 
     def __init__(
-        self, codec: HierarchicalCodec, sources: Sequence[Source], effort: LatentEffort, tick: Ticker | None = None
+        self, codec: HierarchicalCodec, sources: Sequence[Source], effort: LatentEffort, tick: Ticker | None, coder: str
     ) -> None:
         self.codec, self.sources = codec, sources
-        self.encoder = LatentEncoder(codec.prior, effort, tick or (lambda steps: None))
+        self.encoder = LatentEncoder(codec.prior, effort, coder, tick or (lambda steps: None))
         self.level = codec.level_of(sources)
         self.batches = make_batches(sources, codec.prior, gain_of(self.level))
 
@@ -185,7 +189,10 @@ class HierarchicalEncoding:
         for owned, found in zip(self.batches, messages, strict=True):
             for owner, message in zip(owned.owners, found, strict=True):
                 parts[owner].append(message)
-        return Coded(self.codec.write_parameters(quality, self.level), [join_messages(part) for part in parts])
+        return Coded(
+            self.codec.write_parameters(quality, self.encoder.coder, self.level),
+            [join_messages(part) for part in parts],
+        )
 
 
 def gain_of(level: int) -> float:

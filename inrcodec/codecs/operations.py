@@ -48,7 +48,8 @@ class Settings:
     ``codec``: by default the codec of the prior, of which the default is that of the hierarchical codec.
 
     ``beta``: squared value units per bit per point (values of images in [0, 1], of sounds in [-1, 1]). ``target_bpp``:
-    file bits per grid point. ``target_kbps``: 1000 file bits per second. ``target_psnr``: dB.
+    file bits per grid point. ``target_kbps``: 1000 file bits per second. ``target_psnr``: dB. ``coder``:
+    "dither" (quantisation, the default) or "astar" (relative entropy coding).
     """
 
     codec: str = AUTO
@@ -58,6 +59,7 @@ class Settings:
     target_bpp: float | None = None
     target_kbps: float | None = None
     target_psnr: float | None = None
+    coder: str | None = None
 
     def __post_init__(self) -> None:
         if self.codec != AUTO:
@@ -132,7 +134,7 @@ def compress_signals(
         return Encoded(data, len(coded.parameters) + sum(len(body) for body in coded.bodies), prior, codec.name)
 
     rate = _rate(settings, codec, signals, names)
-    encoding = codec.encoding(sources, settings.effort, tick)
+    encoding = codec.encoding(sources, settings.effort, tick, settings.coder)
     if settings.target_psnr is not None:
         return _search_psnr(encoding, signals, settings.target_psnr, build)
     return build(encoding.at(rate))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from inrcodec.encoders.latent_refinement import Batch, Ticker, refine
 from inrcodec.maths.exact_network import ACTIVATION_BITS
-from inrcodec.maths.gaussian_coder import GaussianWriter
+from inrcodec.methods.latent_coders import CODERS, check_coder, make_writer
 from inrcodec.models.exact_hierarchy import log_lambda_of, place_latents, scale_indices
 from inrcodec.models.hierarchy import walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior
@@ -44,8 +44,11 @@ class CodedLatents:
 class LatentEncoder:
     """Encodes batches under one prior."""
 
-    def __init__(self, prior: HierarchyPrior, effort: LatentEffort, tick: Ticker = lambda steps: None) -> None:
-        self.prior, self.effort, self.tick = prior, effort, tick
+    def __init__(
+        self, prior: HierarchyPrior, effort: LatentEffort, coder: str = CODERS[0], tick: Ticker = lambda steps: None
+    ) -> None:
+        check_coder(coder)
+        self.prior, self.effort, self.coder, self.tick = prior, effort, coder, tick
 
     def refine(self, batch: Batch, quality: int, steps: int | None = None) -> None:
         """Gradient steps on the batch's offsets; those of an earlier call are gone on from."""
@@ -53,24 +56,22 @@ class LatentEncoder:
 
     @torch.no_grad()
     def code(self, batch: Batch, quality: int) -> CodedLatents:
-        """Round and code all latents, coarse to fine, with the receiver's own arithmetic."""
+        """Choose and code all latents, coarse to fine, with the receiver's own arithmetic."""
         model, config = self.prior.model, self.prior.config
         layers = self.prior.layers(quality)
         count, _, height, width = batch.values.shape
         rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
         risen = model.rise(batch.values, rate)
-        writers = [GaussianWriter() for _ in range(count)]
+        writers = [make_writer(self.coder) for _ in range(count)]
 
         def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
             scales = scale_indices(prior.chunk(2, dim=1)[1])
             proposed = model.ask(name, (h / UNIT).float(), risen, rate) / model.steps(name, rate)
             if batch.offsets:
                 proposed = proposed + batch.offsets[name]
-            symbols = proposed.round()
-            flat, contexts = symbols.flatten(1).numpy(), scales.flatten(1).numpy()
-            for writer, values, context in zip(writers, flat, contexts, strict=True):
-                writer.write(values.astype(np.int64), context)
-            return place_latents(layers, name, prior, symbols)
+            flat, contexts = proposed.flatten(1).numpy(), scales.flatten(1).numpy()
+            sent = [w.send(values, context) for w, values, context in zip(writers, flat, contexts, strict=True)]
+            return place_latents(layers, name, prior, torch.from_numpy(np.stack(sent)).view(proposed.shape))
 
         rows = height if config.axes == 1 else height // config.coarsest
         h = walk_down(layers, count, rows, width // config.coarsest, choose)

@@ -26,6 +26,8 @@ from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR, block_names
 QUALITY_BITS = 8
 BIAS_BITS = ACTIVATION_BITS + WEIGHT_BITS
 WEIGHT_LIMIT = (1 << 15) - 1
+RESIDUAL_BITS = 8
+"""Residuals of latents are in units of 2^-8 posterior steps."""
 
 # Scale index = (log scale + SCALE_OFFSET) * SCALE_FACTOR >> SCALE_SHIFT, all integers: part of the format.
 SCALE_SHIFT = 19
@@ -137,7 +139,9 @@ def scale_indices(log_scale: Tensor) -> Tensor:
     return (scaled >> SCALE_SHIFT).clamp(0, N_SCALES - 1)
 
 
-def place_latents(layers: ExactLayers, name: str, prior: Tensor, symbols: Tensor) -> Tensor:
-    """Latents of a block: prior mean plus symbols times step, clamped to the activations' range."""
+def place_latents(layers: ExactLayers, name: str, prior: Tensor, residual: Tensor) -> Tensor:
+    """Latents of a block: prior mean plus residual (in 2^-8 steps) times step, clamped to the activations' range."""
     mean = prior.chunk(2, dim=1)[0]
-    return (mean + symbols.to(mean.dtype) * layers.step(name)).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    moved = residual.to(mean.dtype) * layers.step(name)
+    shift = (moved * 2.0**-RESIDUAL_BITS + 0.5).floor_()
+    return (mean + shift).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)

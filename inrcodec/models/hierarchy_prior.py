@@ -19,6 +19,7 @@ from torch import Tensor
 from inrcodec.ground.errors import FormatError, PriorError
 from inrcodec.models.exact_hierarchy import (
     DOWNWARD,
+    RESIDUAL_BITS,
     ExactLayers,
     ExactTables,
     max_quality,
@@ -185,7 +186,7 @@ def _answer(config: HierarchyConfig, tables: ExactTables) -> str:
         seen.update(prior.to(torch.int64).numpy().astype("<i8").tobytes())
         seen.update(index.numpy().astype("<i8").tobytes())
         count = index.numel()
-        made = (np.arange(count, dtype=np.int64) * 2654435761 >> 7) % 7 - 3
+        made = (np.arange(count, dtype=np.int64) * 2654435761 >> 7) % 7 - 3 << RESIDUAL_BITS
         return place_latents(layers, name, prior, torch.from_numpy(made).view(index.shape))
 
     rows = 1 if config.axes == 1 else 2
