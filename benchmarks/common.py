@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
+from inrcodec.api import InrFile
+from inrcodec.codecs.operations import Settings, compress_signals
 from inrcodec.encoders.training_data import cut_tiles
+from inrcodec.ground.signal import Signal
+from inrcodec.maths.atomic import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "out" / "benchmarks"
@@ -53,3 +60,32 @@ def published(name: str, codecs: Sequence[str], rate: float) -> str:
         value = psnr_at(curves[codec], rate) if codec in curves else None
         found.append(f"{codec} {'-' if value is None else f'{value:.2f}'}")
     return ", ".join(found)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One file made and read back: seconds are of all signals together."""
+
+    size: int
+    payload: int
+    decoded: list[Signal]
+    encode_seconds: float
+    decode_seconds: float
+
+
+def run_codec(signals: Sequence[Signal], settings: Settings, name: str, *, archive: bool = False) -> Measured:
+    """Compress to a file NAME in the output folder (an archive of all signals, or one signal), decode what it holds."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    names = [f"{i:04d}" for i in range(len(signals))] if archive else None
+    with tqdm(desc=name, unit="step", disable=None, leave=False) as bar:
+        begun = time.perf_counter()
+        encoded = compress_signals(signals, settings, names, bar.update)
+        encode_seconds = time.perf_counter() - begun
+    path = OUT / name
+    write_whole(path, encoded.data, force=True)
+    begun = time.perf_counter()
+    opened = InrFile(path)
+    decoded = [opened.render(entry=i) for i in range(len(opened))] if archive else [opened.render()]
+    return Measured(
+        path.stat().st_size, encoded.payload_bytes, decoded, encode_seconds, time.perf_counter() - begun
+    )  # fmt: skip

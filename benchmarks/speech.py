@@ -1,74 +1,70 @@
-"""Speech, the first 3 s of test clips: file rate, PSNR ([0, 1] convention), SNR, seconds; published points beside.
+"""Speech, the first 3 s of test clips: file rate, PSNR ([0, 1] convention), SNR, seconds; MP3, Opus and Vorbis by
+libsndfile on the same clips, published points beside.
 
-python benchmarks/speech.py --count 3 --kbps 11 22
+python benchmarks/speech.py --kbps 10.7 22.1
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import time
+import io
 
 import numpy as np
+import soundfile
 import torch
-from common import OUT, data_folder, peak_gib, published, table
-from tqdm import tqdm
+from common import OUT, data_folder, peak_gib, published, run_codec, table
 
-from inrcodec.api import InrFile
-from inrcodec.codecs.operations import Settings, compress_signals
+from inrcodec.codecs.operations import Settings
 from inrcodec.ground.metrics import audio_psnr, kbps, snr
 from inrcodec.ground.signal import Signal
-from inrcodec.maths.atomic import write_whole
 from inrcodec.maths.files import read_signal, write_signal
 
 SECONDS = 3
+BASELINES = {
+    "MP3": {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT"},
+    "Opus": {"format": "OGG", "subtype": "OPUS"},
+    "Vorbis": {"format": "OGG", "subtype": "VORBIS"},
+}
 
 
 def main() -> None:
     """Compress, decode, measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=3)
-    parser.add_argument("--kbps", type=float, nargs="+", default=[11.0, 22.0])
+    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--kbps", type=float, nargs="+", default=[10.7, 22.1])
     parser.add_argument("--effort", default="default")
+    parser.add_argument("--codec", default="auto")
+    parser.add_argument("--means", action="store_true", help="Print means alone.")
     options = parser.parse_args()
-    OUT.mkdir(parents=True, exist_ok=True)
     paths = sorted((data_folder() / "librispeech" / "test").glob("*.flac"))[: options.count]
+    signals = {path.stem: first_seconds(read_signal(path), SECONDS) for path in paths}
     rows: list[list[str]] = []
     for target in options.kbps:
         measured = []
-        for path in paths:
-            signal = first_seconds(read_signal(path), SECONDS)
-            with tqdm(desc=f"{path.stem} {target} kbit/s", unit="step", disable=None) as bar:
-                begun = time.perf_counter()
-                encoded = compress_signals(
-                    [signal], Settings(target_kbps=target, effort=options.effort), None, bar.update
-                )
-                coded = time.perf_counter() - begun
-            out = OUT / f"{path.stem}_{target:g}.inr"
-            write_whole(out, encoded.data, force=True)
-            begun = time.perf_counter()
-            decoded = InrFile(out).render()
-            seconds = time.perf_counter() - begun
-            write_signal(decoded, out.with_suffix(".wav"), force=True)
-            rate = kbps(len(encoded.data), signal.header.n_points, signal.header.sample_rate)
+        for name, signal in signals.items():
+            settings = Settings(options.codec, target_kbps=target, effort=options.effort)
+            found = run_codec([signal], settings, f"{name}_{target:g}_{options.effort}.inr")
+            decoded = found.decoded[0]
+            write_signal(decoded, OUT / f"{name}_{target:g}_{options.effort}.wav", force=True)
+            rate = kbps(found.size, signal.header.n_points, signal.header.sample_rate)
             quality = audio_psnr(signal.values, decoded.values), snr(signal.values, decoded.values)
-            measured.append((rate, *quality, audio_psnr(signal.values, 0 * signal.values), coded, seconds))
-            rows.append([path.stem, f"{len(encoded.data):,}", *_cells(measured[-1]), ""])
+            silence = audio_psnr(signal.values, 0 * signal.values)
+            measured.append((rate, *quality, silence, found.encode_seconds, found.decode_seconds))
+            if not options.means:
+                rows.append([name, f"{found.size:,}", *_cells(measured[-1]), ""])
         mean = tuple(np.mean(measured, axis=0))
         rows.append(
             ["mean", "", *_cells(mean), published("librispeech_rd.csv", ("RECOMBINER", "COIN++", "MP3"), mean[0])]
         )
+    for kind in BASELINES:
+        for level in (0.6, 0.8, 0.9, 1.0):
+            if (point := _baseline(kind, level, list(signals.values()))) is not None:
+                rows.append([f"{kind}, mean", "", *(f"{v:.2f}" for v in point), *[""] * 4])
     head = (
-        "clip",
-        "bytes",
-        "kbit/s",
-        "PSNR dB",
-        "SNR dB",
-        "PSNR of silence",
-        "encode s",
-        "decode s",
+        "clip", "bytes", "kbit/s", "PSNR dB", "SNR dB", "PSNR of silence", "encode s", "decode s",
         "published, test-clean",
-    )
+    )  # fmt: skip
     print(f"first {SECONDS} s, effort {options.effort}, {torch.get_num_threads()} threads")
     print(table(head, rows))
     print(f"peak memory {peak_gib():.2f} GiB")
@@ -78,6 +74,25 @@ def first_seconds(signal: Signal, seconds: float) -> Signal:
     """The start of a sound."""
     values = signal.values[: int(seconds * signal.header.sample_rate)]
     return Signal(values, dataclasses.replace(signal.header, shape=values.shape[:1]), signal.meta)
+
+
+def _baseline(kind: str, level: float, signals: list[Signal]) -> tuple[float, float, float] | None:
+    """Mean kbit/s, PSNR and SNR of another codec at a compression level; None where it has no such level."""
+    points = []
+    for signal in signals:
+        rate = round(signal.header.sample_rate)
+        buffer = io.BytesIO()
+        try:
+            soundfile.write(buffer, signal.values, rate, compression_level=level, **BASELINES[kind])
+        except soundfile.LibsndfileError:
+            return None
+        buffer.seek(0)
+        decoded = soundfile.read(buffer, dtype="float32", always_2d=True)[0][: len(signal.values)]
+        decoded = np.pad(decoded, ((0, len(signal.values) - len(decoded)), (0, 0)))
+        size = kbps(len(buffer.getvalue()), len(signal.values), rate)
+        points.append((size, audio_psnr(signal.values, decoded), snr(signal.values, decoded)))
+    kilobits, psnr, ratio = np.mean(points, axis=0)
+    return float(kilobits), float(psnr), float(ratio)
 
 
 def _cells(figures: tuple[float, ...]) -> list[str]:

@@ -1,0 +1,124 @@
+"""Fields: PSNR and largest error over bits per point, JPEG 2000, ZFP and SZ3 on the same planes beside.
+
+python benchmarks/fields.py
+
+Global fields are those of July (priors learned from January), at the full 241x480 points and averaged to 46x90; t2m is
+hours 576 to 743 (of which every eighth is taken), learned from earlier ones. Every plane is a file of its own. PSNR is
+against a plane's range; the largest error is a share of it. JPEG 2000 codes 16-bit levels. SZ3 and ZFP hold an error
+bound or a fixed rate; for each rate the setting with the most bytes not above ours is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import imagecodecs
+import numpy as np
+import torch
+from common import peak_gib, published, run_codec, table
+from field_data import T2M_HOURS, global_fields, variable
+from numpy.typing import NDArray
+
+from inrcodec.codecs.operations import Settings
+from inrcodec.encoders.field_data import averaged
+from inrcodec.ground.plain import PlainHeader
+from inrcodec.ground.signal import Signal
+
+FloatArray = NDArray[np.float32]
+GLOBAL_RATES, SMALL_RATES = (0.01, 0.05, 0.2, 0.8), (0.05, 0.2, 0.8, 2.0)
+
+
+def main() -> None:
+    """Measure every set at its rates, print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--effort", default="default")
+    options = parser.parse_args()
+    july = {f"{name}{level}": plane for name, v in global_fields(1).items() for level, plane in enumerate(v)}
+    hours = variable("era5_t2m_uk_201903.nc", "t2m")[T2M_HOURS::8]
+    sets: list[tuple[str, list[FloatArray], str | None, Sequence[float]]] = [
+        (f"{name}, 241x480", [july[f"{name}{level}"] for level in range(3)], "globe", GLOBAL_RATES) for name in "zuv"
+    ]
+    sets += [
+        (f"{name}, 46x90", [averaged(july[f"{name}{level}"], (46, 90)) for level in range(3)], "globe", SMALL_RATES)
+        for name in "zuv"
+    ]
+    sets.append(("t2m, 33x49", list(hours), "fields", SMALL_RATES))
+    rows = []
+    for name, planes, prior, rates in sets:
+        for rate in rates:
+            rows.append([name, *_row(planes, prior, rate, options.effort)])
+    head = (
+        "planes", "file bits/point", "PSNR dB", "largest error", "encode s", "decode s", "JPEG 2000", "SZ3", "ZFP",
+        "COIN++ (other data)",
+    )  # fmt: skip
+    print(f"means over planes, effort {options.effort}, {torch.get_num_threads()} threads")
+    print("other codecs: bits/point, PSNR dB, largest error")
+    print(table(head, rows))
+    print(f"peak memory {peak_gib():.2f} GiB")
+
+
+def _row(planes: list[FloatArray], prior: str | None, rate: float, effort: str) -> list[str]:
+    measured, others = [], []
+    for plane in planes:
+        low, high = float(plane.min()), float(plane.max())
+        unit = ((plane - low) / (high - low)).astype(np.float32)
+        header = PlainHeader("field", "field", "float32", unit.shape, 1)
+        found = run_codec(
+            [Signal(unit[..., None], header)], Settings(prior=prior, effort=effort, target_bpp=rate), "f.inr"
+        )
+        bits = 8 * found.size / unit.size
+        quality = _quality(unit, found.decoded[0].values[..., 0])
+        measured.append((bits, *quality, found.encode_seconds, found.decode_seconds))
+        others.append([_baseline(unit, make, levels, found.size) for make, levels in BASELINES.values()])
+    mean = np.mean(measured, axis=0)
+    cells = [f"{mean[0]:.3f}", f"{mean[1]:.2f}", f"{mean[2]:.4f}", f"{mean[3]:.2f}", f"{mean[4]:.2f}"]
+    for index in range(len(BASELINES)):
+        known = [row[index] for row in others if row[index] is not None]
+        point = np.mean(known, axis=0) if len(known) == len(others) else None
+        cells.append("-" if point is None else f"{point[0]:.3f}, {point[1]:.2f}, {point[2]:.4f}")
+    return [*cells, published("era5_rd.csv", ("COIN++",), float(mean[0]))]
+
+
+def _quality(plane: FloatArray, decoded: FloatArray) -> tuple[float, float]:
+    """PSNR against the range, and the largest error as a share of it."""
+    error = np.abs(decoded.astype(np.float64) - plane)
+    return float(-10 * np.log10(np.mean(np.square(error)) + 1e-30)), float(error.max())
+
+
+def _jpeg2000(plane: FloatArray, level: float) -> tuple[int, FloatArray]:
+    data = imagecodecs.jpeg2k_encode(np.rint(plane * 65535).astype(np.uint16), level=level)
+    return len(data), imagecodecs.jpeg2k_decode(data).astype(np.float32) / np.float32(65535)
+
+
+def _sz3(plane: FloatArray, bound: float) -> tuple[int, FloatArray]:
+    data = imagecodecs.sz3_encode(plane, mode="abs", abs=bound)
+    return len(data), imagecodecs.sz3_decode(data, shape=plane.shape, dtype=plane.dtype)
+
+
+def _zfp(plane: FloatArray, bound: float) -> tuple[int, FloatArray]:
+    data = imagecodecs.zfp_encode(plane, mode="a", level=bound)
+    return len(data), imagecodecs.zfp_decode(data)
+
+
+Coder = Callable[[FloatArray, float], tuple[int, FloatArray]]
+_BOUNDS = np.geomspace(0.3, 1e-5, 60).tolist()
+BASELINES: dict[str, tuple[Coder, list[float]]] = {
+    "JPEG 2000": (_jpeg2000, np.arange(12.0, 90.0, 1.0).tolist()), "SZ3": (_sz3, _BOUNDS), "ZFP": (_zfp, _BOUNDS),
+}  # fmt: skip
+
+
+def _baseline(plane: FloatArray, make: Coder, settings: list[float], size: int) -> tuple[float, float, float] | None:
+    """Bits per point, PSNR and largest error at the best setting of at most ``size`` bytes; None if none is."""
+    best: tuple[float, float, float] | None = None
+    for setting in settings:
+        taken, decoded = make(plane, setting)
+        if taken <= size:
+            quality = _quality(plane, decoded)
+            if best is None or quality[0] > best[1]:
+                best = 8 * taken / plane.size, *quality
+    return best
+
+
+if __name__ == "__main__":
+    main()
