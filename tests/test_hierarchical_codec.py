@@ -189,7 +189,7 @@ def test_both_coders_round_trip_and_are_named_in_the_file(coder: str) -> None:
     source = image(40, 24, seed=5)
     codec = HierarchicalCodec(tiny_prior())
     coded = codec.encoding([source], "fast", None, coder).at(Rate(beta=5e-4))
-    assert codec.read_parameters(coded.parameters)[1] == coder
+    assert codec.read_parameters(coded.parameters)[0].coder == coder
     assert psnr(codec.decode(coded.parameters, coded.bodies[0], source.header), source.values) > 16
     for cut in (coded.bodies[0][: len(coded.bodies[0]) // 2], coded.bodies[0] + b"\1\2\3\4\5"):
         with pytest.raises(FormatError):
@@ -241,8 +241,8 @@ folder = Path(sys.argv[1])
 codec = HierarchicalCodec(HierarchyPrior.from_bytes((folder / "prior").read_bytes()))
 header = PlainHeader("image", "rgb", "u8", (72, 88), 3)
 parameters, body = (folder / "parameters").read_bytes(), (folder / "body").read_bytes()
-quality, coder, _, _ = codec.read_parameters(parameters)
-features = codec.latent_features(body, quality, coder, (72, 88))
+told, _ = codec.read_parameters(parameters)
+features = codec.latent_features(body, told.quality, told.coder, (72, 88))
 values = codec.decode(parameters, body, header)
 np.save(folder / sys.argv[3], np.rint(np.clip(values, 0, 1) * 255))
 print(json.dumps(hashlib.sha256(features.numpy().tobytes()).hexdigest()))

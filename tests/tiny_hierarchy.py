@@ -20,7 +20,7 @@ CONFIG = HierarchyConfig(
 
 def tiny_training(**changes: object) -> HierarchyTraining:
     """A few hundred steps on 16x16 tiles."""
-    settings = {"network": CONFIG, "name": "tiny", "kind": "image", "minutes": 10.0, "steps": 350,
+    settings = {"network": CONFIG, "name": "tiny", "kind": "image", "minutes": 10.0, "steps": 350, "weight_signals": 0,
                 "patch_shape": (16, 16), "batch": 16, "lr": 4e-3, "small_share": 0.0}  # fmt: skip
     return HierarchyTraining(**{**settings, **changes})  # type: ignore[arg-type]
 

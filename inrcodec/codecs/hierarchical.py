@@ -4,7 +4,8 @@
     message -> latents -> features -> SIREN at any coordinates -> planes -> values          (decompress)
 
 What is sent besides the prior's id: the *parameters* (quality, two bytes, and for sounds their level, one byte; shared
-by all entries of an archive) and per signal a *body*: the message of every plane.
+by all entries of an archive) and per signal a *body*: the messages of every plane, its weights' (where the parameters
+say so; often empty) and its latents'.
 
 Level: values of sounds are divided by 2^(level / 4), so that their root mean square is the prior's spread.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,8 +25,9 @@ from inrcodec.codecs.plane_batches import join_messages, make_batches, padded_sh
 from inrcodec.codecs.planes import PlaneMap
 from inrcodec.encoders.latent_encoder import LatentEffort, LatentEncoder
 from inrcodec.encoders.latent_presets import latent_effort_named
-from inrcodec.encoders.latent_refinement import Ticker
+from inrcodec.encoders.latent_refinement import Batch, Ticker
 from inrcodec.encoders.quality_search import search_quality
+from inrcodec.encoders.weight_encoder import HeadProblem, fit_weights, receive_weights, send_weights
 from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError, LimitError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
@@ -32,7 +35,7 @@ from inrcodec.ground.plain import PlainHeader
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.methods.latent_coders import CODERS, make_reader
 from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, place_latents, quality_of, scale_indices
-from inrcodec.models.hierarchy import walk_down
+from inrcodec.models.hierarchy import HierarchyConfig, walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior, multiply_adds_per_point
 from inrcodec.models.hierarchy_render import render
 from inrcodec.models.patching import oversampling
@@ -40,7 +43,22 @@ from inrcodec.models.patching import oversampling
 FloatArray = NDArray[np.float32]
 
 LEVELS_PER_OCTAVE = 4
-DEFAULT_LOG_LAMBDA = 6.5
+LEAST_POINTS_FOR_WEIGHTS = 1 << 15
+"""Weights of its own never pay for a smaller signal."""
+FOLLOWING_STEPS = 10
+"""Trial steps when signals are coded again at another beta."""
+USUAL_PLACE = 0.4
+"""Where nothing is asked for: this far up the range of log(lambda)."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a file says beside its bodies; ``weights``: whether planes have messages of weights."""
+
+    quality: int
+    coder: str
+    weights: bool
+    level: int
 
 
 class HierarchicalCodec:
@@ -72,7 +90,7 @@ class HierarchicalCodec:
     @property
     def max_parameter_bytes(self) -> int:
         """Most bytes that parameters take."""
-        return len(write_varint((max_quality(self.prior.config) + 1) * len(CODERS))) + self.has_level
+        return len(write_varint((max_quality(self.prior.config) + 1) * 2 * len(CODERS))) + self.has_level
 
     def level_of(self, sources: Sequence[Source]) -> int:
         """Loudness of all sources together about the prior's, in quarters of an octave."""
@@ -88,17 +106,18 @@ class HierarchicalCodec:
 
     def usual_beta(self, sources: Sequence[Source]) -> float:
         """Beta where nothing is asked for."""
-        return gain_of(self.level_of(sources)) ** 2 * math.exp(-DEFAULT_LOG_LAMBDA)
+        return gain_of(self.level_of(sources)) ** 2 * math.exp(-usual_log_lambda(self.prior.config))
 
-    def write_parameters(self, quality: int, coder: str, level: int) -> bytes:
+    def write_parameters(self, parameters: Parameters) -> bytes:
         """Inverse of ``read_parameters``."""
-        out = write_varint(quality * len(CODERS) + CODERS.index(coder))
-        return out + level.to_bytes(1, "little", signed=True) if self.has_level else out
+        number = parameters.quality * len(CODERS) + CODERS.index(parameters.coder)
+        out = write_varint(2 * number + parameters.weights)
+        return out + parameters.level.to_bytes(1, "little", signed=True) if self.has_level else out
 
-    def read_parameters(self, data: bytes) -> tuple[int, str, float, int]:
-        """Quality, coder, gain, position behind the parameters; FormatError when damaged."""
+    def read_parameters(self, data: bytes) -> tuple[Parameters, int]:
+        """Parameters and the position behind them; FormatError when they are damaged."""
         number, position = read_varint(data, 0)
-        quality, coder = divmod(number, len(CODERS))
+        quality, coder = divmod(number // 2, len(CODERS))
         if quality > max_quality(self.prior.config):
             raise FormatError(f"quality {quality} does not exist in prior {self.prior.name!r}")
         level = 0
@@ -107,7 +126,7 @@ class HierarchicalCodec:
                 raise FormatError("the codec's parameters are cut short")
             level = int.from_bytes(data[position : position + 1], "little", signed=True)
             position += 1
-        return quality, CODERS[coder], gain_of(level), position
+        return Parameters(quality, CODERS[coder], bool(number % 2), level), position
 
     # Receiver.
 
@@ -120,19 +139,24 @@ class HierarchicalCodec:
 
         Raises FormatError when the body does not fit the signal, LimitError when it asks for more than ``limits``.
         """
-        quality, coder, gain, end = self.read_parameters(parameters)
+        told, end = self.read_parameters(parameters)
         if end != len(parameters):
             raise FormatError("the codec's parameters go on after their end")
+        gain = gain_of(told.level)
         planes = PlaneMap.make(header, self.prior)
         wanted = planes.plane_size(size if size is not None else header.shape)
         self._check_work(planes, wanted, limits)
         out = np.empty((planes.n_planes, *wanted, self.prior.channels), np.float32)
         config, model = self.prior.config, self.prior.model
-        rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
-        for number, message in enumerate(split_messages(body, planes.n_planes)):
-            h = self.latent_features(message, quality, coder, padded_shape(config, planes.shape))
+        rate = model.rates(torch.full((1,), log_lambda_of(config, told.quality)))
+        per_plane = 1 + told.weights
+        messages = split_messages(body, planes.n_planes * per_plane)
+        for number in range(planes.n_planes):
+            *weights, latents = messages[number * per_plane : (number + 1) * per_plane]
+            h = self.latent_features(latents, told.quality, told.coder, padded_shape(config, planes.shape))
             features = model.features(h, rate)[0]
-            out[number] = render(model, features, planes.shape, wanted)
+            head = receive_weights(self.prior, weights[0]) if weights else None
+            out[number] = render(model, features, planes.shape, wanted, head)
         return planes.from_planes(out * np.float32(gain) if gain != 1.0 else out)
 
     def latent_features(self, message: bytes, quality: int, coder: str, padded: tuple[int, ...]) -> torch.Tensor:
@@ -171,28 +195,54 @@ class HierarchicalEncoding:
         self.encoder = LatentEncoder(codec.prior, effort, coder, tick or (lambda steps: None))
         self.level = codec.level_of(sources)
         self.batches = make_batches(sources, codec.prior, gain_of(self.level))
+        self._refined = False
 
     def at(self, rate: Rate) -> Coded:
         """Bytes at a rate."""
         config = self.codec.prior.config
         if rate.bits is None:
-            log_lambda = DEFAULT_LOG_LAMBDA
+            log_lambda = usual_log_lambda(config)
             if rate.beta is not None:
                 log_lambda = 2.0 * math.log(gain_of(self.level)) - math.log(rate.beta)
             quality = quality_of(config, log_lambda)
             for owned in self.batches:
-                self.encoder.refine(owned.batch, quality)
+                self.encoder.refine(owned.batch, quality, FOLLOWING_STEPS if self._refined else None)
             messages = [self.encoder.code(owned.batch, quality).messages for owned in self.batches]
         else:
             quality, messages = search_quality(self.encoder, [o.batch for o in self.batches], rate.bits)
+        self._refined = self.encoder.effort.steps > FOLLOWING_STEPS
+        weights = [self._weights(owned.batch, quality) for owned in self.batches]
+        sent = any(message for group in weights for message in group)
         parts: list[list[bytes]] = [[] for _ in self.sources]
-        for owned, found in zip(self.batches, messages, strict=True):
-            for owner, message in zip(owned.owners, found, strict=True):
-                parts[owner].append(message)
-        return Coded(
-            self.codec.write_parameters(quality, self.encoder.coder, self.level),
-            [join_messages(part) for part in parts],
-        )
+        for owned, heads, latents in zip(self.batches, weights, messages, strict=True):
+            for owner, head, message in zip(owned.owners, heads, latents, strict=True):
+                parts[owner] += [head, message] if sent else [message]
+        parameters = Parameters(quality, self.encoder.coder, sent, self.level)
+        return Coded(self.codec.write_parameters(parameters), [join_messages(part) for part in parts])
+
+    def _weights(self, batch: Batch, quality: int) -> list[bytes]:
+        """Messages of the weights of a batch's planes, empty where the prior's mean serves."""
+        steps, prior = self.encoder.effort.weight_steps, self.codec.prior
+        if steps == 0 or batch.points < LEAST_POINTS_FOR_WEIGHTS:
+            return [b""] * len(batch.values)
+        log_lambda = log_lambda_of(prior.config, quality)
+        out = []
+        coded = self.encoder.code(batch, quality)
+        with torch.no_grad():
+            features = prior.model.features(coded.features, prior.model.rates(torch.full((1,), log_lambda)))
+        for number, values in enumerate(batch.values):
+            problem = HeadProblem.make(
+                prior.model, features[number : number + 1], values[None], batch.fourier(prior.config), batch.mask
+            )
+            mean, scale = fit_weights(prior, problem, math.exp(log_lambda), steps)
+            out.append(send_weights(prior, problem, math.exp(log_lambda), mean, scale) or b"")
+        return out
+
+
+def usual_log_lambda(config: HierarchyConfig) -> float:
+    """Log(lambda) where nothing is asked for."""
+    low, high = config.log_lambdas
+    return low + USUAL_PLACE * (high - low)
 
 
 def gain_of(level: int) -> float:

@@ -96,16 +96,31 @@ def codec_of(prior: AnyPrior) -> AnyCodec:
     return HierarchicalCodec(prior) if isinstance(prior, HierarchyPrior) else CombinerCodec(prior)
 
 
-def default_prior(header: PlainHeader, codec: str = AUTO) -> str:
-    """Name of the shipped prior for a signal: the hierarchical codec's if it has one, unless ``codec`` is another."""
+def default_prior(signal: Signal, codec: str = AUTO) -> str:
+    """Name of the shipped prior for a signal, that of the hierarchical codec unless ``codec`` is another."""
+    header = signal.header
     if header.kind == "audio" or (header.kind == "field" and len(header.shape) == 1):
         wanted = "speech16k"
+    elif header.kind == "field":
+        wanted = "globe" if covers_globe(signal) else "fields"
     else:
-        small = header.kind == "image" and header.n_points <= SMALL_IMAGE_POINTS
-        wanted = "images32" if small else "photographs"
-    if codec == "hierarchical" or (codec == AUTO and wanted in prior_store.prior_files()):
-        return wanted
-    return f"combiner-{wanted}"
+        wanted = "images32" if header.n_points <= SMALL_IMAGE_POINTS else "photographs"
+    if codec == "combiner":
+        return f"combiner-{'photographs' if wanted in ('globe', 'fields') else wanted}"
+    return wanted
+
+
+def covers_globe(signal: Signal) -> bool:
+    """Whether the last axes of a field are latitudes and longitudes of the whole globe, by their coordinates."""
+    meta = signal.meta
+    if len(meta.dims) < 2 or not set(meta.dims[-2:]) <= set(meta.coordinates):
+        return False
+    latitude, longitude = (np.asarray(meta.coordinates[name]) for name in meta.dims[-2:])
+    if latitude.dtype.kind not in "iuf" or longitude.dtype.kind not in "iuf" or min(latitude.size, longitude.size) < 4:
+        return False
+    steps = np.diff(longitude.astype(np.float64))
+    around = bool(np.allclose(steps, steps[0], rtol=0.01)) and abs(abs(steps[0]) * longitude.size - 360.0) < 1.0
+    return around and 150.0 <= float(np.ptp(latitude)) <= 180.0 and float(np.abs(latitude).max()) <= 90.0
 
 
 def compress_signals(
@@ -120,8 +135,7 @@ def compress_signals(
     ``plan`` is told the number of gradient steps to come, ``tick`` how many were done. Raises UsageError when the
     target does not fit the kind of signal, UnsupportedError when the prior cannot carry the signals.
     """
-    headers = [signal.header for signal in signals]
-    prior = prior_store.find(settings.prior or _common_prior(headers, settings.codec))
+    prior = prior_store.find(settings.prior or _common_prior(signals, settings.codec))
     codec = codec_of(prior)
     if settings.codec not in (AUTO, codec.name):
         raise UsageError(f"prior {prior.name!r} belongs to codec {codec.name}, not {settings.codec}")
@@ -140,10 +154,11 @@ def compress_signals(
     return build(encoding.at(rate))
 
 
-def _common_prior(headers: Sequence[PlainHeader], codec: str) -> str:
-    chosen = {default_prior(header, codec) for header in headers}
-    if len(chosen) > 1 and all(header.kind == "image" for header in headers):
-        return next(name for name in chosen if name.endswith("photographs"))
+def _common_prior(signals: Sequence[Signal], codec: str) -> str:
+    chosen = {default_prior(signal, codec) for signal in signals}
+    for general in ("photographs", "combiner-photographs", "fields"):
+        if len(chosen) == 2 and general in chosen and len({signal.header.kind for signal in signals}) == 1:
+            return general
     if len(chosen) > 1:
         raise UsageError("an archive holds signals of one kind: images and sounds need files of their own")
     return chosen.pop()

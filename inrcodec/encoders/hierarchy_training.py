@@ -30,10 +30,13 @@ from torch.nn import functional
 from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
 from inrcodec.encoders.field_data import GlobeSource
 from inrcodec.encoders.training_data import PatchSource
+from inrcodec.encoders.weight_prior import learn_weight_scales
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.methods.hierarchical_fit import elbo, mixed, native_fourier, noisy
 from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR, shuffle_up
 from inrcodec.models.hierarchy_prior import HierarchyPrior
+
+UNLEARNED_LOG_SCALE = -6.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class HierarchyTraining:
     ``patch_shape``: crops; ``batch`` of them per step. The first ``small_share`` of the time uses crops of half the
     size, twice as many. Shares of the time: ``noisy_share`` with noisy latents, ``auxiliary_share`` with the averaged
     signal asked for at weight ``auxiliary`` falling to 0, ``fast_share`` in bfloat16, ``warm_share`` with rates below
-    their weight. ``balance``: the loss at lambda weighs lambda^-balance, so that all rates matter alike.
+    their weight. ``weight_signals``: how many the scales of the
+    head's weights are learned from at the end. ``balance``: the loss at lambda weighs lambda^-balance, so that all rates matter alike.
     """
 
     network: HierarchyConfig
@@ -63,6 +67,7 @@ class HierarchyTraining:
     ema: float = 0.999
     seed: int = 0
     steps: int = 0
+    weight_signals: int = 16
 
     def __post_init__(self) -> None:
         if self.minutes <= 0 or self.batch < 1:
@@ -226,13 +231,15 @@ class HierarchyTrainer:
                 parameter.copy_(average.cpu())
         return model
 
-    def finish(
-        self, state: HierarchyState, card: dict[str, Any], weight_log_scale: Tensor | None = None
-    ) -> HierarchyPrior:
-        """The prior that the training has reached."""
+    def finish(self, state: HierarchyState, card: dict[str, Any]) -> HierarchyPrior:
+        """The prior that the training has reached, the scales of its head's weights learned from fits."""
         model = self.averaged_model(state)
-        scale = torch.full(model.head.shape, -6.0) if weight_log_scale is None else weight_log_scale
-        return HierarchyPrior.from_model(model, self.config.name, self.config.kind, scale, card)
+        scale = torch.full(model.head.shape, UNLEARNED_LOG_SCALE)
+        prior = HierarchyPrior.from_model(model, self.config.name, self.config.kind, scale, card)
+        if self.config.weight_signals == 0:
+            return prior
+        values, _ = self._draw(self.config.weight_signals, np.random.default_rng((self.config.seed, 1 << 40)), False)
+        return prior.with_weight_scales(learn_weight_scales(prior, values.cpu()))
 
     def save(self, state: HierarchyState, folder: Path) -> None:
         """Write a checkpoint."""

@@ -27,10 +27,11 @@ UNIT = float(1 << ACTIVATION_BITS)
 
 @dataclass(frozen=True)
 class LatentEffort:
-    """``steps``: trial steps of refinement per signal."""
+    """``steps``: trial steps of refinement per signal; ``weight_steps``: gradient steps on the head's weights."""
 
     name: str
     steps: int
+    weight_steps: int = 0
 
 
 @dataclass
@@ -52,7 +53,9 @@ class LatentEncoder:
 
     def refine(self, batch: Batch, quality: int, steps: int | None = None) -> None:
         """Gradient steps on the batch's offsets; those of an earlier call are gone on from."""
-        refine(self.prior, batch, quality, self.effort.steps if steps is None else steps, self.tick)
+        refine(
+            self.prior, batch, quality, self.effort.steps if steps is None else min(steps, self.effort.steps), self.tick
+        )
 
     @torch.no_grad()
     def code(self, batch: Batch, quality: int) -> CodedLatents:

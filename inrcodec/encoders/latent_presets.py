@@ -6,7 +6,8 @@ from inrcodec.encoders.latent_encoder import LatentEffort
 from inrcodec.ground.errors import UsageError
 
 LATENT_EFFORTS = {
-    effort.name: effort for effort in (LatentEffort("fast", 0), LatentEffort("default", 40), LatentEffort("best", 300))
+    effort.name: effort
+    for effort in (LatentEffort("fast", 0), LatentEffort("default", 24), LatentEffort("best", 300, 100))
 }
 
 

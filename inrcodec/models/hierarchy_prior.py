@@ -8,7 +8,7 @@ another one is refused when the file is loaded, before it could misread a file.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -84,6 +84,10 @@ class HierarchyPrior:
         model.load_state_dict(self.floats, strict=False)
         self.tables.put_into(model)
         return model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+
+    def with_weight_scales(self, log_scale: Tensor) -> HierarchyPrior:
+        """The same prior with other standard deviations of the head's weights, as its file will be read back."""
+        return HierarchyPrior.from_bytes(replace(self, weight_log_scale=log_scale).to_bytes(), self.name)
 
     @cached_property
     def _layers(self) -> dict[int, ExactLayers]:
