@@ -91,7 +91,7 @@ def test_shipped_priors_are_whole(name: str) -> None:
     assert (np.diff(prior.anchor_kl_bits) > 0).all()
 
 
-@pytest.mark.parametrize("name", ("images32", "photographs", "speech16k"))
+@pytest.mark.parametrize("name", ("images32", "photographs", "speech16k", "globe", "fields"))
 def test_shipped_hierarchical_priors_are_whole(name: str) -> None:
     path = prior_store.prior_files()[name]
     prior = prior_store.load(path)

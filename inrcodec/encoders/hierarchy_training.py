@@ -46,8 +46,8 @@ class HierarchyTraining:
     ``patch_shape``: crops; ``batch`` of them per step. The first ``small_share`` of the time uses crops of half the
     size, twice as many. Shares of the time: ``noisy_share`` with noisy latents, ``auxiliary_share`` with the averaged
     signal asked for at weight ``auxiliary`` falling to 0, ``fast_share`` in bfloat16, ``warm_share`` with rates below
-    their weight. ``weight_signals``: how many the scales of the
-    head's weights are learned from at the end. ``balance``: the loss at lambda weighs lambda^-balance, so that all rates matter alike.
+    their weight. ``balance``: the loss at lambda weighs lambda^-balance, so that all rates matter alike. The scales of
+    the head's weights are learned from ``weight_signals`` crops at the end.
     """
 
     network: HierarchyConfig

@@ -28,16 +28,16 @@ Ticker = Callable[[int], None]
 Offsets = dict[str, Tensor]
 
 TILE_POINTS = 1 << 19
-CELL_STRIDES = 2
+CELL_STRIDES = 4
 """Side of a cell of which a trial is kept or not, in coarsest strides."""
 
 CURVATURE_BITS = 12.0 / math.log(2.0)
 """Second derivative of the cost by a latent, in bits per squared step, at the step that training settles on: there
 lambda * error'' * step^2 / 12 - log2(step) is stationary."""
 LARGEST_GRADIENT = 40.0
-LENGTHS = (0.03, 0.3)
-SHARES = (0.05, 1.0)
-FIRST_LENGTH, N_FIRST = 0.1, 3
+LENGTHS = (0.03, 0.2)
+SHARES = (0.03, 0.6)
+FIRST_LENGTH, N_FIRST = 0.06, 2
 """The first trials move everything, by this length."""
 
 
