@@ -22,6 +22,8 @@ from inrcodec.ground.errors import FormatError
 ACTIVATION_BITS = 13
 WEIGHT_BITS = 12
 ACTIVATION_LIMIT = 1 << 23
+STRIP_NUMBERS = 1 << 19
+"""Numbers of patches at once: what the cache holds, and a bound on memory."""
 EXACT_RANGE = {torch.float32: 1 << 24, torch.float64: 1 << 53}
 
 
@@ -80,8 +82,15 @@ def _convolve(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor
     count, _, height, width = values.shape
     if weight.shape[2] == weight.shape[3] == 1:
         return torch.matmul(weight.flatten(1), values.flatten(2)).view(count, -1, height, width)
-    patches = functional.unfold(values, (weight.shape[2], weight.shape[3]), padding=(rows, columns))
-    return torch.matmul(weight.flatten(1), patches).view(count, weight.shape[0], height, -1)
+    padded = functional.pad(values, (columns, columns, rows, rows))
+    out = values.new_empty(count, weight.shape[0], height, padded.shape[3] - weight.shape[3] + 1)
+    strip = max(1, STRIP_NUMBERS // (count * out.shape[3] * weight[0].numel()))
+    for start in range(0, height, strip):
+        stop = min(start + strip, height)
+        patches = functional.unfold(padded[:, :, start : stop + 2 * rows], (weight.shape[2], weight.shape[3]))
+        found = torch.matmul(weight.flatten(1), patches)
+        out[:, :, start:stop] = found.view(count, weight.shape[0], stop - start, -1)
+    return out
 
 
 def between_anchors(table: Tensor, place: int, unit_bits: int) -> Tensor:

@@ -1,0 +1,110 @@
+"""Ways of sending latents (quantisation, relative entropy coding) against the KL of Gaussian posteriors at equal PSNR.
+
+python benchmarks/coders.py --count 100
+
+Images are CIFAR-10 test images; the KL is that of the proposals, without trial steps. The ideal code sends an exact
+sample of every Gaussian posterior in its
+KL. The posterior of a latent is prior times a Gaussian likelihood around the proposal, whose scale (in steps) is set so
+that the PSNR is that of the coder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+
+import numpy as np
+import torch
+from common import mosaic, table
+
+from inrcodec.codecs.face import Rate, Source
+from inrcodec.codecs.hierarchical import HierarchicalCodec
+from inrcodec.ground.metrics import image_psnr
+from inrcodec.ground.plain import PlainHeader
+from inrcodec.methods.hierarchical_fit import MAX_LOG_SCALE, MIN_LOG_SCALE, native_fourier
+from inrcodec.methods.latent_coders import CODERS
+from inrcodec.models import prior_store
+from inrcodec.models.hierarchy import HierarchyINR, interpolate, walk_down
+
+BETAS = (8e-3, 1.5e-3, 3e-4)
+SIZE = 32
+
+
+def main() -> None:
+    """Measure both coders at three betas, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100)
+    options = parser.parse_args()
+    tiles = mosaic("cifar10/test_*.webp", SIZE)[: options.count].astype(np.float32) / np.float32(255)
+    header = PlainHeader("image", "rgb", "u8", (SIZE, SIZE), 3)
+    sources = [Source(tile, header) for tile in tiles]
+    codec = HierarchicalCodec(prior_store.find("images32"))
+    values = torch.from_numpy(tiles).permute(0, 3, 1, 2)
+    rows = []
+    for coder, effort in ((CODERS[0], "fast"), (CODERS[0], "default"), (CODERS[1], "fast")):
+        for beta in BETAS:
+            begun = time.perf_counter()
+            coded = codec.encoding(sources, effort, None, coder).at(Rate(beta=beta))
+            seconds = (time.perf_counter() - begun) / len(sources)
+            decoded = [codec.decode(coded.parameters, b, header) for b in coded.bodies]
+            psnr = float(np.mean([image_psnr(s.values, d) for s, d in zip(sources, decoded, strict=True)]))
+            bits = 8 * sum(len(body) for body in coded.bodies) / values[:, 0].numel()
+            scale, kl = _kl_at(codec.prior.model, values, -math.log(beta), psnr)
+            over = f"{100 * (bits / kl - 1):+.1f} %"
+            rows.append(
+                [
+                    f"{coder}, {effort}",
+                    f"{beta:.2g}",
+                    f"{bits:.3f}",
+                    f"{psnr:.2f}",
+                    f"{kl:.3f}",
+                    f"{scale:.2f}",
+                    over,
+                    f"{seconds:.3f}",
+                ]
+            )
+    head = ("coder", "beta", "coded bpp", "PSNR dB", "KL at this PSNR", "posterior scale", "over KL", "encode s each")
+    print(f"{len(sources)} images, {torch.get_num_threads()} threads")
+    print(table(head, rows))
+
+
+def _kl_at(model: HierarchyINR, values: torch.Tensor, log_lambda: float, wanted: float) -> tuple[float, float]:
+    """Posterior scale at which samples have a mean PSNR, and the KL in bits per pixel there."""
+    low, high = 0.02, 1.5
+    for _ in range(14):
+        middle = math.sqrt(low * high)
+        _, psnr = _ideal(model, values, log_lambda, middle)
+        low, high = (low, middle) if psnr < wanted else (middle, high)
+    return middle, _ideal(model, values, log_lambda, middle)[0]
+
+
+@torch.no_grad()
+def _ideal(model: HierarchyINR, values: torch.Tensor, log_lambda: float, scale: float) -> tuple[float, float]:
+    """KL in bits per pixel and mean PSNR of samples of Gaussian posteriors of a scale in steps."""
+    torch.manual_seed(0)
+    rate = model.rates(torch.full((len(values),), log_lambda))
+    risen = model.rise(values, rate)
+    total = 0.0
+
+    def choose(name: str, h: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+        nonlocal total
+        mean, log_scale = prior.chunk(2, dim=1)
+        step = model.steps(name, rate)
+        variance = (2.0 * log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE)).exp()
+        share = variance / (variance + scale**2)
+        centre, own = share * model.ask(name, h, risen, rate) / step, share * scale**2
+        kl = 0.5 * ((centre.square() + own) / variance - 1.0 - (own / variance).log())
+        total += float(kl.sum()) / math.log(2.0)
+        return mean + step * (centre + own.sqrt() * torch.randn_like(centre))
+
+    cells = SIZE // model.config.coarsest
+    h = walk_down(model.layers(rate), len(values), cells, cells, choose)
+    points = interpolate(model.config, model.features(h, rate), SIZE, SIZE)
+    decoded = model.values(points, native_fourier(model.config, SIZE, SIZE)).clamp(0, 1)
+    error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)).square().mean(dim=(1, 2))
+    return total / values[:, 0].numel(), float(-10.0 * error.log10().mean())
+
+
+if __name__ == "__main__":
+    main()
