@@ -26,7 +26,7 @@ from inrcodec.ground.plain import PlainHeader
 from inrcodec.ground.signal import Signal
 
 FloatArray = NDArray[np.float32]
-GLOBAL_RATES, SMALL_RATES = (0.01, 0.05, 0.2, 0.8), (0.05, 0.2, 0.8, 2.0)
+GLOBAL_RATES, COARSE_RATES, REGIONAL_RATES = (0.01, 0.05, 0.2, 0.8), (0.2, 0.5, 1.0, 2.0), (0.4, 0.8, 1.6, 3.2)
 
 
 def main() -> None:
@@ -40,10 +40,10 @@ def main() -> None:
         (f"{name}, 241x480", [july[f"{name}{level}"] for level in range(3)], "globe", GLOBAL_RATES) for name in "zuv"
     ]
     sets += [
-        (f"{name}, 46x90", [averaged(july[f"{name}{level}"], (46, 90)) for level in range(3)], "globe", SMALL_RATES)
+        (f"{name}, 46x90", [averaged(july[f"{name}{level}"], (46, 90)) for level in range(3)], "globe", COARSE_RATES)
         for name in "zuv"
     ]
-    sets.append(("t2m, 33x49", list(hours), "fields", SMALL_RATES))
+    sets.append(("t2m, 33x49", list(hours), "fields", REGIONAL_RATES))
     rows = []
     for name, planes, prior, rates in sets:
         for rate in rates:

@@ -63,7 +63,7 @@ def list_priors(as_json: bool) -> None:
     "--recipe",
     default="photographs",
     show_default=True,
-    help="images32 or photographs; with --codec combiner also speech16k or fields.",
+    help="images32, photographs, speech16k or fields; with --codec hierarchical also globe.",
 )
 @click.option(
     "--codec", default="hierarchical", show_default=True, help="Codec the prior is for: hierarchical or combiner."
