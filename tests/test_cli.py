@@ -238,3 +238,11 @@ def test_train_a_prior_of_ones_own(
     code, _, err = run(capsys, "decompress", "photo.inr", "-o", "x.png")
     assert code == 1 and "needs prior" in err
     assert run(capsys, "decompress", "photo.inr", "-o", "x.png", "--prior", "mine.safetensors")[0] == 0
+    if codec == "hierarchical":  # half a second more of training must not unlearn what the shipped prior knows
+        more = ["priors", "train", "data", "-o", "more.safetensors", "--minutes", "0.01", "-q", "--threads", "1"]
+        assert run(capsys, *more, "--start-from", "photographs")[0] == 0
+        code, out, _ = run(capsys, "compress", "photo.png", "--prior", "more.safetensors", "--effort", "fast", "--json",
+                           "-f")  # fmt: skip
+        assert code == 0 and reports(out)[0]["psnr"] > 25  # type: ignore[operator]
+        code, _, err = run(capsys, *more, "-f", "--start-from", "speech16k")
+        assert code == 2 and "no smaller" in err

@@ -177,6 +177,21 @@ def test_wanted_bits_are_met() -> None:
         assert abs(8 * sum(map(len, coded.bodies)) / wanted - 1) < 0.02
 
 
+def test_steps_help_at_wanted_bits_too() -> None:
+    """What the steps gain lies in roundings at one quality; a search that moves the quality without them loses it."""
+    sources = [image(32, 32, seed) for seed in range(12)]
+    errors, bits = [], []
+    for effort in ("fast", "default"):
+        coded = HierarchicalCodec(tiny_prior()).encoding(sources, effort).at(Rate(bits=9000.0))
+        back = [decode(Coded(coded.parameters, [body]), sources[0]) for body in coded.bodies]
+        errors.append(np.mean([np.square(a - s.values).mean() for a, s in zip(back, sources, strict=True)]))
+        bits.append(8 * sum(map(len, coded.bodies)))
+    assert bits[1] <= 9000
+    gain_by_steps = 10 * np.log10(errors[0] / errors[1])
+    gain_by_bits = 6.0 * np.log2(bits[1] / bits[0])
+    assert gain_by_steps > gain_by_bits + 0.1
+
+
 def test_qualities_cover_the_range() -> None:
     low, high = CONFIG.log_lambdas
     assert quality_of(CONFIG, low - 1) == 0 and quality_of(CONFIG, high + 1) == max_quality(CONFIG)

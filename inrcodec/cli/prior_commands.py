@@ -80,6 +80,9 @@ def list_priors(as_json: bool) -> None:
 @click.option("--latent-dims", type=int, help="Length of a patch's latent vector (joint).")
 @click.option("--no-proposal", is_flag=True, help="Start every fit at the prior: the published iterative scheme alone.")
 @click.option("--patches", type=int, help="Training patches of the iterative stage.")
+@click.option(
+    "--start-from", help="Go on from this prior (hierarchical; a name, or a file), grown where it is smaller."
+)
 @click.option("--threads", type=int, help="Threads of torch (default: its own).")
 @click.option("--device", help="cpu or cuda; by default cuda when there is one.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -89,13 +92,15 @@ def train(
     data: tuple[Path, ...], recipe: str, codec: str, output: Path, minutes: float, checkpoint: Path | None,
     piece_minutes: float | None,
     tile: int | None, variable: str | None, reparameterisation: str | None, latent_dims: int | None, no_proposal: bool,
-    patches: int | None, threads: int | None, device: str | None, seed: int, force: bool, quiet: bool,
+    patches: int | None, start_from: str | None, threads: int | None, device: str | None, seed: int, force: bool,
+    quiet: bool,
 ) -> None:  # fmt: skip
     """Learn a prior from folders of signals; it stops, goes on and ends on time.
 
     \b
     Examples:
       inrcodec priors train pictures/ -o mine.safetensors --minutes 60
+      inrcodec priors train pictures/ --start-from photographs -o mine.safetensors --minutes 20
       inrcodec priors train speech/ --recipe speech16k -o speech.safetensors --resume ckpt --piece-minutes 10
     """
     import torch
@@ -110,6 +115,8 @@ def train(
         torch.set_num_threads(threads)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if codec == "combiner":
+        if start_from:
+            raise UsageError("--start-from is for --codec hierarchical")
         changes: dict[str, Any] = {} if not no_proposal else {"proposal_hidden": 0}
         if reparameterisation:
             changes["reparameterisation"] = reparameterisation
@@ -121,7 +128,7 @@ def train(
             raise UsageError(
                 "--reparameterisation, --latent-dims, --no-proposal and --patches are for --codec combiner"
             )
-        job = _hierarchical_job(data, recipe, output.stem, tile, variable, minutes, seed, chosen)
+        job = _hierarchical_job(data, recipe, output.stem, tile, variable, start_from, minutes, seed, chosen)
     else:
         raise UsageError(f"codec must be hierarchical or combiner, got {codec!r}")
     resumes = checkpoint is not None and (checkpoint / "state.json").exists()
@@ -174,19 +181,27 @@ def _combiner_job(
 
 
 def _hierarchical_job(
-    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, minutes: float, seed: int,
-    device: str,
+    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, start_from: str | None,
+    minutes: float, seed: int, device: str,
 ) -> _Job:  # fmt: skip
     from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
     from inrcodec.encoders.hierarchy_recipes import adapted_hierarchy, hierarchy_recipe_named
     from inrcodec.encoders.hierarchy_training import HierarchyTrainer
     from inrcodec.encoders.training_presets import read_training_data
+    from inrcodec.models import prior_store
+    from inrcodec.models.hierarchy_prior import HierarchyPrior
 
     chosen = adapted_hierarchy(hierarchy_recipe_named(recipe), name=name, tile=tile)
     source = read_training_data(chosen.wanted, data, variable=variable)
-    config = chosen.training(minutes, seed)
+    config, begin = chosen.training(minutes, seed), None
+    if start_from:
+        earlier = prior_store.find(start_from)
+        if not isinstance(earlier, HierarchyPrior):
+            raise UsageError(f"prior {start_from!r} is not of the hierarchical codec")
+        config, begin = config.going_on(), earlier.model
     return _Job(
-        HierarchyTrainer(config, source.training, device), source, config.summary(),
+        HierarchyTrainer(config, source.training, device, begin), source,
+        {**config.summary(), "start_from": earlier.id.hex() if start_from else None},
         lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
         lambda prior: evaluate_hierarchy(prior, source.held_out),
     )  # fmt: skip

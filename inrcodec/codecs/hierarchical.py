@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from inrcodec.codecs.face import Coded, Rate, Source
 from inrcodec.codecs.plane_batches import join_messages, make_batches, padded_shape, split_messages
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.encoders.latent_encoder import LatentEffort, LatentEncoder
+from inrcodec.encoders.latent_encoder import CodedLatents, LatentEffort, LatentEncoder
 from inrcodec.encoders.latent_presets import latent_effort_named
 from inrcodec.encoders.latent_refinement import Batch, Ticker
 from inrcodec.encoders.quality_search import search_quality
@@ -45,8 +45,6 @@ FloatArray = NDArray[np.float32]
 LEVELS_PER_OCTAVE = 4
 LEAST_POINTS_FOR_WEIGHTS = 1 << 15
 """Weights of its own never pay for a smaller signal."""
-FOLLOWING_STEPS = 10
-"""Trial steps when signals are coded again at another beta."""
 USUAL_PLACE = 0.4
 """Where nothing is asked for: this far up the range of log(lambda)."""
 
@@ -80,7 +78,8 @@ class HierarchicalCodec:
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
         """Gradient steps of ``encode`` (choosing a quality for a wanted rate may take some more)."""
-        return len(make_batches(sources, self.prior, 1.0)) * latent_effort_named(effort).steps
+        preset = latent_effort_named(effort)
+        return sum(preset.steps_for(owned.batch.points) for owned in make_batches(sources, self.prior, 1.0))
 
     @property
     def has_level(self) -> bool:
@@ -186,7 +185,7 @@ class HierarchicalCodec:
 
 
 class HierarchicalEncoding:
-    """Signals being encoded: coding them again at another rate goes on from the posteriors found before."""
+    """Signals being encoded: coding them again at nearly the same rate goes on from the posteriors found before."""
 
     def __init__(
         self, codec: HierarchicalCodec, sources: Sequence[Source], effort: LatentEffort, tick: Ticker | None, coder: str
@@ -195,7 +194,6 @@ class HierarchicalEncoding:
         self.encoder = LatentEncoder(codec.prior, effort, coder, tick or (lambda steps: None))
         self.level = codec.level_of(sources)
         self.batches = make_batches(sources, codec.prior, gain_of(self.level))
-        self._refined = False
 
     def at(self, rate: Rate) -> Coded:
         """Bytes at a rate."""
@@ -206,28 +204,26 @@ class HierarchicalEncoding:
                 log_lambda = 2.0 * math.log(gain_of(self.level)) - math.log(rate.beta)
             quality = quality_of(config, log_lambda)
             for owned in self.batches:
-                self.encoder.refine(owned.batch, quality, FOLLOWING_STEPS if self._refined else None)
-            messages = [self.encoder.code(owned.batch, quality).messages for owned in self.batches]
+                self.encoder.refine(owned.batch, quality)
+            coded = [self.encoder.code(owned.batch, quality) for owned in self.batches]
         else:
-            quality, messages = search_quality(self.encoder, [o.batch for o in self.batches], rate.bits)
-        self._refined = self.encoder.effort.steps > FOLLOWING_STEPS
-        weights = [self._weights(owned.batch, quality) for owned in self.batches]
+            quality, coded = search_quality(self.encoder, [o.batch for o in self.batches], rate.bits)
+        weights = [self._weights(owned.batch, found, quality) for owned, found in zip(self.batches, coded, strict=True)]
         sent = any(message for group in weights for message in group)
         parts: list[list[bytes]] = [[] for _ in self.sources]
-        for owned, heads, latents in zip(self.batches, weights, messages, strict=True):
-            for owner, head, message in zip(owned.owners, heads, latents, strict=True):
+        for owned, heads, found in zip(self.batches, weights, coded, strict=True):
+            for owner, head, message in zip(owned.owners, heads, found.messages, strict=True):
                 parts[owner] += [head, message] if sent else [message]
         parameters = Parameters(quality, self.encoder.coder, sent, self.level)
         return Coded(self.codec.write_parameters(parameters), [join_messages(part) for part in parts])
 
-    def _weights(self, batch: Batch, quality: int) -> list[bytes]:
+    def _weights(self, batch: Batch, coded: CodedLatents, quality: int) -> list[bytes]:
         """Messages of the weights of a batch's planes, empty where the prior's mean serves."""
         steps, prior = self.encoder.effort.weight_steps, self.codec.prior
         if steps == 0 or batch.points < LEAST_POINTS_FOR_WEIGHTS:
             return [b""] * len(batch.values)
         log_lambda = log_lambda_of(prior.config, quality)
         out = []
-        coded = self.encoder.code(batch, quality)
         with torch.no_grad():
             features = prior.model.features(coded.features, prior.model.rates(torch.full((1,), log_lambda)))
         for number, values in enumerate(batch.values):

@@ -37,6 +37,8 @@ TAGS = KNOWN_TAGS | {ALPHA, PARAMETERS}
 
 EFFORT_NAMES = ("fast", "default", "best")
 SMALL_IMAGE_POINTS = 48 * 48
+MEAN_LONG_BODY = 100.0
+"""Bytes: with bodies of this mean length most have 128 or more, whose length takes two bytes in an archive."""
 PSNR_TOLERANCE_DB = 0.1
 PSNR_TRIES = 8
 
@@ -167,19 +169,25 @@ def _common_prior(signals: Sequence[Signal], codec: str) -> str:
 def _rate(settings: Settings, codec: AnyCodec, signals: Sequence[Signal], names: Sequence[str] | None) -> Rate:
     if settings.target_bpp is not None:
         points = sum(signal.header.n_points for signal in signals)
-        return Rate(bits=settings.target_bpp * points - 8 * _overhead(codec, signals, names))
+        return _rate_of_file(settings.target_bpp * points, codec, signals, names)
     if settings.target_kbps is not None:
         if any(signal.header.kind != "audio" for signal in signals):
             raise UsageError("target-kbps is for sounds: use target-bpp for images and fields")
         seconds = sum(signal.header.n_points / signal.header.sample_rate for signal in signals)
-        return Rate(bits=settings.target_kbps * 1000 * seconds - 8 * _overhead(codec, signals, names))
+        return _rate_of_file(settings.target_kbps * 1000 * seconds, codec, signals, names)
     return Rate(beta=settings.beta)
 
 
-def _overhead(codec: AnyCodec, signals: Sequence[Signal], names: Sequence[str] | None) -> int:
-    """File bytes that are not bodies, at most: two of an archive's length numbers are taken per entry."""
+def _rate_of_file(bits: float, codec: AnyCodec, signals: Sequence[Signal], names: Sequence[str] | None) -> Rate:
+    """Bits for the bodies in a file of ``bits``: less all that is not bodies.
+
+    The longer an archive's bodies, the more of them need a second byte for their length.
+    """
     empty = Coded(bytes(codec.max_parameter_bytes), [b""] * len(signals))
-    return len(_file(codec, signals, empty, names)) + (len(signals) if names is not None else 0)
+    other = len(_file(codec, signals, empty, names))
+    if names is not None:
+        other += round(min(len(signals), bits / 8 / MEAN_LONG_BODY))
+    return Rate(bits=bits - 8 * other)
 
 
 def _file(codec: AnyCodec, signals: Sequence[Signal], coded: Coded, names: Sequence[str] | None) -> bytes:

@@ -13,6 +13,7 @@ from torch import Tensor
 from inrcodec.ground.errors import UsageError
 from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR
 
+
 def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
     """A network of ``config`` that computes what ``model`` does at the rates that both have.
 
@@ -48,8 +49,7 @@ def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
 
 def _check(small: HierarchyConfig, large: HierarchyConfig) -> None:
     same = (
-        "channels", "axes", "feature_stride", "feature_width", "head_width", "harmonics", "periodic", "sphere",
-        "centre", "spread",
+        "channels", "axes", "feature_stride", "feature_width", "head_width", "harmonics", "sphere", "centre", "spread",
     )  # fmt: skip
     fits = all(getattr(small, name) == getattr(large, name) for name in same) and len(small.levels) == len(large.levels)
     fits = fits and all(

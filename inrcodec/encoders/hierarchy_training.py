@@ -1,6 +1,6 @@
 """Training the hierarchical model: minibatches of the beta-ELBO over all rates at once.
 
-Every signal of a minibatch has a log(lambda) of its own, evenly drawn. Over the training:
+Every signal of a minibatch has a log(lambda) of its own. Over the training:
 
 - rates weigh little at first, and features before each level are asked for the signal averaged over their stride:
   without both, coarse levels never learn to speak and all bits go to the finest (posterior collapse);
@@ -11,6 +11,8 @@ Every signal of a minibatch has a log(lambda) of its own, evenly drawn. Over the
 
 The priors are part of the network, so that they follow by the same gradients; the prior over the head's weights comes
 from ``weight_prior``.
+
+A training may go on from a learned model, grown where the network is larger (``growth``).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from torch.nn import functional
 
 from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
 from inrcodec.encoders.field_data import GlobeSource
+from inrcodec.encoders.growth import grown
 from inrcodec.encoders.training_data import PatchSource
 from inrcodec.encoders.weight_prior import learn_weight_scales
 from inrcodec.ground.errors import FormatError, UsageError
@@ -46,8 +49,9 @@ class HierarchyTraining:
     ``patch_shape``: crops; ``batch`` of them per step. The first ``small_share`` of the time uses crops of half the
     size, twice as many. Shares of the time: ``noisy_share`` with noisy latents, ``auxiliary_share`` with the averaged
     signal asked for at weight ``auxiliary`` falling to 0, ``fast_share`` in bfloat16, ``warm_share`` with rates below
-    their weight. ``balance``: the loss at lambda weighs lambda^-balance, so that all rates matter alike. The scales of
-    the head's weights are learned from ``weight_signals`` crops at the end.
+    their weight. ``balance``: the loss at lambda weighs lambda^-balance, so that all rates matter alike. Log(lambda) is
+    drawn as u^``rate_power`` of its range, u even: above 1, low rates more often. The scales of the head's weights are
+    learned from ``weight_signals`` crops at the end.
     """
 
     network: HierarchyConfig
@@ -64,6 +68,7 @@ class HierarchyTraining:
     fast_share: float = 0.8
     warm_share: float = 0.04
     balance: float = 0.4
+    rate_power: float = 1.0
     ema: float = 0.999
     seed: int = 0
     steps: int = 0
@@ -75,6 +80,13 @@ class HierarchyTraining:
         sizes = [*self.patch_shape, *(n // 2 for n in self.patch_shape if self.small_share > 0)]
         if len(self.patch_shape) != self.network.axes or any(n % self.network.coarsest for n in sizes):
             raise UsageError(f"crops of {self.patch_shape} do not fit a coarsest stride of {self.network.coarsest}")
+
+    def going_on(self) -> HierarchyTraining:
+        """The settings for a model that has learned before: nothing of the first stages, half the learning rate."""
+        return replace(
+            self, lr=0.5 * self.lr, noisy_share=0.0, auxiliary_share=0.0, warm_share=0.0,
+            small_share=min(self.small_share, 0.3),
+        )  # fmt: skip
 
     def share_done(self, seconds: float, steps: int) -> float:
         """How much of the training is done after so many seconds and steps, at most 1."""
@@ -99,19 +111,21 @@ class HierarchyState:
 
 
 class HierarchyTrainer:
-    """Runs the training; random numbers come from ``config.seed`` and the step."""
+    """Runs the training; random numbers come from ``config.seed`` and the step. ``begin``: a model to go on from."""
 
-    def __init__(self, config: HierarchyTraining, source: PatchSource, device: str = "cpu") -> None:
-        self.config, self.source, self.device = config, source, torch.device(device)
+    def __init__(
+        self, config: HierarchyTraining, source: PatchSource, device: str = "cpu", begin: HierarchyINR | None = None
+    ) -> None:
+        self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
         self._fourier: dict[tuple[int, int], Tensor] = {}
 
     def start(self) -> HierarchyState:
-        """A fresh state."""
+        """A fresh state; UsageError when the model to go on from does not fit."""
         # Crops have ends; a whole circle, where the shipped model joins them, has none.
         network = replace(self.config.network, periodic=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            model = HierarchyINR(network)
+            model = HierarchyINR(network) if self.begin is None else grown(self.begin, network)
             levels = enumerate(network.levels)
             auxiliary = nn.ModuleDict(
                 {str(i): nn.Conv2d(level.width, self._asked_channels(i), 1) for i, level in levels if i}
@@ -151,10 +165,11 @@ class HierarchyTrainer:
         torch.manual_seed(config.seed + 7919 * state.steps)
         values, fourier = self._draw(2 * config.batch if small else config.batch, rng, small)
         low, high = network.log_lambdas
-        log_lambda = torch.from_numpy(rng.uniform(low, high, len(values)).astype(np.float32)).to(self.device)
+        places = rng.uniform(0.0, 1.0, len(values)) ** config.rate_power
+        log_lambda = torch.from_numpy((low + (high - low) * places).astype(np.float32)).to(self.device)
         self._set_rate(state, done)
         asked: list[Tensor] = []
-        weight = config.auxiliary * max(0.0, 1.0 - done / config.auxiliary_share)
+        weight = config.auxiliary * (1.0 - _part_of(done, config.auxiliary_share))
 
         def watch(name: str, h: Tensor) -> None:
             level, block = name.split(".")
@@ -167,7 +182,7 @@ class HierarchyTrainer:
                 state.model, values, log_lambda, fourier, noisy if done < config.noisy_share else mixed, watch=watch,
             )  # fmt: skip
         error = found.mse + weight * sum(asked) if asked else found.mse
-        rate = min(1.0, 0.1 + 0.9 * done / config.warm_share) * found.bits / (rows * columns)
+        rate = (0.1 + 0.9 * _part_of(done, config.warm_share)) * found.bits / (rows * columns)
         middle = 0.5 * (low + high)
         loss = ((error * log_lambda.exp() + rate) * torch.exp(-config.balance * (log_lambda - middle))).mean()
         state.optimiser.zero_grad(set_to_none=True)
@@ -282,3 +297,8 @@ class HierarchyTrainer:
 
     def _parameters(self, state: HierarchyState) -> list[Tensor]:
         return [p for group in state.optimiser.param_groups for p in group["params"]]
+
+
+def _part_of(done: float, share: float) -> float:
+    """How far through a stage of this share, at most 1."""
+    return min(1.0, done / share) if share > 0 else 1.0

@@ -23,15 +23,22 @@ from inrcodec.models.hierarchy import walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 
 UNIT = float(1 << ACTIVATION_BITS)
+SMALL_POINTS = 1 << 14
 
 
 @dataclass(frozen=True)
 class LatentEffort:
-    """``steps``: trial steps of refinement per signal; ``weight_steps``: gradient steps on the head's weights."""
+    """``steps``: trial steps of refinement per signal, ``small_steps`` for one of at most ``SMALL_POINTS`` (``steps``
+    by default), which gains more by them; ``weight_steps``: gradient steps on the head's weights."""
 
     name: str
     steps: int
     weight_steps: int = 0
+    small_steps: int | None = None
+
+    def steps_for(self, points: int) -> int:
+        """Trial steps for a signal of so many points."""
+        return self.steps if self.small_steps is None or points > SMALL_POINTS else self.small_steps
 
 
 @dataclass
@@ -51,11 +58,9 @@ class LatentEncoder:
         check_coder(coder)
         self.prior, self.effort, self.coder, self.tick = prior, effort, coder, tick
 
-    def refine(self, batch: Batch, quality: int, steps: int | None = None) -> None:
-        """Gradient steps on the batch's offsets; those of an earlier call are gone on from."""
-        refine(
-            self.prior, batch, quality, self.effort.steps if steps is None else min(steps, self.effort.steps), self.tick
-        )
+    def refine(self, batch: Batch, quality: int) -> None:
+        """Trial steps on the batch's offsets; those of an earlier call at about this quality are gone on from."""
+        refine(self.prior, batch, quality, self.effort.steps_for(batch.points), self.tick)
 
     @torch.no_grad()
     def code(self, batch: Batch, quality: int) -> CodedLatents:

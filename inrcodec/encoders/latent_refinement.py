@@ -35,6 +35,7 @@ CURVATURE_BITS = 12.0 / math.log(2.0)
 """Second derivative of the cost by a latent, in bits per squared step, at the step that training settles on: there
 lambda * error'' * step^2 / 12 - log2(step) is stationary."""
 LARGEST_GRADIENT = 40.0
+NEAR_QUALITY, FOLLOWING_STEPS = 24, 10
 LENGTHS = (0.03, 0.2)
 SHARES = (0.03, 0.6)
 FIRST_LENGTH, N_FIRST = 0.06, 2
@@ -54,6 +55,8 @@ class Batch:
     extent: tuple[int, ...]
     origin: tuple[int, int] = (0, 0)
     offsets: Offsets = field(default_factory=dict)
+    refined_at: int | None = None
+    """Quality that the offsets were found at."""
 
     def fourier(self, config: HierarchyConfig) -> Tensor:
         """Fourier features of all points, (H * W, F)."""
@@ -71,12 +74,19 @@ def zero_offsets(config: HierarchyConfig, count: int, height: int, width: int) -
 
 
 def refine(prior: HierarchyPrior, batch: Batch, quality: int, steps: int, tick: Ticker) -> None:
-    """Take trial steps on the batch's offsets; those of an earlier call are gone on from."""
-    if steps == 0:
+    """Take trial steps on the batch's offsets.
+
+    Those found at nearly the same quality are gone on from, with fewer steps: what they gain is which way latents are
+    rounded, and 1/20 of an anchor away most of it is lost.
+    """
+    if steps == 0 or batch.refined_at == quality:
         return
     height, width = batch.values.shape[2:]
-    if not batch.offsets:
+    if batch.refined_at is None or abs(batch.refined_at - quality) > NEAR_QUALITY:
         batch.offsets = zero_offsets(prior.config, len(batch.values), height, width)
+    else:
+        steps = min(steps, FOLLOWING_STEPS)
+    batch.refined_at = quality
     for tile in tiles(prior.config, height, width):
         part = tile.cut(prior.config, batch)
         _Descent(prior, part, quality).run(steps, tick)

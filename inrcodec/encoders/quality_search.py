@@ -2,7 +2,7 @@
 
 Log(bits) is nearly a line over log(lambda). A first guess comes from rounded proposals of a part of the signals
 (*pilots*: some of many, crops of large ones); after the trial steps the coded length is known, and the quality is moved
-along the known slope until it fits.
+along the known slope, with more trial steps there, until it fits.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 import torch
 
-from inrcodec.encoders.latent_encoder import LatentEncoder
+from inrcodec.encoders.latent_encoder import CodedLatents, LatentEncoder
 from inrcodec.encoders.latent_refinement import Batch
 from inrcodec.methods.hierarchical_fit import elbo, rounded
 from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, quality_of
 from inrcodec.models.hierarchy import HierarchyConfig
 
 TOLERANCE = 0.01
-MOST_TRIES = 7
+MOST_TRIES, MOST_REFINED, PILOT_TRIES = 7, 3, 2
 GUESSES, GUESS_TOLERANCE = 4, 0.02
 PILOTS = 4
 CROP_POINTS = 1 << 14
@@ -54,8 +54,8 @@ class _Track:
         return min(max(math.log(b1 / b0) / step, 0.15), 1.5)
 
 
-def search_quality(encoder: LatentEncoder, batches: Sequence[Batch], bits: float) -> tuple[int, list[list[bytes]]]:
-    """Quality, and the messages of every batch at it, together nearest below ``bits``.
+def search_quality(encoder: LatentEncoder, batches: Sequence[Batch], bits: float) -> tuple[int, list[CodedLatents]]:
+    """Quality, and every batch coded at it, together nearest below ``bits``.
 
     Out of the prior's range, or of the fineness of whole bytes, the nearest.
     """
@@ -64,28 +64,34 @@ def search_quality(encoder: LatentEncoder, batches: Sequence[Batch], bits: float
     share = sum(len(b.values) * b.points for b in pilots) / sum(len(b.values) * b.points for b in batches)
     quality = _guess(encoder, pilots, bits * share)
     if encoder.effort.steps and len(pilots) < len(batches):
-        for batch in pilots:
-            encoder.refine(batch, quality)
         track = _Track(config, bits * share)
-        track.add(quality, sum(_coded_bits(encoder.code(batch, quality).messages) for batch in pilots))
-        quality = track.following()
-    for batch in batches:
-        encoder.refine(batch, quality)
+        for _ in range(PILOT_TRIES):
+            for batch in pilots:
+                encoder.refine(batch, quality)
+            track.add(quality, sum(_coded_bits(encoder.code(batch, quality).messages) for batch in pilots))
+            quality = track.following()
     track = _Track(config, bits * (1.0 - TOLERANCE / 2))
-    messages: dict[int, list[list[bytes]]] = {}
-    for _ in range(MOST_TRIES):
-        messages[quality] = [encoder.code(batch, quality).messages for batch in batches]
-        track.add(quality, sum(_coded_bits(m) for m in messages[quality]))
-        if 1.0 - TOLERANCE <= track.seen[quality] / bits <= 1.0:
+    best, best_miss = None, (True, math.inf)
+    for attempt in range(MOST_TRIES):
+        if attempt < MOST_REFINED:
+            for batch in batches:
+                encoder.refine(batch, quality)
+        coded = [encoder.code(batch, quality) for batch in batches]
+        found = sum(_coded_bits(c.messages) for c in coded)
+        track.add(quality, found)
+        miss = found > bits, abs(math.log(max(found, 1.0) / bits))
+        if best is None or miss < best_miss:
+            best, best_miss = (quality, coded), miss
+        if 1.0 - TOLERANCE <= found / bits <= 1.0:
             break
         following = track.following()
-        if following in messages:
-            following = quality + (1 if track.seen[quality] < bits else -1)
-        if following in messages or not 0 <= following <= max_quality(config):
+        if following in track.seen:
+            following = quality + (1 if found < bits else -1)
+        if following in track.seen or not 0 <= following <= max_quality(config):
             break
         quality = following
-    best = min(messages, key=lambda q: (track.seen[q] > bits, abs(math.log(track.seen[q] / bits))))
-    return best, messages[best]
+    assert best is not None
+    return best
 
 
 def _coded_bits(messages: Sequence[bytes]) -> float:
