@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -55,40 +56,85 @@ def test_round_trip(seed: int, sizes: list[int]) -> None:
         values = np.rint(rng.standard_t(2, size) * 2 * scale_values()[scales]).astype(np.int64)
         parts.append((values, scales))
         writer.write(values, scales)
-    reader = GaussianReader(writer.to_bytes())
+    reader = GaussianReader(writer.to_bytes(), len(parts))
     for values, scales in parts:
         assert np.array_equal(reader.read(scales), values)
-    reader.finish()
 
 
-def test_length_is_the_information() -> None:
-    rng = np.random.default_rng(1)
-    scales = rng.integers(0, 40, 20000)
-    values = np.rint(rng.normal(size=20000) * scale_values()[scales]).astype(np.int64)
-    writer = GaussianWriter()
-    writer.write(values, scales)
-    ideal = sum(
+def information(values: np.ndarray, scales: np.ndarray) -> float:
+    """Bits of values under their tables."""
+    return sum(
         -math.log2(counts_of(s)[v + support(s)] / TABLE_TOTAL) if abs(v) <= support(s) else 24 + 16
         for v, s in zip(values.tolist(), scales.tolist(), strict=True)
     )
-    assert ideal / 8 <= len(writer.to_bytes()) <= ideal / 8 * 1.001 + 4
+
+
+def drawn(rng: np.random.Generator, size: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values that follow their scales."""
+    scales = rng.integers(low, high, size)
+    return np.rint(rng.normal(size=size) * scale_values()[scales]).astype(np.int64), scales
+
+
+def test_length_is_the_information() -> None:
+    values, scales = drawn(np.random.default_rng(1), 20000, 0, 40)
+    writer = GaussianWriter()
+    writer.write(values, scales)
+    ideal = information(values, scales)
+    assert ideal / 8 - 1 <= len(writer.to_bytes()) <= ideal / 8 * 1.001 + 4
+
+
+def test_short_messages_are_hardly_longer_than_their_information() -> None:
+    """Eight parts of falling information, some 400 bits: 3 bits say where the end is, 4 are rounding, 2 are the end's."""
+    rng = np.random.default_rng(2)
+    spent, ideal = 0.0, 0.0
+    for _ in range(200):
+        writer = GaussianWriter()
+        for part in range(8):
+            values, scales = drawn(rng, 20 * (1 + part), 10 - part, 30 - 2 * part)
+            writer.write(values, scales)
+            ideal += information(values, scales) / 200
+        spent += 8 * len(writer.to_bytes()) / 200
+    assert 200 < ideal < 600 and ideal - 2 < spent < ideal + 10
+
+
+def test_zeros_at_the_end_take_no_bytes() -> None:
+    writer = GaussianWriter()
+    for part in range(3):
+        writer.write(np.zeros(50, np.int64), np.full(50, 20 + part))
+    assert writer.to_bytes() == b""
+    short, long = GaussianWriter(), GaussianWriter()
+    for written in (short, long):
+        written.write(np.array([1, 0, 3]), np.array([30, 30, 30]))
+        written.write(np.zeros(5 if written is short else 5000, np.int64), np.full(5 if written is short else 5000, 12))
+    assert short.to_bytes() == long.to_bytes()
 
 
 def test_golden_bytes() -> None:
     writer = GaussianWriter()
     writer.write(np.array([0, 1, -2, 5, 0, 400]), np.array([3, 20, 25, 30, 0, 10]))
-    assert writer.to_bytes().hex() == "220b8090df8bd6aa23"
+    writer.write(np.full(100, -1), np.full(100, 22))
+    assert writer.to_bytes().hex() == "a9a59ae85d718da1e8dd918b93d37263ed7a81ce115cf242fca3c5688f3b9471"
 
 
 def test_damage_and_excess_are_errors() -> None:
+    values, scales = np.array([3, -1, 2] * 20), np.array([30, 30, 30] * 20)
     writer = GaussianWriter()
-    writer.write(np.array([3, -1, 2]), np.array([30, 30, 30]))
+    writer.write(values, scales)
     data = writer.to_bytes()
-    reader = GaussianReader(data + b"\1\2\3\4")
-    reader.read(np.array([30, 30, 30]))
+    with pytest.raises(FormatError, match="end where"):
+        GaussianReader(data + b"\1\2\3\4", 1).read(scales)
+    for cut in range(len(data)):
+        with contextlib.suppress(FormatError):
+            read = GaussianReader(data[:cut].rstrip(b"\0"), 1).read(scales)
+            assert not np.array_equal(read, values), "a message cut short is another message, if it is one"
     with pytest.raises(FormatError):
-        reader.finish()
-    with pytest.raises(FormatError):
-        GaussianReader(data + b"\0")
+        GaussianReader(data + b"\0", 1)
+    silent = GaussianWriter()
+    silent.write(np.zeros(3, np.int64), scales[:3])
+    silent.write(np.array([1]), scales[:1])
+    with pytest.raises(FormatError, match="end where"):
+        reader = GaussianReader(silent.to_bytes(), 2)
+        reader.read(scales[:3])
+        reader.read(np.array([0]))
     with pytest.raises(LimitError, match="far from"):
         writer.write(np.array([LARGEST_VALUE]), np.array([0]))

@@ -83,6 +83,10 @@ def list_priors(as_json: bool) -> None:
 @click.option(
     "--start-from", help="Go on from this prior (hierarchical; a name, or a file), grown where it is smaller."
 )
+@click.option(
+    "--rate-power", type=float,
+    help="Above 1, low rates are drawn more often (hierarchical); 1, all alike, by default.",
+)
 @click.option("--threads", type=int, help="Threads of torch (default: its own).")
 @click.option("--device", help="cpu or cuda; by default cuda when there is one.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -92,8 +96,8 @@ def train(
     data: tuple[Path, ...], recipe: str, codec: str, output: Path, minutes: float, checkpoint: Path | None,
     piece_minutes: float | None,
     tile: int | None, variable: str | None, reparameterisation: str | None, latent_dims: int | None, no_proposal: bool,
-    patches: int | None, start_from: str | None, threads: int | None, device: str | None, seed: int, force: bool,
-    quiet: bool,
+    patches: int | None, start_from: str | None, rate_power: float | None, threads: int | None, device: str | None,
+    seed: int, force: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Learn a prior from folders of signals; it stops, goes on and ends on time.
 
@@ -115,8 +119,8 @@ def train(
         torch.set_num_threads(threads)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if codec == "combiner":
-        if start_from:
-            raise UsageError("--start-from is for --codec hierarchical")
+        if start_from or rate_power:
+            raise UsageError("--start-from and --rate-power are for --codec hierarchical")
         changes: dict[str, Any] = {} if not no_proposal else {"proposal_hidden": 0}
         if reparameterisation:
             changes["reparameterisation"] = reparameterisation
@@ -128,7 +132,9 @@ def train(
             raise UsageError(
                 "--reparameterisation, --latent-dims, --no-proposal and --patches are for --codec combiner"
             )
-        job = _hierarchical_job(data, recipe, output.stem, tile, variable, start_from, minutes, seed, chosen)
+        job = _hierarchical_job(
+            data, recipe, output.stem, tile, variable, start_from, minutes, rate_power or 1.0, seed, chosen
+        )
     else:
         raise UsageError(f"codec must be hierarchical or combiner, got {codec!r}")
     resumes = checkpoint is not None and (checkpoint / "state.json").exists()
@@ -182,7 +188,7 @@ def _combiner_job(
 
 def _hierarchical_job(
     data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, start_from: str | None,
-    minutes: float, seed: int, device: str,
+    minutes: float, rate_power: float, seed: int, device: str,
 ) -> _Job:  # fmt: skip
     from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
     from inrcodec.encoders.hierarchy_recipes import adapted_hierarchy, hierarchy_recipe_named
@@ -193,7 +199,7 @@ def _hierarchical_job(
 
     chosen = adapted_hierarchy(hierarchy_recipe_named(recipe), name=name, tile=tile)
     source = read_training_data(chosen.wanted, data, variable=variable)
-    config, begin = chosen.training(minutes, seed), None
+    config, begin = replace(chosen.training(minutes, seed), rate_power=rate_power), None
     if start_from:
         earlier = prior_store.find(start_from)
         if not isinstance(earlier, HierarchyPrior):

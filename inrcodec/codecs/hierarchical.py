@@ -35,7 +35,7 @@ from inrcodec.ground.plain import PlainHeader
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.methods.latent_coders import CODERS, make_reader
 from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, place_latents, quality_of, scale_indices
-from inrcodec.models.hierarchy import HierarchyConfig, walk_down
+from inrcodec.models.hierarchy import HierarchyConfig, block_names, walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior, multiply_adds_per_point
 from inrcodec.models.hierarchy_render import render
 from inrcodec.models.patching import oversampling
@@ -45,7 +45,7 @@ FloatArray = NDArray[np.float32]
 LEVELS_PER_OCTAVE = 4
 LEAST_POINTS_FOR_WEIGHTS = 1 << 15
 """Weights of its own never pay for a smaller signal."""
-USUAL_PLACE = 0.4
+USUAL_PLACE = 0.45
 """Where nothing is asked for: this far up the range of log(lambda)."""
 
 
@@ -161,7 +161,7 @@ class HierarchicalCodec:
     def latent_features(self, message: bytes, quality: int, coder: str, padded: tuple[int, ...]) -> torch.Tensor:
         """Features at the finest stride that a message stands for, in floating point."""
         layers = self.prior.layers(quality)
-        reader = make_reader(coder, message)
+        reader = make_reader(coder, message, len(block_names(self.prior.config)))
 
         def choose(name: str, h: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
             scales = scale_indices(prior.chunk(2, dim=1)[1])

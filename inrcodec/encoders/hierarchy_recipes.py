@@ -42,14 +42,14 @@ class HierarchyRecipe:
 
 
 _IMAGES32 = HierarchyConfig(
-    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(4.0, 10.5),
+    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.375, 10.5), n_anchors=11,
     levels=(
         Level(16, 128, (8, 8), 2, 1), Level(8, 128, (8, 8), 3, 2), Level(4, 96, (6, 6), 3, 2),
         Level(2, 48, (3, 3), 2, 1),
     ),
 )  # fmt: skip
 _PHOTOGRAPHS = HierarchyConfig(
-    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(4.0, 10.5),
+    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.375, 11.3125), n_anchors=12,
     levels=(
         Level(32, 160, (16,), 1, 1), Level(16, 160, (12, 12), 3, 2), Level(8, 128, (10, 10), 3, 2),
         Level(4, 64, (6, 6), 2, 1), Level(2, 32, (4,), 1, 1),

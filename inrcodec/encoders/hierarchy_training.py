@@ -75,8 +75,8 @@ class HierarchyTraining:
     weight_signals: int = 16
 
     def __post_init__(self) -> None:
-        if self.minutes <= 0 or self.batch < 1:
-            raise UsageError("minutes must be positive, batch at least 1")
+        if self.minutes <= 0 or self.batch < 1 or not 0.1 <= self.rate_power <= 10.0:
+            raise UsageError("minutes must be positive, batch at least 1, rate power from 0.1 to 10")
         sizes = [*self.patch_shape, *(n // 2 for n in self.patch_shape if self.small_share > 0)]
         if len(self.patch_shape) != self.network.axes or any(n % self.network.coarsest for n in sizes):
             raise UsageError(f"crops of {self.patch_shape} do not fit a coarsest stride of {self.network.coarsest}")

@@ -7,7 +7,7 @@ from inrcodec.ground.errors import UsageError
 
 LATENT_EFFORTS = {
     effort.name: effort
-    for effort in (LatentEffort("fast", 0), LatentEffort("default", 24, small_steps=96), LatentEffort("best", 300, 100))
+    for effort in (LatentEffort("fast", 0), LatentEffort("default", 24, small_steps=48), LatentEffort("best", 300, 100))
 }
 
 

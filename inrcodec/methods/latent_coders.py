@@ -72,9 +72,9 @@ def make_writer(coder: str) -> LatentWriter:
     return RoundingWriter() if coder == "dither" else BlockWriter()
 
 
-def make_reader(coder: str, data: bytes) -> LatentReader:
-    """A reader of what ``make_writer`` wrote."""
-    return RoundingReader(data) if coder == "dither" else BlockReader(data)
+def make_reader(coder: str, data: bytes, n_parts: int) -> LatentReader:
+    """A reader of what a writer of ``make_writer`` wrote when it was given ``n_parts`` parts."""
+    return RoundingReader(data, n_parts) if coder == "dither" else BlockReader(data)
 
 
 def check_coder(coder: str) -> None:
@@ -103,8 +103,8 @@ class RoundingWriter:
 class RoundingReader:
     """Reads what ``RoundingWriter`` wrote."""
 
-    def __init__(self, data: bytes) -> None:
-        self._coder = GaussianReader(data)
+    def __init__(self, data: bytes, n_parts: int) -> None:
+        self._coder = GaussianReader(data, n_parts)
 
     def receive(self, scales: IntArray) -> IntArray:
         """See ``LatentReader``."""
