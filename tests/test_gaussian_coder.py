@@ -84,7 +84,7 @@ def test_length_is_the_information() -> None:
 
 
 def test_short_messages_are_hardly_longer_than_their_information() -> None:
-    """Eight parts of falling information, some 400 bits: 3 bits say where the end is, 4 are rounding, 2 are the end's."""
+    """Eight parts of falling information, 400 bits: 3 say where the end is, 4 are rounding, 2 the end's."""
     rng = np.random.default_rng(2)
     spent, ideal = 0.0, 0.0
     for _ in range(200):
