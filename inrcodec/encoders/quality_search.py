@@ -18,7 +18,7 @@ from inrcodec.methods.hierarchical_fit import elbo, rounded
 from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, quality_of
 from inrcodec.models.hierarchy import HierarchyConfig
 
-TOLERANCE = 0.01
+TOLERANCE = 0.015
 MOST_TRIES, MOST_REFINED, PILOT_TRIES = 7, 3, 2
 GUESSES, GUESS_TOLERANCE = 4, 0.02
 PILOTS = 4
@@ -31,8 +31,8 @@ USUAL_SLOPE = 0.6
 class _Track:
     """Bits seen at qualities, and the quality that they lead to."""
 
-    def __init__(self, config: HierarchyConfig, bits: float) -> None:
-        self.config, self.bits = config, bits
+    def __init__(self, config: HierarchyConfig, bits: float, slope: float = USUAL_SLOPE) -> None:
+        self.config, self.bits, self.usual = config, bits, slope
         self.seen: dict[int, float] = {}
 
     def add(self, quality: int, found: float) -> None:
@@ -42,13 +42,14 @@ class _Track:
     def following(self) -> int:
         """Where the line through the two last sights (of the usual slope when there is one) meets the wanted bits."""
         quality, found = list(self.seen.items())[-1]
-        slope = self._slope()
-        log_lambda = log_lambda_of(self.config, quality) + math.log(self.bits / found) / slope
+        log_lambda = log_lambda_of(self.config, quality) + math.log(self.bits / found) / self.slope
         return quality_of(self.config, log_lambda)
 
-    def _slope(self) -> float:
+    @property
+    def slope(self) -> float:
+        """d log(bits) / d log(lambda) by the two last sights."""
         if len(self.seen) < 2:
-            return USUAL_SLOPE
+            return self.usual
         (q0, b0), (q1, b1) = list(self.seen.items())[-2:]
         step = log_lambda_of(self.config, q1) - log_lambda_of(self.config, q0)
         return min(max(math.log(b1 / b0) / step, 0.15), 1.5)
@@ -62,15 +63,16 @@ def search_quality(encoder: LatentEncoder, batches: Sequence[Batch], bits: float
     config = encoder.prior.config
     pilots = _pilots(config, batches)
     share = sum(len(b.values) * b.points for b in pilots) / sum(len(b.values) * b.points for b in batches)
-    quality = _guess(encoder, pilots, bits * share)
+    guess = _guess(encoder, pilots, bits * share)
+    quality, slope = guess.following(), guess.slope
     if encoder.effort.steps and len(pilots) < len(batches):
-        track = _Track(config, bits * share)
+        track = _Track(config, bits * share, slope)
         for _ in range(PILOT_TRIES):
             for batch in pilots:
                 encoder.refine(batch, quality)
             track.add(quality, sum(_coded_bits(encoder.code(batch, quality).messages) for batch in pilots))
             quality = track.following()
-    track = _Track(config, bits * (1.0 - TOLERANCE / 2))
+    track = _Track(config, bits * (1.0 - TOLERANCE / 2), slope)
     best, best_miss = None, (True, math.inf)
     for attempt in range(MOST_TRIES):
         if attempt < MOST_REFINED:
@@ -120,19 +122,19 @@ def _crops(config: HierarchyConfig, batch: Batch) -> Batch:
 
 
 @torch.no_grad()
-def _guess(encoder: LatentEncoder, pilots: Sequence[Batch], bits: float) -> int:
-    """Quality at which the proposals, rounded, take about ``bits``."""
+def _guess(encoder: LatentEncoder, pilots: Sequence[Batch], bits: float) -> _Track:
+    """What the proposals, rounded, take at qualities that lead to ``bits``."""
     model, config = encoder.prior.model, encoder.prior.config
     track = _Track(config, bits)
     quality = max_quality(config) // 2
     for _ in range(GUESSES):
-        total = 0.0
+        found = 0.0
         for batch in pilots:
             log_lambda = torch.full((len(batch.values),), log_lambda_of(config, quality))
             fourier = batch.fourier(config)
-            total += float(elbo(model, batch.values, log_lambda, fourier, rounded, mask=batch.mask).bits.sum())
-        track.add(quality, total)
+            found += float(elbo(model, batch.values, log_lambda, fourier, rounded, mask=batch.mask).bits.sum())
+        track.add(quality, found)
         quality = track.following()
-        if quality in track.seen or abs(track.seen[list(track.seen)[-1]] / bits - 1.0) < GUESS_TOLERANCE:
+        if quality in track.seen or abs(found / bits - 1.0) < GUESS_TOLERANCE:
             break
-    return quality
+    return track
