@@ -84,7 +84,8 @@ def list_priors(as_json: bool) -> None:
     "--start-from", help="Go on from this prior (hierarchical; a name, or a file), grown where it is smaller."
 )
 @click.option(
-    "--rate-power", type=float,
+    "--rate-power",
+    type=float,
     help="Above 1, low rates are drawn more often (hierarchical); 1, all alike, by default.",
 )
 @click.option("--threads", type=int, help="Threads of torch (default: its own).")

@@ -1,7 +1,7 @@
 """The default codec: hierarchical latents in a Bayesian INR.
 
     values -> planes -> posteriors of latents -> symbols, level by level -> message         (compress)
-    message -> latents -> features -> SIREN at any coordinates -> planes -> values          (decompress)
+    message -> latents -> features -> SIREN -> any grid -> planes -> values                 (decompress)
 
 What is sent besides the prior's id: the *parameters* (quality, two bytes, and for sounds their level, one byte; shared
 by all entries of an archive) and per signal a *body*: the messages of every plane, its weights' (where the parameters
@@ -38,7 +38,6 @@ from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, place_la
 from inrcodec.models.hierarchy import HierarchyConfig, block_names, walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior, multiply_adds_per_point
 from inrcodec.models.hierarchy_render import render
-from inrcodec.models.patching import oversampling
 
 FloatArray = NDArray[np.float32]
 
@@ -175,11 +174,11 @@ class HierarchicalCodec:
         return (h * 2.0**-ACTIVATION_BITS).float()
 
     def _check_work(self, planes: PlaneMap, size: tuple[int, ...], limits: Limits) -> None:
-        fine = math.prod(m * t for m, t in zip(size, oversampling(planes.shape, size), strict=True)) * planes.n_planes
+        made = math.prod(size) * planes.n_planes
         padded = math.prod(padded_shape(self.prior.config, planes.shape)) * planes.n_planes
-        if max(fine, padded) > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding evaluates {max(fine, padded)} points, the limit is {limits.max_points}")
-        work = (fine + padded) * multiply_adds_per_point(self.prior.config)
+        if max(made, padded) > limits.max_points or max(size) > limits.max_axis:
+            raise LimitError(f"decoding evaluates {max(made, padded)} points, the limit is {limits.max_points}")
+        work = padded * multiply_adds_per_point(self.prior.config)
         if work > limits.max_multiply_adds:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")
 

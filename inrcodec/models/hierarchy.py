@@ -413,17 +413,14 @@ def fourier_count(config: HierarchyConfig) -> int:
     return waves + (3 if config.sphere else 0)
 
 
-def fourier_features(
-    config: HierarchyConfig, places: Tensor, extent: tuple[int, ...], density: tuple[float, ...] = (1.0, 1.0)
-) -> Tensor:
+def fourier_features(config: HierarchyConfig, places: Tensor, extent: tuple[int, ...]) -> Tensor:
     """Fourier features (P, F) of places (P, axes) in units of the native grid, 0 at its border.
 
     Sines and cosines with periods of a cell of the feature grid over 1, 2 .. ``harmonics``, as far as points of the
-    native grid can tell them apart; of two axes all products. A sample is the mean over its footprint: with ``density``
-    points per native one along an axis, waves are as much larger as they are less averaged there.
-    On the sphere also x, y, z of a grid of ``extent`` points from the north pole down and around.
+    native grid can tell them apart; of two axes all products. On the sphere also x, y, z of a grid of ``extent`` points
+    from the north pole down and around.
     """
-    axes = [_axis_waves(config, places[:, axis], density[axis]) for axis in range(config.axes)]
+    axes = [_axis_waves(config, places[:, axis]) for axis in range(config.axes)]
     if config.axes == 1:
         return axes[0]
     ones = torch.ones_like(places[:, :1])
@@ -436,28 +433,23 @@ def fourier_features(
     return torch.cat([products, torch.stack(ball, dim=1)], dim=1)
 
 
-def _axis_waves(config: HierarchyConfig, places: Tensor, density: float) -> Tensor:
+def _axis_waves(config: HierarchyConfig, places: Tensor) -> Tensor:
     """Waves (P, n) along one axis; the cosine of two points per period is 0 at every native point and left out."""
     stride, out = config.feature_stride, [places.new_empty(len(places), 0)]
     for h in range(1, config.harmonics + 1):
         if 2 * h > stride:
             break
-        angle, size = 2.0 * math.pi * h / stride * places, _mean(h / (stride * density)) / _mean(h / stride)
-        out.append(size * torch.sin(angle)[:, None])
+        angle = 2.0 * math.pi * h / stride * places
+        out.append(torch.sin(angle)[:, None])
         if 2 * h < stride:
-            out.append(size * torch.cos(angle)[:, None])
+            out.append(torch.cos(angle)[:, None])
     return torch.cat(out, dim=1)
-
-
-def _mean(cycles: float) -> float:
-    """Mean of a cosine over a footprint of so many of its periods around its peak."""
-    return math.sin(math.pi * cycles) / (math.pi * cycles)
 
 
 def interpolate(config: HierarchyConfig, features: Tensor, height: int, width: int) -> Tensor:
     """Features (N, F, H', W') at the points of the native grid, (N, height * width, F), bilinear between cell centres.
 
-    ``models.hierarchy_render`` does the same at any points.
+    ``models.hierarchy_render`` does the same band by band.
     """
     factor = float(config.feature_stride)
     if config.axes == 1:
