@@ -82,9 +82,12 @@ class HierarchyTraining:
             raise UsageError(f"crops of {self.patch_shape} do not fit a coarsest stride of {self.network.coarsest}")
 
     def going_on(self) -> HierarchyTraining:
-        """The settings for a model that has learned before: nothing of the first stages, half the learning rate."""
+        """The settings for a model that has learned before: nothing of the first stages, 0.15 of the learning rate.
+
+        At half of it, an hour (15,000 steps) on 32x32 images ended 4 % above the cost that it had started from.
+        """
         return replace(
-            self, lr=0.5 * self.lr, noisy_share=0.0, auxiliary_share=0.0, warm_share=0.0,
+            self, lr=0.15 * self.lr, noisy_share=0.0, auxiliary_share=0.0, warm_share=0.0,
             small_share=min(self.small_share, 0.3),
         )  # fmt: skip
 

@@ -24,6 +24,8 @@ GUESSES, GUESS_TOLERANCE = 4, 0.02
 PILOTS = 4
 CROP_POINTS = 1 << 14
 MOST_CROPS = 9
+SAVED_BY_STEPS = 1.035
+"""How much longer proposals are than what trial steps make of them at one quality, about."""
 USUAL_SLOPE = 0.6
 """d log(bits) / d log(lambda) where nothing else is known."""
 
@@ -63,7 +65,7 @@ def search_quality(encoder: LatentEncoder, batches: Sequence[Batch], bits: float
     config = encoder.prior.config
     pilots = _pilots(config, batches)
     share = sum(len(b.values) * b.points for b in pilots) / sum(len(b.values) * b.points for b in batches)
-    guess = _guess(encoder, pilots, bits * share)
+    guess = _guess(encoder, pilots, bits * share * (SAVED_BY_STEPS if encoder.effort.steps else 1.0))
     quality, slope = guess.following(), guess.slope
     if encoder.effort.steps and len(pilots) < len(batches):
         track = _Track(config, bits * share, slope)
