@@ -3,9 +3,9 @@
     values -> planes -> posteriors of latents -> symbols, level by level -> message         (compress)
     message -> latents -> features -> SIREN -> any grid -> planes -> values                 (decompress)
 
-What is sent besides the prior's id: the *parameters* (quality, two bytes, and for sounds their level, one byte; shared
-by all entries of an archive) and per signal a *body*: the messages of every plane, its weights' (where the parameters
-say so; often empty) and its latents'.
+What is sent besides the prior's id: the *parameters* (quality, two bytes, for sounds their level, for fields how often
+their grid is halved, one byte; shared by all entries of an archive) and per signal a *body*: the messages of every
+plane, its weights' (where the parameters say so; often empty) and its latents'.
 
 Level: values of sounds are divided by 2^(level / 4), so that their root mean square is the prior's spread.
 """
@@ -21,7 +21,15 @@ import torch
 from numpy.typing import NDArray
 
 from inrcodec.codecs.face import Coded, Rate, Source
-from inrcodec.codecs.plane_batches import join_messages, make_batches, padded_shape, split_messages
+from inrcodec.codecs.grid_choice import MOST_HALVINGS, choose_halvings, grid_log_lambda
+from inrcodec.codecs.plane_batches import (
+    OwnedBatch,
+    coarser_shape,
+    join_messages,
+    make_batches,
+    padded_shape,
+    split_messages,
+)
 from inrcodec.codecs.planes import PlaneMap
 from inrcodec.encoders.latent_encoder import CodedLatents, LatentEffort, LatentEncoder
 from inrcodec.encoders.latent_presets import latent_effort_named
@@ -55,7 +63,8 @@ class Parameters:
     quality: int
     coder: str
     weights: bool
-    level: int
+    level: int = 0
+    halvings: int = 0
 
 
 class HierarchicalCodec:
@@ -86,9 +95,15 @@ class HierarchicalCodec:
         return self.prior.kind == "audio"
 
     @property
+    def has_halvings(self) -> bool:
+        """Whether files say on how coarse a grid the signal is described."""
+        return self.prior.kind == "field"
+
+    @property
     def max_parameter_bytes(self) -> int:
         """Most bytes that parameters take."""
-        return len(write_varint((max_quality(self.prior.config) + 1) * 2 * len(CODERS))) + self.has_level
+        largest = (max_quality(self.prior.config) + 1) * 2 * len(CODERS)
+        return len(write_varint(largest)) + self.has_level + self.has_halvings
 
     def level_of(self, sources: Sequence[Source]) -> int:
         """Loudness of all sources together about the prior's, in quarters of an octave."""
@@ -110,7 +125,9 @@ class HierarchicalCodec:
         """Inverse of ``read_parameters``."""
         number = parameters.quality * len(CODERS) + CODERS.index(parameters.coder)
         out = write_varint(2 * number + parameters.weights)
-        return out + parameters.level.to_bytes(1, "little", signed=True) if self.has_level else out
+        if self.has_level:
+            out += parameters.level.to_bytes(1, "little", signed=True)
+        return out + bytes([parameters.halvings]) if self.has_halvings else out
 
     def read_parameters(self, data: bytes) -> tuple[Parameters, int]:
         """Parameters and the position behind them; FormatError when they are damaged."""
@@ -118,13 +135,18 @@ class HierarchicalCodec:
         quality, coder = divmod(number // 2, len(CODERS))
         if quality > max_quality(self.prior.config):
             raise FormatError(f"quality {quality} does not exist in prior {self.prior.name!r}")
-        level = 0
-        if self.has_level:
+        level = halvings = 0
+        if self.has_level or self.has_halvings:
             if position >= len(data):
                 raise FormatError("the codec's parameters are cut short")
-            level = int.from_bytes(data[position : position + 1], "little", signed=True)
+            if self.has_level:
+                level = int.from_bytes(data[position : position + 1], "little", signed=True)
+            else:
+                halvings = data[position]
             position += 1
-        return Parameters(quality, CODERS[coder], bool(number % 2), level), position
+        if halvings > MOST_HALVINGS:
+            raise FormatError(f"a grid halved {halvings} times does not exist")
+        return Parameters(quality, CODERS[coder], bool(number % 2), level, halvings), position
 
     # Receiver.
 
@@ -143,7 +165,8 @@ class HierarchicalCodec:
         gain = gain_of(told.level)
         planes = PlaneMap.make(header, self.prior)
         wanted = planes.plane_size(size if size is not None else header.shape)
-        self._check_work(planes, wanted, limits)
+        shape = coarser_shape(planes.shape, told.halvings)
+        self._check_work(planes.n_planes, shape, wanted, limits)
         out = np.empty((planes.n_planes, *wanted, self.prior.channels), np.float32)
         config, model = self.prior.config, self.prior.model
         rate = model.rates(torch.full((1,), log_lambda_of(config, told.quality)))
@@ -151,10 +174,10 @@ class HierarchicalCodec:
         messages = split_messages(body, planes.n_planes * per_plane)
         for number in range(planes.n_planes):
             *weights, latents = messages[number * per_plane : (number + 1) * per_plane]
-            h = self.latent_features(latents, told.quality, told.coder, padded_shape(config, planes.shape))
+            h = self.latent_features(latents, told.quality, told.coder, padded_shape(config, shape))
             features = model.features(h, rate)[0]
             head = receive_weights(self.prior, weights[0]) if weights else None
-            out[number] = render(model, features, planes.shape, wanted, head)
+            out[number] = render(model, features, shape, wanted, head)
         return planes.from_planes(out * np.float32(gain) if gain != 1.0 else out)
 
     def latent_features(self, message: bytes, quality: int, coder: str, padded: tuple[int, ...]) -> torch.Tensor:
@@ -173,9 +196,9 @@ class HierarchicalCodec:
         reader.finish()
         return (h * 2.0**-ACTIVATION_BITS).float()
 
-    def _check_work(self, planes: PlaneMap, size: tuple[int, ...], limits: Limits) -> None:
-        made = math.prod(size) * planes.n_planes
-        padded = math.prod(padded_shape(self.prior.config, planes.shape)) * planes.n_planes
+    def _check_work(self, n_planes: int, shape: tuple[int, ...], size: tuple[int, ...], limits: Limits) -> None:
+        made = math.prod(size) * n_planes
+        padded = math.prod(padded_shape(self.prior.config, shape)) * n_planes
         if max(made, padded) > limits.max_points or max(size) > limits.max_axis:
             raise LimitError(f"decoding evaluates {max(made, padded)} points, the limit is {limits.max_points}")
         work = padded * multiply_adds_per_point(self.prior.config)
@@ -192,16 +215,19 @@ class HierarchicalEncoding:
         self.codec, self.sources = codec, sources
         self.encoder = LatentEncoder(codec.prior, effort, coder, tick or (lambda steps: None))
         self.level = codec.level_of(sources)
-        self.batches = make_batches(sources, codec.prior, gain_of(self.level))
+        self.halvings = 0
+        self._batches: dict[int, list[OwnedBatch]] = {}
 
     def at(self, rate: Rate) -> Coded:
         """Bytes at a rate."""
-        config = self.codec.prior.config
+        prior, config = self.codec.prior, self.codec.prior.config
+        usual = usual_log_lambda(config)
+        self.halvings = choose_halvings(prior, self.sources, rate, usual) if self.codec.has_halvings else 0
         if rate.bits is None:
-            log_lambda = usual_log_lambda(config)
+            log_lambda = usual
             if rate.beta is not None:
                 log_lambda = 2.0 * math.log(gain_of(self.level)) - math.log(rate.beta)
-            quality = quality_of(config, log_lambda)
+            quality = quality_of(config, grid_log_lambda(prior, log_lambda, self.halvings))
             for owned in self.batches:
                 self.encoder.refine(owned.batch, quality)
             coded = [self.encoder.code(owned.batch, quality) for owned in self.batches]
@@ -213,8 +239,16 @@ class HierarchicalEncoding:
         for owned, heads, found in zip(self.batches, weights, coded, strict=True):
             for owner, head, message in zip(owned.owners, heads, found.messages, strict=True):
                 parts[owner] += [head, message] if sent else [message]
-        parameters = Parameters(quality, self.encoder.coder, sent, self.level)
+        parameters = Parameters(quality, self.encoder.coder, sent, self.level, self.halvings)
         return Coded(self.codec.write_parameters(parameters), [join_messages(part) for part in parts])
+
+    @property
+    def batches(self) -> list[OwnedBatch]:
+        """All planes on the chosen grid."""
+        if self.halvings not in self._batches:
+            made = make_batches(self.sources, self.codec.prior, gain_of(self.level), self.halvings)
+            self._batches[self.halvings] = made
+        return self._batches[self.halvings]
 
     def _weights(self, batch: Batch, coded: CodedLatents, quality: int) -> list[bytes]:
         """Messages of the weights of a batch's planes, empty where the prior's mean serves."""

@@ -15,6 +15,7 @@ from inrcodec.codecs.planes import PlaneMap
 from inrcodec.encoders.latent_refinement import Batch
 from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError
+from inrcodec.maths.resample import resample
 from inrcodec.models.hierarchy import HierarchyConfig
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 
@@ -22,6 +23,7 @@ FloatArray = NDArray[np.float32]
 
 POINTS_AT_ONCE = 1 << 16
 """Points of small signals that go through the encoder together: what the cache likes."""
+IMPROVEMENTS = 6
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,20 @@ def padded_shape(config: HierarchyConfig, shape: tuple[int, ...]) -> tuple[int, 
     return tuple(-(-n // config.coarsest) * config.coarsest for n in shape)
 
 
-def make_batches(sources: Sequence[Source], prior: HierarchyPrior, gain: float) -> list[OwnedBatch]:
-    """All planes of all sources divided by ``gain``, those of one shape together, in the order of the sources."""
+def coarser_shape(shape: tuple[int, ...], halvings: int) -> tuple[int, ...]:
+    """A grid with every axis halved so often, rounded up."""
+    return tuple(-(-n >> halvings) for n in shape)
+
+
+def make_batches(sources: Sequence[Source], prior: HierarchyPrior, gain: float, halvings: int = 0) -> list[OwnedBatch]:
+    """All planes of all sources divided by ``gain``, those of one shape together, in the order of the sources; on grids
+    halved so often."""
     by_shape: dict[tuple[int, ...], list[tuple[int, FloatArray]]] = {}
     for number, source in enumerate(sources):
         planes = PlaneMap.make(source.header, prior)
+        shape = coarser_shape(planes.shape, halvings)
         for plane in planes.to_planes(source.values):
-            by_shape.setdefault(planes.shape, []).append((number, plane))
+            by_shape.setdefault(shape, []).append((number, on_coarser_grid(plane, shape, prior.config.periodic)))
     made = []
     for shape, members in by_shape.items():
         at_once = max(1, POINTS_AT_ONCE // math.prod(padded_shape(prior.config, shape)))
@@ -71,6 +80,22 @@ def _batch(values: FloatArray, config: HierarchyConfig) -> Batch:
     return Batch(
         tensor.contiguous(memory_format=torch.channels_last), None if mask.all() else whole, math.prod(shape), shape
     )  # fmt: skip
+
+
+def on_coarser_grid(plane: FloatArray, shape: tuple[int, ...], periodic: bool) -> FloatArray:
+    """Values (*shape, C) from which interpolation comes near a plane: means, improved by what is left of the plane."""
+    if shape == plane.shape[:-1]:
+        return plane
+    found = _resampled(plane, shape, periodic)
+    for _ in range(IMPROVEMENTS):
+        found = found + _resampled(plane - _resampled(found, plane.shape[:-1], periodic), shape, periodic)
+    return found
+
+
+def _resampled(values: FloatArray, shape: tuple[int, ...], periodic: bool) -> FloatArray:
+    for axis, points in enumerate(shape):
+        values = resample(values, axis, points, periodic=periodic and axis == len(shape) - 1)
+    return values
 
 
 def join_messages(messages: Sequence[bytes]) -> bytes:
