@@ -37,8 +37,9 @@ TAGS = KNOWN_TAGS | {ALPHA, PARAMETERS}
 
 EFFORT_NAMES = ("fast", "default", "best")
 SMALL_IMAGE_POINTS = 48 * 48
-MEAN_LONG_BODY = 100.0
-"""Bytes: with bodies of this mean length most have 128 or more, whose length takes two bytes in an archive."""
+LONG_BODY_MEAN, LONG_BODY_POWER = 125.0, 5.0
+"""Bytes: bodies of 128 or more, whose length takes two bytes in an archive, are half of those with this mean length;
+the power tells how sharply their share rises with the mean."""
 PSNR_TOLERANCE_DB = 0.1
 PSNR_TRIES = 8
 
@@ -186,7 +187,8 @@ def _rate_of_file(bits: float, codec: AnyCodec, signals: Sequence[Signal], names
     empty = Coded(bytes(codec.max_parameter_bytes), [b""] * len(signals))
     other = len(_file(codec, signals, empty, names))
     if names is not None:
-        other += round(min(len(signals), bits / 8 / MEAN_LONG_BODY))
+        mean = max(bits / 8 / len(signals), 1.0)
+        other += round(len(signals) / (1.0 + (LONG_BODY_MEAN / mean) ** LONG_BODY_POWER))
     return Rate(bits=bits - 8 * other)
 
 
