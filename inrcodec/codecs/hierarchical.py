@@ -52,6 +52,8 @@ FloatArray = NDArray[np.float32]
 LEVELS_PER_OCTAVE = 4
 LEAST_POINTS_FOR_WEIGHTS = 1 << 15
 """Weights of its own never pay for a smaller signal."""
+NEAR = 2.5
+"""Distance of log(beta) over which a grid that was chosen is kept."""
 USUAL_PLACE = 0.45
 """Where nothing is asked for: this far up the range of log(lambda)."""
 
@@ -216,13 +218,15 @@ class HierarchicalEncoding:
         self.encoder = LatentEncoder(codec.prior, effort, coder, tick or (lambda steps: None))
         self.level = codec.level_of(sources)
         self.halvings = 0
+        self._grid_beta: float | None = None
         self._batches: dict[int, list[OwnedBatch]] = {}
 
     def at(self, rate: Rate) -> Coded:
         """Bytes at a rate."""
         prior, config = self.codec.prior, self.codec.prior.config
         usual = usual_log_lambda(config)
-        self.halvings = choose_halvings(prior, self.sources, rate, usual) if self.codec.has_halvings else 0
+        if self.codec.has_halvings:
+            self._choose_grid(rate, usual)
         if rate.bits is None:
             log_lambda = usual
             if rate.beta is not None:
@@ -241,6 +245,13 @@ class HierarchicalEncoding:
                 parts[owner] += [head, message] if sent else [message]
         parameters = Parameters(quality, self.encoder.coder, sent, self.level, self.halvings)
         return Coded(self.codec.write_parameters(parameters), [join_messages(part) for part in parts])
+
+    def _choose_grid(self, rate: Rate, usual: float) -> None:
+        """Betas near one that a grid was chosen for stay on it, so that a search over them sees a smooth curve."""
+        if rate.beta is not None and self._grid_beta is not None and abs(math.log(rate.beta / self._grid_beta)) < NEAR:
+            return
+        self.halvings = choose_halvings(self.codec.prior, self.sources, rate, usual)
+        self._grid_beta = rate.beta
 
     @property
     def batches(self) -> list[OwnedBatch]:
