@@ -5,7 +5,7 @@ one they must say everything to a precision that no network of convolutions over
 field looks like what priors have learned from, and the decoder interpolates (``maths.resample``). Values on the coarser
 grid are those from which interpolation comes nearest to the field.
 
-The choice is made by trial: a few planes coded without trial steps on every grid, and compared on their own.
+The choice is made by trial: up to three signals coded without trial steps on every grid, and compared on their own.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ FloatArray = NDArray[np.float32]
 LEVELS_PER_OCTAVE = 4
 LEAST_POINTS_FOR_WEIGHTS = 1 << 15
 """Weights of its own never pay for a smaller signal."""
-NEAR = 2.5
+GRID_KEPT = 2.5
 """Distance of log(beta) over which a grid that was chosen is kept."""
 USUAL_PLACE = 0.45
 """Where nothing is asked for: this far up the range of log(lambda)."""
@@ -248,7 +248,11 @@ class HierarchicalEncoding:
 
     def _choose_grid(self, rate: Rate, usual: float) -> None:
         """Betas near one that a grid was chosen for stay on it, so that a search over them sees a smooth curve."""
-        if rate.beta is not None and self._grid_beta is not None and abs(math.log(rate.beta / self._grid_beta)) < NEAR:
+        if (
+            rate.beta is not None
+            and self._grid_beta is not None
+            and abs(math.log(rate.beta / self._grid_beta)) < GRID_KEPT
+        ):
             return
         self.halvings = choose_halvings(self.codec.prior, self.sources, rate, usual)
         self._grid_beta = rate.beta

@@ -15,7 +15,7 @@ from inrcodec.codecs.planes import PlaneMap
 from inrcodec.encoders.latent_refinement import Batch
 from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError
-from inrcodec.maths.resample import resample
+from inrcodec.maths.resample import resample_grid
 from inrcodec.models.hierarchy import HierarchyConfig
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 
@@ -86,16 +86,11 @@ def on_coarser_grid(plane: FloatArray, shape: tuple[int, ...], periodic: bool) -
     """Values (*shape, C) from which interpolation comes near a plane: means, improved by what is left of the plane."""
     if shape == plane.shape[:-1]:
         return plane
-    found = _resampled(plane, shape, periodic)
+    found = resample_grid(plane, shape, periodic=periodic)
     for _ in range(IMPROVEMENTS):
-        found = found + _resampled(plane - _resampled(found, plane.shape[:-1], periodic), shape, periodic)
+        left = plane - resample_grid(found, plane.shape[:-1], periodic=periodic)
+        found = found + resample_grid(left, shape, periodic=periodic)
     return found
-
-
-def _resampled(values: FloatArray, shape: tuple[int, ...], periodic: bool) -> FloatArray:
-    for axis, points in enumerate(shape):
-        values = resample(values, axis, points, periodic=periodic and axis == len(shape) - 1)
-    return values
 
 
 def join_messages(messages: Sequence[bytes]) -> bytes:

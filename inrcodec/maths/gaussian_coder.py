@@ -37,6 +37,8 @@ ESCAPE_BITS = 12
 LARGEST_VALUE = 1 << 2 * ESCAPE_BITS - 1
 """Magnitudes from here on cannot be coded."""
 END_BITS, MOST_IN_END = 40, 256
+LARGEST_END_BYTES = 3 * MOST_IN_END * 2 + 4
+"""An end of nothing but escapes, three numbers of 16 bits each, in whole words."""
 ENTROPIES = (
     0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 6, 12, 21, 33, 45, 57, 69, 80, 90, 100, 111, 122, 134, 145, 157, 169, 181,
     193, 206, 218, 230, 243, 255, 268, 280, 293, 305, 318, 330, 343, 355, 368, 380, 393, 405, 418, 430, 443,
@@ -206,6 +208,8 @@ class GaussianReader:
             out[places] = values
         if last:
             data = np.asarray(self._coder.get_compressed()).astype("<u4").tobytes()
+            if len(data) > LARGEST_END_BYTES:
+                raise FormatError("entropy-coded data does not end where it should")
             out[end] = _values_of(int.from_bytes(data, "little"), scales[end])
             if self._last and not out.any():
                 raise FormatError("entropy-coded data does not end where it should")

@@ -30,6 +30,13 @@ def resample(values: FloatArray, axis: int, points: int, *, periodic: bool = Fal
     return out
 
 
+def resample_grid(values: FloatArray, size: tuple[int, ...], *, periodic: bool = False) -> FloatArray:
+    """``values`` (*grid, C) on a grid of ``size`` points; ``periodic``: the last axis of the grid is a circle."""
+    for axis, points in enumerate(size):
+        values = resample(values, axis, points, periodic=periodic and axis == len(size) - 1)
+    return values
+
+
 def taps(count: int, points: int) -> tuple[NDArray[np.int64], FloatArray]:
     """Places, some beyond the ends, and weights (points, T) of the samples that make up each new one."""
     step = count / points

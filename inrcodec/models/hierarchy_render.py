@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inrcodec.maths.resample import resample
+from inrcodec.maths.resample import resample_grid
 from inrcodec.models.hierarchy import HierarchyINR, fourier_features
 
 FloatArray = NDArray[np.float32]
@@ -31,11 +31,7 @@ def render(
     ``features`` (F, H', W') as ``HierarchyINR.features`` gives them, ``shape`` the native grid, ``weights`` (n,) the
     head's, by default the prior's mean.
     """
-    values = _native(model, features, shape, weights)
-    for axis, points in enumerate(size):
-        periodic = model.config.periodic and axis == len(size) - 1
-        values = resample(values, axis, points, periodic=periodic)
-    return values
+    return resample_grid(_native(model, features, shape, weights), size, periodic=model.config.periodic)
 
 
 def _native(model: HierarchyINR, features: Tensor, shape: tuple[int, ...], weights: Tensor | None) -> FloatArray:
