@@ -33,6 +33,7 @@ def list_priors(as_json: bool) -> None:
     """
     from inrcodec.codecs.operations import codec_of
     from inrcodec.models import prior_store
+    from inrcodec.models.modulation_prior import ModulationPrior
     from inrcodec.models.prior import Prior
 
     for name, path in prior_store.prior_files().items():
@@ -45,6 +46,10 @@ def list_priors(as_json: bool) -> None:
             report["patch"] = list(prior.config.patch_shape)
             report["bits_per_point"] = [round(float(b) / prior.config.n_points, 3) for b in prior.anchor_kl_bits]
             about = f"patches of {'x'.join(map(str, report['patch']))}, up to {report['bits_per_point'][-1]} bits/point"
+        elif isinstance(prior, ModulationPrior):
+            report["patch"] = list(prior.config.patch_shape)
+            report["latent_dims"] = prior.config.latent_dims
+            about = f"{report['latent_dims']} modulations for patches of {'x'.join(map(str, report['patch']))}"
         else:
             report["strides"] = [level.stride for level in prior.config.levels]
             report["betas"] = [round(math.exp(-v), 9) for v in prior.config.log_lambdas]
@@ -66,7 +71,7 @@ def list_priors(as_json: bool) -> None:
     help="images32, photographs, speech16k or fields; with --codec hierarchical also globe.",
 )
 @click.option(
-    "--codec", default="hierarchical", show_default=True, help="Codec the prior is for: hierarchical or combiner."
+    "--codec", default="hierarchical", show_default=True, help="Codec the prior is for: hierarchical, combiner, coin++."
 )
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Prior file, NAME.safetensors.")
 @click.option("--minutes", type=float, default=60.0, show_default=True, help="Length of the whole training.")
@@ -136,8 +141,12 @@ def train(
         job = _hierarchical_job(
             data, recipe, output.stem, tile, variable, start_from, minutes, rate_power or 1.0, seed, chosen
         )
+    elif codec == "coin++":
+        if reparameterisation or latent_dims or no_proposal or patches or start_from or rate_power:
+            raise UsageError("--codec coin++ takes none of the options that name another codec")
+        job = _modulation_job(data, recipe, output.stem, tile, variable, minutes, seed, chosen)
     else:
-        raise UsageError(f"codec must be hierarchical or combiner, got {codec!r}")
+        raise UsageError(f"codec must be hierarchical, combiner or coin++, got {codec!r}")
     resumes = checkpoint is not None and (checkpoint / "state.json").exists()
     state = job.trainer.resume(checkpoint) if resumes and checkpoint is not None else job.trainer.start()
     limit = float("inf") if piece_minutes is None else piece_minutes * 60.0
@@ -211,6 +220,25 @@ def _hierarchical_job(
         {**config.summary(), "start_from": earlier.id.hex() if start_from else None},
         lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
         lambda prior: evaluate_hierarchy(prior, source.held_out),
+    )  # fmt: skip
+
+
+def _modulation_job(
+    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, minutes: float, seed: int,
+    device: str,
+) -> _Job:  # fmt: skip
+    from inrcodec.encoders.modulation_evaluation import evaluate_modulation
+    from inrcodec.encoders.modulation_recipes import adapted_modulation, modulation_recipe_named
+    from inrcodec.encoders.modulation_training import ModulationTrainer
+    from inrcodec.encoders.training_presets import read_training_data
+
+    chosen = adapted_modulation(modulation_recipe_named(recipe), name=name, tile=tile)
+    source = read_training_data(chosen.wanted, data, variable=variable)
+    config = chosen.training(minutes, seed)
+    return _Job(
+        ModulationTrainer(config, source.training, device), source, config.summary(),
+        lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
+        lambda prior: evaluate_modulation(prior, source.held_out),
     )  # fmt: skip
 
 
@@ -290,12 +318,18 @@ def _measure(prior: Any, recipe: str, data: Path) -> Sequence[Any]:
     """What a prior reaches on signals of a folder."""
     from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
     from inrcodec.encoders.hierarchy_recipes import hierarchy_recipe_named
+    from inrcodec.encoders.modulation_evaluation import evaluate_modulation
+    from inrcodec.encoders.modulation_recipes import modulation_recipe_named
     from inrcodec.encoders.presets import EFFORTS
     from inrcodec.encoders.prior_evaluation import evaluate_prior
     from inrcodec.encoders.training_presets import read_training_data, recipe_named
+    from inrcodec.models.modulation_prior import ModulationPrior
     from inrcodec.models.prior import Prior
 
     if isinstance(prior, Prior):
         source = read_training_data(recipe_named(recipe).wanted, [data])
         return evaluate_prior(prior, source.training, EFFORTS["default"])
+    if isinstance(prior, ModulationPrior):
+        wanted = modulation_recipe_named(recipe.removeprefix("coinpp-")).wanted
+        return evaluate_modulation(prior, read_training_data(wanted, [data]).training)
     return evaluate_hierarchy(prior, read_training_data(hierarchy_recipe_named(recipe).wanted, [data]).training)

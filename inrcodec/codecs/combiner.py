@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from inrcodec.codecs.face import Coded, Rate, Source
+from inrcodec.codecs.level import gain_of, has_level, level_of
 from inrcodec.codecs.planes import PlaneMap
 from inrcodec.encoders.presets import EFFORTS, Effort, effort_named
 from inrcodec.encoders.progressive import (
@@ -53,7 +54,6 @@ from inrcodec.models.prior import KL_UNITS_PER_BIT, Prior
 
 FloatArray = NDArray[np.float32]
 
-LEVELS_PER_OCTAVE = 4
 KNOWN_LEVELS = (-8, 2)
 """Root mean squares about the prior's that it has learned, in levels: such sounds are left as they are."""
 
@@ -95,8 +95,8 @@ class CombinerCodec:
         """
         tick = tick or (lambda steps: None)
         encoder = ProgressiveEncoder(self.prior, effort, tick=tick)
-        level = self._level(sources)
-        gain = _gain(level)
+        level = level_of(sources, self.prior, self.prior.spread, KNOWN_LEVELS)
+        gain = gain_of(level)
         if rate.beta is not None:
             rate = Rate(beta=rate.beta / gain**2)
         groups = self._groups(sources)
@@ -112,7 +112,7 @@ class CombinerCodec:
             coded = encoder.encode(patches, self._features(), point, fit)
             bodies += [self._write_body(signal, point, effort.budget_bits) for signal in coded]
         parameters = bytes([point.anchor, effort.budget_bits]) + write_varint(point.target)
-        if self._has_level:
+        if has_level(self.prior):
             parameters += level.to_bytes(1, "little", signed=True)
         return Coded(parameters, bodies)
 
@@ -143,24 +143,7 @@ class CombinerCodec:
     @property
     def max_parameter_bytes(self) -> int:
         """Most bytes that parameters take."""
-        return 4 + self._has_level
-
-    @property
-    def _has_level(self) -> bool:
-        return self.prior.kind == "audio"
-
-    def _level(self, sources: Sequence[Source]) -> int:
-        """How far all sources together lie outside the prior's loudness, in quarters of an octave; 0 inside."""
-        if not self._has_level:
-            return 0
-        total, count = 0.0, 0
-        for source in sources:
-            planes = PlaneMap.make(source.header, self.prior).to_planes(source.values)
-            total += float(np.square(planes, dtype=np.float64).sum())
-            count += planes.size
-        ratio = max(math.sqrt(total / count), 1e-9) / self.prior.spread
-        level = round(LEVELS_PER_OCTAVE * math.log2(ratio))
-        return int(np.clip(level - np.clip(level, *KNOWN_LEVELS), -128, 127))
+        return 4 + has_level(self.prior)
 
     def _patches(self, sources: Sequence[Source], gain: float) -> Patches:
         cut, weights, signal = [], [], []
@@ -223,12 +206,12 @@ class CombinerCodec:
             raise FormatError(f"operating point {anchor}, {target} does not exist in prior {self.prior.name!r}")
         check_budget(budget_bits)
         level = 0
-        if self._has_level:
+        if has_level(self.prior):
             if position >= len(data):
                 raise FormatError("the codec's parameters are cut short")
             level = int.from_bytes(data[position : position + 1], "little", signed=True)
             position += 1
-        return OperatingPoint(anchor, float(self.prior.betas[anchor]), target), budget_bits, _gain(level), position
+        return OperatingPoint(anchor, float(self.prior.betas[anchor]), target), budget_bits, gain_of(level), position
 
     # Receiver.
 
@@ -304,10 +287,6 @@ class CombinerEncoding:
     def at(self, rate: Rate) -> Coded:
         """Bytes at a rate."""
         return self.codec.encode(self.sources, rate, self.effort, tick=self.tick)
-
-
-def _gain(level: int) -> float:
-    return float(2.0 ** (level / LEVELS_PER_OCTAVE))
 
 
 def _evenly(sources: Sequence[Source], count: int) -> list[Source]:

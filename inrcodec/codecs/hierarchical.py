@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from inrcodec.codecs.face import Coded, Rate, Source
 from inrcodec.codecs.grid_choice import MOST_HALVINGS, choose_halvings, grid_log_lambda
+from inrcodec.codecs.level import gain_of, has_level, level_of
 from inrcodec.codecs.plane_batches import (
     OwnedBatch,
     coarser_shape,
@@ -49,7 +50,6 @@ from inrcodec.models.hierarchy_render import render
 
 FloatArray = NDArray[np.float32]
 
-LEVELS_PER_OCTAVE = 4
 LEAST_POINTS_FOR_WEIGHTS = 1 << 15
 """Weights of its own never pay for a smaller signal."""
 GRID_KEPT = 2.5
@@ -92,11 +92,6 @@ class HierarchicalCodec:
         return sum(preset.steps_for(owned.batch.points) for owned in make_batches(sources, self.prior, 1.0))
 
     @property
-    def has_level(self) -> bool:
-        """Whether files carry a level."""
-        return self.prior.kind == "audio"
-
-    @property
     def has_halvings(self) -> bool:
         """Whether files say on how coarse a grid the signal is described."""
         return self.prior.kind == "field"
@@ -105,19 +100,11 @@ class HierarchicalCodec:
     def max_parameter_bytes(self) -> int:
         """Most bytes that parameters take."""
         largest = (max_quality(self.prior.config) + 1) * 2 * len(CODERS)
-        return len(write_varint(largest)) + self.has_level + self.has_halvings
+        return len(write_varint(largest)) + has_level(self.prior) + self.has_halvings
 
     def level_of(self, sources: Sequence[Source]) -> int:
         """Loudness of all sources together about the prior's, in quarters of an octave."""
-        if not self.has_level:
-            return 0
-        total, count = 0.0, 0
-        for source in sources:
-            planes = PlaneMap.make(source.header, self.prior).to_planes(source.values)
-            total += float(np.square(planes, dtype=np.float64).sum())
-            count += planes.size
-        ratio = max(math.sqrt(total / count), 1e-9) / self.prior.config.spread
-        return int(np.clip(round(LEVELS_PER_OCTAVE * math.log2(ratio)), -128, 127))
+        return level_of(sources, self.prior, self.prior.config.spread)
 
     def usual_beta(self, sources: Sequence[Source]) -> float:
         """Beta where nothing is asked for."""
@@ -127,7 +114,7 @@ class HierarchicalCodec:
         """Inverse of ``read_parameters``."""
         number = parameters.quality * len(CODERS) + CODERS.index(parameters.coder)
         out = write_varint(2 * number + parameters.weights)
-        if self.has_level:
+        if has_level(self.prior):
             out += parameters.level.to_bytes(1, "little", signed=True)
         return out + bytes([parameters.halvings]) if self.has_halvings else out
 
@@ -138,10 +125,10 @@ class HierarchicalCodec:
         if quality > max_quality(self.prior.config):
             raise FormatError(f"quality {quality} does not exist in prior {self.prior.name!r}")
         level = halvings = 0
-        if self.has_level or self.has_halvings:
+        if has_level(self.prior) or self.has_halvings:
             if position >= len(data):
                 raise FormatError("the codec's parameters are cut short")
-            if self.has_level:
+            if has_level(self.prior):
                 level = int.from_bytes(data[position : position + 1], "little", signed=True)
             else:
                 halvings = data[position]
@@ -287,8 +274,3 @@ def usual_log_lambda(config: HierarchyConfig) -> float:
     """Log(lambda) where nothing is asked for."""
     low, high = config.log_lambdas
     return low + USUAL_PLACE * (high - low)
-
-
-def gain_of(level: int) -> float:
-    """Factor that a level stands for."""
-    return float(2.0 ** (level / LEVELS_PER_OCTAVE))

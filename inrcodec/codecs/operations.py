@@ -18,6 +18,7 @@ from inrcodec.codecs.alpha import decode_alpha, encode_alpha
 from inrcodec.codecs.combiner import CombinerCodec, CombinerEncoding
 from inrcodec.codecs.face import Coded, Rate, Source
 from inrcodec.codecs.hierarchical import HierarchicalCodec, HierarchicalEncoding
+from inrcodec.codecs.modulation import ModulationCodec, ModulationEncoding
 from inrcodec.codecs.planes import has_alpha
 from inrcodec.codecs.registry import AUTO, CODEC_IDS, codec_id, codec_name
 from inrcodec.encoders.progressive import Ticker
@@ -30,6 +31,7 @@ from inrcodec.maths.archive import ArchiveEntry, pack_archive
 from inrcodec.maths.container import EXTRA, KNOWN_TAGS, Container, Section, pack
 from inrcodec.models import prior_store
 from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.modulation_prior import ModulationPrior
 from inrcodec.models.prior_store import AnyPrior
 
 ALPHA, PARAMETERS = 2, 3
@@ -91,12 +93,14 @@ class Encoded:
     codec: str
 
 
-AnyCodec = CombinerCodec | HierarchicalCodec
+AnyCodec = CombinerCodec | HierarchicalCodec | ModulationCodec
 
 
 def codec_of(prior: AnyPrior) -> AnyCodec:
     """The codec that a prior belongs to."""
-    return HierarchicalCodec(prior) if isinstance(prior, HierarchyPrior) else CombinerCodec(prior)
+    if isinstance(prior, HierarchyPrior):
+        return HierarchicalCodec(prior)
+    return ModulationCodec(prior) if isinstance(prior, ModulationPrior) else CombinerCodec(prior)
 
 
 def default_prior(signal: Signal, codec: str = AUTO) -> str:
@@ -110,6 +114,8 @@ def default_prior(signal: Signal, codec: str = AUTO) -> str:
         wanted = "images32" if header.n_points <= SMALL_IMAGE_POINTS else "photographs"
     if codec == "combiner":
         return f"combiner-{'photographs' if wanted in ('globe', 'fields') else wanted}"
+    if codec == "coin++":
+        return f"coinpp-{'fields' if wanted == 'globe' else wanted}"
     return wanted
 
 
@@ -159,7 +165,7 @@ def compress_signals(
 
 def _common_prior(signals: Sequence[Signal], codec: str) -> str:
     chosen = {default_prior(signal, codec) for signal in signals}
-    for general in ("photographs", "combiner-photographs", "fields"):
+    for general in ("photographs", "combiner-photographs", "coinpp-photographs", "fields"):
         if len(chosen) == 2 and general in chosen and len({signal.header.kind for signal in signals}) == 1:
             return general
     if len(chosen) > 1:
@@ -221,7 +227,7 @@ def _image_bits(header: PlainHeader) -> int:
 
 
 def _search_psnr(
-    encoding: CombinerEncoding | HierarchicalEncoding,
+    encoding: CombinerEncoding | HierarchicalEncoding | ModulationEncoding,
     signals: Sequence[Signal],
     wanted: float,
     build: Callable[[Coded], Encoded],

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from inrcodec.ground.errors import UnsupportedError
 from inrcodec.ground.plain import PlainHeader
-from inrcodec.models.hierarchy_prior import HierarchyPrior
-from inrcodec.models.prior import Prior
+from inrcodec.models.prior_store import AnyPrior
 
 FloatArray = NDArray[np.float32]
 
@@ -39,7 +38,7 @@ class PlaneMap:
     signed: bool
 
     @classmethod
-    def make(cls, header: PlainHeader, prior: Prior | HierarchyPrior) -> PlaneMap:
+    def make(cls, header: PlainHeader, prior: AnyPrior) -> PlaneMap:
         """The map for a signal under a prior; UnsupportedError when the prior cannot carry such a signal."""
         n_axes = prior.axes
         foreign = prior.kind != "audio" if header.kind == "audio" else prior.kind == "audio" and header.kind == "image"

@@ -18,7 +18,6 @@ A training may go on from a learned model, grown where the network is larger (``
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
 from inrcodec.encoders.field_data import GlobeSource
 from inrcodec.encoders.growth import grown
 from inrcodec.encoders.training_data import PatchSource
+from inrcodec.encoders.training_loop import run_timed
 from inrcodec.encoders.weight_prior import learn_weight_scales
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.methods.hierarchical_fit import elbo, mixed, native_fourier, noisy
@@ -144,22 +144,15 @@ class HierarchyTrainer:
         progress: Callable[[HierarchyState, str], None],
     ) -> None:  # fmt: skip
         """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
-        share_done = self.config.share_done
-        begun = last_save = last_log = time.monotonic()
-        before = state.seconds
-        while (done := share_done(state.seconds, state.steps)) < 1.0 and time.monotonic() - begun < until_seconds:
-            entry = self._step(state, done)
-            now = time.monotonic()
-            state.seconds = before + now - begun
-            if now - last_log > 10.0 or not state.log:
-                state.log.append(entry)
-                progress(state, "noisy" if done < self.config.noisy_share else "rounded")
-                last_log = now
-            if checkpoint is not None and now - last_save > 120.0:
-                self.save(state, checkpoint)
-                last_save = now
-        if checkpoint is not None:
-            self.save(state, checkpoint)
+
+        def done() -> float:
+            return self.config.share_done(state.seconds, state.steps)
+
+        run_timed(
+            state, lambda: self._step(state, done()), done=lambda: done() >= 1.0, until_seconds=until_seconds,
+            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
+            progress=progress, stage=lambda: "noisy" if done() < self.config.noisy_share else "rounded",
+        )  # fmt: skip
 
     def _step(self, state: HierarchyState, done: float) -> dict[str, float]:
         config, network = self.config, self.config.network
@@ -198,7 +191,7 @@ class HierarchyTrainer:
         torch._foreach_lerp_(state.average, [p.detach() for p in state.model.parameters()], 1.0 - keep)
         return {
             "loss": float(loss.detach()), "bits_per_point": float(found.bits.detach().mean()) / (rows * columns),
-            "db": float(-10.0 * found.mse.detach().clamp_min(1e-12).log10().mean()), "seconds": state.seconds,
+            "db": float(-10.0 * found.mse.detach().clamp_min(1e-12).log10().mean()),
         }  # fmt: skip
 
     def _draw(self, count: int, rng: np.random.Generator, small: bool) -> tuple[Tensor, Tensor]:

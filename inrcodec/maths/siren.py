@@ -11,6 +11,7 @@ are spread over the frequencies that the grid can carry.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -132,3 +133,21 @@ def siren_local(
         noise = torch.randn(centre.shape, generator=generator, dtype=centre.dtype, device=centre.device)
         hidden = centre + (spread + 1e-16).sqrt() * noise
     return hidden
+
+
+def shifted_siren(
+    first: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor], readouts: Sequence[Tensor], shifts: Tensor
+) -> Tensor:
+    """Values (S, P, C) of S signals by one SIREN whose layers are shifted for each (COIN++, section 3.1, eq. 2).
+
+    ``first`` (P, W_1): pre-activations of the first layer, the same for all signals; ``matrices`` (W_i, W_i+1) and
+    ``biases`` (W_i+1,) of the following ones; ``readouts`` (W_i, C): what every layer adds to the values; ``shifts``
+    (S, sum of W_i), added before each sine.
+    """
+    parts = shifts.split([readout.shape[0] for readout in readouts], dim=-1)
+    wave = torch.sin(first + parts[0][:, None])
+    values = torch.matmul(wave, readouts[0])
+    for matrix, bias, readout, shift in zip(matrices, biases, readouts[1:], parts[1:], strict=True):
+        wave = torch.sin(torch.matmul(wave, matrix) + (bias + shift)[:, None])
+        values = values + torch.matmul(wave, readout)
+    return values

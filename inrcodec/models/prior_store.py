@@ -13,12 +13,18 @@ from functools import lru_cache
 from pathlib import Path
 
 from inrcodec.ground.errors import FormatError, PriorError
-from inrcodec.models import hierarchy_prior
+from inrcodec.models import hierarchy_prior, modulation_prior
 from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.modulation_prior import ModulationPrior
 from inrcodec.models.prior import Prior
 from inrcodec.models.prior_file import MAX_PRIOR_BYTES, read_prior_bytes
 
-AnyPrior = Prior | HierarchyPrior
+AnyPrior = Prior | HierarchyPrior | ModulationPrior
+
+_CLASSES: dict[str, type[HierarchyPrior] | type[ModulationPrior]] = {
+    hierarchy_prior.FORMAT: HierarchyPrior, modulation_prior.FORMAT: ModulationPrior,
+}  # fmt: skip
+"""By the format that a file states; any other is for ``Prior`` to read or to refuse."""
 
 ENVIRONMENT = "INRCODEC_PRIORS"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -62,8 +68,7 @@ def _load(path: Path, identity: bytes) -> AnyPrior:
         raise FormatError(f"{path}: larger than the limit of {MAX_PRIOR_BYTES} bytes for a prior")
     data = path.read_bytes()
     head, _ = read_prior_bytes(data, str(path))
-    made: type[AnyPrior] = HierarchyPrior if head.get("format") == hierarchy_prior.FORMAT else Prior
-    return made.from_bytes(data, str(path))
+    return _CLASSES.get(str(head.get("format")), Prior).from_bytes(data, str(path))
 
 
 def load(path: Path) -> AnyPrior:

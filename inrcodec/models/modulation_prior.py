@@ -1,0 +1,144 @@
+"""A learned prior of the COIN++ line: base network and statistics of its latent vectors, one safetensors file.
+
+Quantisation: a latent dimension is rounded to whole numbers of a *step*, equal for all dimensions (which are measured
+in units of values, so that equal steps cost equal squared error). A file carries the step as an integer, ``fineness``:
+step = ``LARGEST_STEP`` * 2^(-fineness / 32). The rounded number's probability comes from a Gaussian table whose scale
+follows from the dimension's log standard deviation, an integer in the prior file, less the step's, plus the *gain* of
+the patch (half an octave each: patches differ in how much there is in them), by integer arithmetic alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inrcodec.ground.errors import FormatError
+from inrcodec.maths.exact_network import ACTIVATION_BITS
+from inrcodec.models.exact_hierarchy import scale_indices
+from inrcodec.models.modulated_inr import ModulatedConfig, ModulatedINR
+from inrcodec.models.prior_file import read_prior_bytes, write_prior_bytes
+
+FORMAT = "inrcodec-modulation-1"
+LARGEST_STEP = 16.0
+FINENESS_PER_OCTAVE = 32
+MAX_FINENESS = 14 * FINENESS_PER_OCTAVE
+MOST_GAIN = 16
+"""Gains are from -16 to 16 half octaves."""
+_OCTAVE_UNITS = 5678
+"""Of a factor of 2, in units of 2^-13: ln(2) * 8192, part of the format."""
+
+
+def step_of(fineness: int) -> float:
+    """Quantisation step in the model's units of latents."""
+    return float(LARGEST_STEP * 2.0 ** (-fineness / FINENESS_PER_OCTAVE))
+
+
+def fineness_of(step: float) -> int:
+    """Nearest fineness of a step."""
+    found = round(FINENESS_PER_OCTAVE * math.log2(LARGEST_STEP / step))
+    return min(max(found, 0), MAX_FINENESS)
+
+
+@dataclass(frozen=True)
+class ModulationPrior:
+    """See the module's text.
+
+    ``log_scale`` (D,): int64, log standard deviations of latent dimensions in units of 2^-13, of patches of gain 0.
+    ``steps``: smallest and largest quantisation step that it was learned for.
+    """
+
+    name: str
+    kind: str
+    config: ModulatedConfig
+    parameters: dict[str, Tensor]
+    log_scale: Tensor
+    steps: tuple[float, float]
+    card: dict[str, Any] = field(default_factory=dict)
+    id: bytes = b"\0" * 8
+
+    @classmethod
+    def from_model(
+        cls, model: ModulatedINR, name: str, kind: str, log_scales: Tensor, steps: tuple[float, float],
+        card: dict[str, Any],
+    ) -> ModulationPrior:  # fmt: skip
+        """From a learned model, as its file will be read back."""
+        parameters = {k: v.detach().cpu() for k, v in model.state_dict().items()}
+        units = torch.round(log_scales.detach().cpu().double() * (1 << ACTIVATION_BITS)).long()
+        made = cls(name, kind, model.config, parameters, units, steps, card)
+        return cls.from_bytes(made.to_bytes(), name)
+
+    @property
+    def axes(self) -> int:
+        """Axes of the signals that it describes."""
+        return len(self.config.patch_shape)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the signals that it describes."""
+        return self.config.channels
+
+    @cached_property
+    def model(self) -> ModulatedINR:
+        """The base network, no gradients to its weights."""
+        model = ModulatedINR(self.config)
+        model.load_state_dict(self.parameters)
+        return model.requires_grad_(False)
+
+    def table_indices(self, fineness: int, gains: Tensor) -> Tensor:
+        """Scale index of every dimension's Gaussian table at a step for patches of int64 ``gains`` (N,), (N, D), by
+        integers alone."""
+        log_step = (4 * FINENESS_PER_OCTAVE - fineness) * _OCTAVE_UNITS // FINENESS_PER_OCTAVE
+        return scale_indices(self.log_scale - log_step + gains[:, None] * (_OCTAVE_UNITS // 2))
+
+    def log_scales(self, gains: Tensor) -> Tensor:
+        """Logarithms of the standard deviations for patches of ``gains`` (N,), (N, D), in floating point."""
+        return (self.log_scale + gains[:, None] * (_OCTAVE_UNITS // 2)).float() / (1 << ACTIVATION_BITS)
+
+    def to_bytes(self) -> bytes:
+        """The file: parameters as float16, but the small ones that steer inner steps as float32."""
+        tensors = {
+            f"model.{k}": (v.half() if v.ndim > 1 else v.float()).contiguous() for k, v in self.parameters.items()
+        }
+        tensors["log_scale"] = self.log_scale.to(torch.int32)
+        head = {
+            "format": FORMAT, "name": self.name, "kind": self.kind, "config": self.config.to_dict(),
+            "steps": list(self.steps), "card": self.card,
+        }  # fmt: skip
+        return write_prior_bytes(head, tensors)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str = "prior") -> ModulationPrior:
+        """Read a prior; FormatError when it is damaged, incomplete or holds values that cannot be."""
+        head, tensors = read_prior_bytes(data, source)
+        try:
+            if head["format"] != FORMAT:
+                raise FormatError(f"{source}: prior format is {head['format']!r}, expected {FORMAT!r}")
+            config = ModulatedConfig.from_dict(head["config"])
+            name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
+            log_scale = tensors["log_scale"].to(torch.int64)
+            low, high = (float(step) for step in head["steps"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{source}: the prior lacks or misstates {error}") from None
+        parameters = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
+        prior = cls(name, kind, config, parameters, log_scale, (low, high), card, hashlib.sha256(data).digest()[:8])
+        prior._check(source)
+        return prior
+
+    def _check(self, source: str) -> None:
+        with torch.device("meta"):
+            expected = {k: tuple(v.shape) for k, v in ModulatedINR(self.config).state_dict().items()}
+        found = {k: tuple(v.shape) for k, v in self.parameters.items()}
+        if expected != found or tuple(self.log_scale.shape) != (self.config.latent_dims,):
+            raise FormatError(f"{source}: the network's parameters do not fit its description")
+        if not all(torch.isfinite(v).all() for v in self.parameters.values()):
+            raise FormatError(f"{source}: holds values that are not finite")
+        if int(self.log_scale.abs().max()) > 20 << ACTIVATION_BITS:
+            raise FormatError(f"{source}: scales are out of range")
+        if not 1e-6 < self.steps[0] <= self.steps[1] <= LARGEST_STEP:
+            raise FormatError(f"{source}: quantisation steps are out of range")
