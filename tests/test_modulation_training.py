@@ -22,10 +22,9 @@ from inrcodec.models.modulated_inr import ModulatedConfig
 from inrcodec.models.modulation_prior import ModulationPrior
 
 
-@pytest.mark.parametrize(("first_order_share", "lr"), [(0.0, 5e-3), (1.0, 5e-4)])
-def test_outer_steps_mend_a_network(first_order_share: float, lr: float) -> None:
+def test_outer_steps_mend_a_network() -> None:
     """One whose readouts have been halved: latents no longer move values by their own size."""
-    config = tiny_modulation_training(steps=120, lr=lr, inner=(2, 2), first_order_share=first_order_share)
+    config = tiny_modulation_training(steps=120, lr=5e-3, inner=(2, 2))
     trainer = ModulationTrainer(config, TileSource(smooth_tiles(256), mirror=True))
     state = trainer.start()
     with torch.no_grad():
@@ -39,7 +38,7 @@ def test_outer_steps_mend_a_network(first_order_share: float, lr: float) -> None
 
     before = error()
     trainer.run(state, until_seconds=60, checkpoint=None, progress=lambda state, stage: None)
-    assert error() < 0.85 * before
+    assert error() < 0.7 * before
 
 
 def test_only_outer_steps_of_second_order_move_the_step_sizes() -> None:

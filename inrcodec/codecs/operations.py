@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.codecs.alpha import decode_alpha, encode_alpha
+from inrcodec.codecs.coin import NO_PRIOR, CoinCodec, CoinEncoding, NoPrior
 from inrcodec.codecs.combiner import CombinerCodec, CombinerEncoding
 from inrcodec.codecs.face import Coded, Rate, Source
 from inrcodec.codecs.hierarchical import HierarchicalCodec, HierarchicalEncoding
@@ -89,11 +90,12 @@ class Encoded:
 
     data: bytes
     payload_bytes: int
-    prior: AnyPrior
+    prior: AnyPrior | NoPrior
     codec: str
 
 
-AnyCodec = CombinerCodec | HierarchicalCodec | ModulationCodec
+AnyCodec = CombinerCodec | HierarchicalCodec | ModulationCodec | CoinCodec
+AnyEncoding = CombinerEncoding | HierarchicalEncoding | ModulationEncoding | CoinEncoding
 
 
 def codec_of(prior: AnyPrior) -> AnyCodec:
@@ -144,23 +146,32 @@ def compress_signals(
     ``plan`` is told the number of gradient steps to come, ``tick`` how many were done. Raises UsageError when the
     target does not fit the kind of signal, UnsupportedError when the prior cannot carry the signals.
     """
-    prior = prior_store.find(settings.prior or _common_prior(signals, settings.codec))
-    codec = codec_of(prior)
-    if settings.codec not in (AUTO, codec.name):
-        raise UsageError(f"prior {prior.name!r} belongs to codec {codec.name}, not {settings.codec}")
+    codec = _codec_for(signals, settings)
     sources = [Source(signal.values, signal.header) for signal in signals]
     if plan is not None:
         plan(codec.planned_steps(sources, settings.effort))
 
     def build(coded: Coded) -> Encoded:
         data = _file(codec, signals, coded, names)
-        return Encoded(data, len(coded.parameters) + sum(len(body) for body in coded.bodies), prior, codec.name)
+        return Encoded(data, len(coded.parameters) + sum(len(body) for body in coded.bodies), codec.prior, codec.name)
 
     rate = _rate(settings, codec, signals, names)
     encoding = codec.encoding(sources, settings.effort, tick, settings.coder)
     if settings.target_psnr is not None:
         return _search_psnr(encoding, signals, settings.target_psnr, build)
     return build(encoding.at(rate))
+
+
+def _codec_for(signals: Sequence[Signal], settings: Settings) -> AnyCodec:
+    if settings.codec == CoinCodec.name:
+        if settings.prior is not None:
+            raise UsageError("codec coin knows nothing in advance: it takes no prior")
+        return CoinCodec()
+    prior = prior_store.find(settings.prior or _common_prior(signals, settings.codec))
+    codec = codec_of(prior)
+    if settings.codec not in (AUTO, codec.name):
+        raise UsageError(f"prior {prior.name!r} belongs to codec {codec.name}, not {settings.codec}")
+    return codec
 
 
 def _common_prior(signals: Sequence[Signal], codec: str) -> str:
@@ -227,7 +238,7 @@ def _image_bits(header: PlainHeader) -> int:
 
 
 def _search_psnr(
-    encoding: CombinerEncoding | HierarchicalEncoding | ModulationEncoding,
+    encoding: AnyEncoding,
     signals: Sequence[Signal],
     wanted: float,
     build: Callable[[Coded], Encoded],
@@ -287,7 +298,8 @@ def decompress_container(
 
     Raises FormatError, LimitError, PriorError; UnsupportedError when alpha or another exact part has to be resized.
     """
-    codec = codec_of(_prior_of(container, prior))
+    coin = container.codec_id == CODEC_IDS[CoinCodec.name] and container.prior_id == NO_PRIOR.id
+    codec = CoinCodec() if coin else codec_of(_prior_of(container, prior))
     if codec.name != codec_name(container.codec_id):
         raise FormatError(f"the file was made by codec {codec_name(container.codec_id)}, its prior is of {codec.name}")
     shared = container.section(PARAMETERS)

@@ -265,10 +265,11 @@ def _cost(
 
 @torch.no_grad()
 def log_gains(latents: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
-    """About the gains that a file would give patches, (N, 1): the power of dimensions whose scale is above the step."""
-    heard = (log_scales > step.log()[:, None]).float()
-    heard[:, 0] = 1.0
-    power = (latents.square() * (-2.0 * log_scales).exp() * heard).sum(dim=1) / heard.sum(dim=1)
+    """About the gains that a file would give patches, (N, 1): the power of dimensions that are heard at the step."""
+    heard = ((log_scales > step.log()[:, None]) | (latents.abs() > 0.5 * step[:, None])).float()
+    count = heard.sum(dim=1)
+    power = (latents.square() * (-2.0 * log_scales).exp() * heard).sum(dim=1) / count.clamp_min(1.0)
+    power = torch.where(count > 0, power, 1.0)
     return 0.5 * power.clamp_min(1e-8).log()[:, None]
 
 

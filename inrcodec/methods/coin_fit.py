@@ -14,11 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inrcodec.ground.grid import grid_coordinates
 from inrcodec.maths.siren import SirenShape, siren
 
-FIRST_CYCLES = 15.0 / math.pi
-"""Of the first layer before the fit, over [-1, 1]: w0 = 30, as in SIREN."""
-HIDDEN_RATE, LAST_RATE = 6e-3, 1e-3
+FIRST_REACH = 30.0
+"""Largest frequency of the first layer before the fit, radians per unit of coordinate: w0 of SIREN."""
+POINTS_OF_REACH = 512
+"""Points along the axis of a sound for which that is right; longer ones have more to say, in proportion."""
+HIDDEN_RATE, LAST_RATE = 1.5e-2, 1e-3
 """Largest learning rates; w0 is part of the weights here, which the paper's 2e-4 is multiplied by."""
 WARM_STEPS = 50
 
@@ -31,13 +34,17 @@ class Fitted:
     error: float
 
 
-def coin_start(shape: SirenShape, count: int, generator: torch.Generator) -> Tensor:
-    """Weights (count, n) before the fit, by the rule of SIREN (Sitzmann et al. 2020, section 3.2) with w0 in them."""
+def coin_start(shape: SirenShape, count: int, grid: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Weights (count, n) before the fit, by the rule of SIREN (Sitzmann et al. 2020, section 3.2) with w0 in them, on a
+    coarse ``grid`` no higher frequencies than a quarter of what it can carry."""
     parts = []
     for index, (rows, columns) in enumerate(shape.layers):
         matrix = torch.rand(count, rows, columns, generator=generator) * 2.0 - 1.0
         if index == 0:
-            matrix *= math.pi * FIRST_CYCLES
+            for axis, n in enumerate(grid):
+                reach = FIRST_REACH * max(1.0, n / POINTS_OF_REACH) if len(grid) == 1 else FIRST_REACH
+                matrix[:, axis] *= min(reach, math.pi * n / 8)
+            matrix[:, -1] *= math.pi
         elif index < len(shape.layers) - 1:
             matrix *= math.sqrt(6.0 / (rows - 1))
         else:
@@ -49,15 +56,16 @@ def coin_start(shape: SirenShape, count: int, generator: torch.Generator) -> Ten
 
 
 def fit_siren(
-    values: Tensor, coordinates: Tensor, shape: SirenShape, steps: int, points_at_once: int, seed: int, *,
+    values: Tensor, grid: tuple[int, ...], shape: SirenShape, steps: int, points_at_once: int, seed: int, *,
     start: Tensor | None = None, rate: float = 1.0, tick: Callable[[int], None] | None = None,
 ) -> Fitted:  # fmt: skip
-    """Fit S signals (S, P, C) at coordinates (P, A); each step takes ``points_at_once`` points, or all of fewer.
+    """Fit S signals (S, P, C) on a grid of P points; each step takes ``points_at_once`` points, or all of fewer.
 
     ``start``: weights to go on from; ``rate``: factor of the learning rates.
     """
     generator = torch.Generator().manual_seed(seed)
-    first = coin_start(shape, len(values), generator) if start is None else start.clone()
+    coordinates = torch.from_numpy(grid_coordinates(grid).reshape(-1, len(grid)))
+    first = coin_start(shape, len(values), grid, generator) if start is None else start.clone()
     sizes = [shape.n_weights - shape.layer_sizes[-1], shape.layer_sizes[-1]]
     hidden, last = (part.clone().requires_grad_(True) for part in first.split(sizes, dim=1))
     groups = [{"params": [hidden], "top": HIDDEN_RATE * rate}, {"params": [last], "top": LAST_RATE * rate}]

@@ -1,0 +1,74 @@
+"""Weights of one SIREN per signal as whole numbers (COIN, arXiv 2103.03123).
+
+Every matrix and every bias is a *group* with a root mean square of its own, sent as a byte: 2^(byte / 8 - 20). Numbers
+are weights in steps of that root mean square times 2^(-fineness / 16), so that all groups share one Gaussian table.
+Or weights are sent as they are in float16, as in the paper.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inrcodec.ground.errors import FormatError
+from inrcodec.maths.gaussian_coder import GaussianReader, GaussianWriter
+from inrcodec.maths.siren import SirenShape
+from inrcodec.models.exact_hierarchy import scale_indices
+
+FINENESS_PER_OCTAVE = 16
+MAX_FINENESS = 9 * FINENESS_PER_OCTAVE
+FLOAT16 = MAX_FINENESS + 1
+"""The fineness that stands for weights as they are."""
+_ROOT_PER_OCTAVE, _ROOT_OFFSET = 8, 20
+_OCTAVE_UNITS = 5678
+"""ln 2 in units of 2^-13."""
+
+
+def groups(shape: SirenShape) -> list[int]:
+    """Sizes of the groups, in the order of the weights: a matrix, its bias, the next matrix .."""
+    return [size for rows, columns in shape.layers for size in ((rows - 1) * columns, columns)]
+
+
+def table_of(fineness: int) -> int:
+    """Row of the Gaussian tables, by integers alone."""
+    return int(scale_indices(torch.tensor([fineness * _OCTAVE_UNITS // FINENESS_PER_OCTAVE]))[0])
+
+
+def write_weights(weights: Tensor, shape: SirenShape, fineness: int) -> bytes:
+    """A body for weights (n,)."""
+    if fineness == FLOAT16:
+        return weights.numpy().astype("<f2").tobytes()
+    roots, numbers = [], []
+    for part in weights.split(groups(shape)):
+        root = float(part.square().mean().sqrt().clamp_min(1e-30))
+        roots.append(min(max(round(_ROOT_PER_OCTAVE * (math.log2(root) + _ROOT_OFFSET)), 0), 255))
+        numbers.append(torch.round(part.double() / _step(roots[-1], fineness)).long())
+    writer = GaussianWriter()
+    writer.write(torch.cat(numbers).numpy(), np.full(shape.n_weights, table_of(fineness)))
+    return bytes(roots) + writer.to_bytes()
+
+
+def read_weights(body: bytes, shape: SirenShape, fineness: int) -> Tensor:
+    """Weights (n,) of a body; FormatError when it does not fit."""
+    if fineness == FLOAT16:
+        if len(body) != 2 * shape.n_weights:
+            raise FormatError(f"{shape.n_weights} weights of 16 bits do not take {len(body)} bytes")
+        weights = torch.from_numpy(np.frombuffer(body, "<f2").astype(np.float32))
+        if not torch.isfinite(weights).all():
+            raise FormatError("a weight is not finite")
+        return weights
+    sizes = groups(shape)
+    if len(body) < len(sizes):
+        raise FormatError("the body is cut short")
+    reader = GaussianReader(body[len(sizes) :], 1)
+    numbers = torch.from_numpy(reader.read(np.full(shape.n_weights, table_of(fineness))))
+    reader.finish()
+    parts = [part * _step(root, fineness) for part, root in zip(numbers.double().split(sizes), body, strict=False)]
+    return torch.cat(parts).float()
+
+
+def _step(root: int, fineness: int) -> float:
+    return float(2.0 ** (root / _ROOT_PER_OCTAVE - _ROOT_OFFSET - fineness / FINENESS_PER_OCTAVE))
