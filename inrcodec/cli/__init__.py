@@ -12,6 +12,7 @@ import click
 
 from inrcodec import __version__
 from inrcodec.cli.codec_commands import compress, decompress, info, verify
+from inrcodec.cli.modulation_commands import modulations
 from inrcodec.cli.prior_commands import priors
 from inrcodec.ground.errors import InrcodecError
 
@@ -33,7 +34,7 @@ def cli() -> None:
     """
 
 
-for command in (compress, decompress, info, verify, priors):
+for command in (compress, decompress, info, verify, priors, modulations):
     cli.add_command(command)
 
 

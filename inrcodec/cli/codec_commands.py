@@ -40,10 +40,12 @@ def _signal_options(command: Command) -> Command:
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output: FILE.inr, a folder, or FILE.inrs for an "
               "archive of all inputs. Default: the input's name with .inr, for a folder .inrs.")  # fmt: skip
-@click.option("--codec", default="auto", show_default=True, help="hierarchical, combiner, or auto: that of the prior.")
+@click.option("--codec", default="auto", show_default=True, help="hierarchical, combiner, coin++, coin, or auto: that "
+              "of the prior.")  # fmt: skip
 @_PRIOR
 @click.option("--effort", default="default", show_default=True, help="fast, default or best.")
-@click.option("--coder", help="How latents are sent: dither (quantised; default) or astar (relative entropy coding).")
+@click.option("--coder", help="How latents are sent: dither (quantised; default) or astar (relative entropy coding); "
+              "weights of coin: dither or float16.")  # fmt: skip
 @click.option("--beta", type=float, help="Weight of a bit: squared error per bit per point. Larger is smaller files.")
 @click.option("--target-bpp", type=float, help="File bits per pixel or grid point.")
 @click.option("--target-kbps", type=float, help="File kilobits per second of a sound.")

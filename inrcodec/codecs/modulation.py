@@ -37,16 +37,22 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ModulationEffort:
-    """``inner``: inner steps from zero; ``rounds``: of quantising again after them."""
+    """``inner``: inner steps from zero, none where the prior predicts latents and ``predicts``; ``rounds``: of
+    quantising again after them."""
 
     name: str
     inner: int
     rounds: int = 0
+    predicts: bool = False
 
 
 MODULATION_EFFORTS = {
     effort.name: effort
-    for effort in (ModulationEffort("fast", 3), ModulationEffort("default", 10), ModulationEffort("best", 20, 10))
+    for effort in (
+        ModulationEffort("fast", 3, predicts=True),
+        ModulationEffort("default", 10),
+        ModulationEffort("best", 20, 10),
+    )
 }
 
 
@@ -200,9 +206,14 @@ class ModulationEncoding:
     @property
     def latents(self) -> torch.Tensor:
         """Latents of all patches, (N, D), before quantisation."""
-        if self._latents is None:
+        prior = self.codec.prior
+        if self._latents is None and self.effort.predicts and prior.predictor:
+            with torch.no_grad():
+                self._latents = prior.predicted(self._values)
+            self.tick(self.effort.inner * len(self._latents))
+        elif self._latents is None:
             self._latents = fit_latents(
-                self.codec.prior.model, self._values, self._coordinates, self.effort.inner, weight=self._weight,
+                prior.model, self._values, self._coordinates, self.effort.inner, weight=self._weight,
                 tick=self.tick,
             )  # fmt: skip
         return self._latents

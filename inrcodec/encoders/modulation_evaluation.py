@@ -11,7 +11,7 @@ import torch
 from inrcodec.encoders.training_data import PatchSource
 from inrcodec.ground.grid import grid_coordinates
 from inrcodec.methods.maml import fit_latents, squared_errors
-from inrcodec.methods.modulation_coding import choose_gains, gaussian_nats, quantise
+from inrcodec.methods.modulation_coding import choose_gains, coded_nats, quantise
 from inrcodec.models.modulation_prior import ModulationPrior, fineness_of, step_of
 
 INNER_STEPS = 10
@@ -42,7 +42,7 @@ def evaluate_modulation(
         step = step_of(fineness_of(step))
         gains = choose_gains(prior, latent, step)
         quantised = quantise(prior, latent, gains, step) * step
-        nats = gaussian_nats(quantised, prior.log_scales(gains), torch.full((count,), step)).sum(dim=1)
+        nats = coded_nats(quantised, prior.log_scales(gains), torch.full((count,), step)).sum(dim=1)
         error = squared_errors(prior.model(quantised, coordinates), values) / values[0].numel() * config.spread**2
         results.append(
             StepResult(

@@ -21,6 +21,10 @@ GAIN_TABLE = 25
 """Scale of the table of gains' differences: 1.5, part of the format."""
 PATCHES_AT_ONCE = 64
 GAINS_TRIED = (0, -1, 1, -2, 2)
+OUTLIER = 4.0
+"""Standard deviations that a dimension may be at."""
+ESCAPE_NATS = 27.0
+"""About what the tables spend at most on a number, of any size."""
 _LEAST_PROBABILITY = 1e-6
 
 
@@ -37,21 +41,28 @@ def gaussian_nats(latent: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
     return torch.where(inside > _LEAST_PROBABILITY, -inside.clamp_min(_LEAST_PROBABILITY).log(), tail)
 
 
+def coded_nats(latent: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
+    """``gaussian_nats`` as the tables have it: numbers far out are escaped."""
+    return gaussian_nats(latent, log_scales, step).clamp_max(ESCAPE_NATS)
+
+
 def choose_gains(prior: ModulationPrior, latents: Tensor, step: float) -> Tensor:
     """The gain of every patch that makes its latents (N, D) shortest at a step, (N,) int64.
 
-    Tried are those about the power of the dimensions that are above the step by the prior.
+    Tried are those about the power of the dimensions that are above the step by the prior, and about what the dimension
+    that is largest for its scale asks for.
     """
     base = prior.log_scales(torch.zeros(1, dtype=torch.int64))
     counts = base[0] >= min(math.log(step), float(base.max()) - 1.0)
-    power = (latents[:, counts].square() * (-2.0 * base[:, counts]).exp()).mean(dim=1)
-    guess = torch.round(power.clamp_min(1e-12).log2()).to(torch.int64)
     rounded = torch.round(latents / step) * step
+    ratio = rounded.square() * (-2.0 * base).exp()
+    power = torch.where(counts, latents.square() * (-2.0 * base).exp(), 0.0).sum(dim=1) / int(counts.sum())
+    guesses = [torch.round(p.clamp_min(1e-12).log2()).long() for p in (power, ratio.amax(dim=1) / OUTLIER**2)]
     chosen = []
-    for part, about in zip(rounded.split(PATCHES_AT_ONCE), guess.split(PATCHES_AT_ONCE), strict=True):
+    for part, *about in zip(*(t.split(PATCHES_AT_ONCE) for t in (rounded, *guesses)), strict=True):
         steps = torch.full((len(part),), step)
-        tried = torch.stack([(about + off).clamp(-MOST_GAIN, MOST_GAIN) for off in GAINS_TRIED])
-        lengths = torch.stack([gaussian_nats(part, prior.log_scales(gain), steps).sum(dim=1) for gain in tried])
+        tried = torch.stack([(g + off).clamp(-MOST_GAIN, MOST_GAIN) for g in about for off in GAINS_TRIED])
+        lengths = torch.stack([coded_nats(part, prior.log_scales(gain), steps).sum(dim=1) for gain in tried])
         chosen.append(tried.gather(0, lengths.argmin(dim=0, keepdim=True))[0])
     return torch.cat(chosen)
 
@@ -71,7 +82,7 @@ def quantise(prior: ModulationPrior, latents: Tensor, gains: Tensor, step: float
         *(t.split(PATCHES_AT_ONCE) for t in (scaled, nearest, lower, gains, steps)), strict=True
     ):
         log_scales = prior.log_scales(gain)
-        costs = [6.0 * (x - k).square() + gaussian_nats(k * step, log_scales, s) for k in (n, low)]
+        costs = [6.0 * (x - k).square() + coded_nats(k * step, log_scales, s) for k in (n, low)]
         out.append(torch.where(costs[1] < costs[0], low, n))
     return torch.cat(out).to(torch.int64)
 
@@ -92,7 +103,7 @@ def requantise(
         tried, least = out[part], torch.full((len(out[part]),), math.inf)
         for _ in range(rounds + 1):
             error, slope = slopes(model, tried * step, values[part], coordinates, own)
-            cost = 6.0 * error / step**2 + gaussian_nats(tried * step, log_scales, steps).sum(dim=1)
+            cost = 6.0 * error / step**2 + coded_nats(tried * step, log_scales, steps).sum(dim=1)
             better = cost < least
             least = torch.where(better, cost, least)
             out[part] = torch.where(better[:, None], tried, out[part])

@@ -22,12 +22,15 @@ from inrcodec.ground.errors import FormatError
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.models.exact_hierarchy import scale_indices
 from inrcodec.models.modulated_inr import ModulatedConfig, ModulatedINR
+from inrcodec.models.modulation_predictor import ModulationPredictor
 from inrcodec.models.prior_file import read_prior_bytes, write_prior_bytes
 
 FORMAT = "inrcodec-modulation-1"
 LARGEST_STEP = 16.0
 FINENESS_PER_OCTAVE = 32
 MAX_FINENESS = 14 * FINENESS_PER_OCTAVE
+PREDICTED_AT_ONCE = 1024
+MOST_HIDDEN = 1 << 13
 MOST_GAIN = 16
 """Gains are from -16 to 16 half octaves."""
 _OCTAVE_UNITS = 5678
@@ -51,6 +54,7 @@ class ModulationPrior:
 
     ``log_scale`` (D,): int64, log standard deviations of latent dimensions in units of 2^-13, of patches of gain 0.
     ``steps``: smallest and largest quantisation step that it was learned for.
+    ``predictor``: parameters of a ``ModulationPredictor``, or nothing.
     """
 
     name: str
@@ -59,6 +63,7 @@ class ModulationPrior:
     parameters: dict[str, Tensor]
     log_scale: Tensor
     steps: tuple[float, float]
+    predictor: dict[str, Tensor] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
     id: bytes = b"\0" * 8
 
@@ -70,7 +75,7 @@ class ModulationPrior:
         """From a learned model, as its file will be read back."""
         parameters = {k: v.detach().cpu() for k, v in model.state_dict().items()}
         units = torch.round(log_scales.detach().cpu().double() * (1 << ACTIVATION_BITS)).long()
-        made = cls(name, kind, model.config, parameters, units, steps, card)
+        made = cls(name, kind, model.config, parameters, units, steps, {}, card)
         return cls.from_bytes(made.to_bytes(), name)
 
     @property
@@ -90,6 +95,17 @@ class ModulationPrior:
         model.load_state_dict(self.parameters)
         return model.requires_grad_(False)
 
+    @cached_property
+    def _predictor(self) -> ModulationPredictor:
+        hidden = self.predictor["read.bias"].shape[0]
+        made = ModulationPredictor(self.config.n_points * self.channels, self.config.latent_dims, hidden)
+        made.load_state_dict(self.predictor)
+        return made.requires_grad_(False)
+
+    def predicted(self, values: Tensor) -> Tensor:
+        """Latents (N, D) of patches (N, P, C) in the model's units by the predictor, which must be there."""
+        return torch.cat([self._predictor(part) for part in values.split(PREDICTED_AT_ONCE)])
+
     def table_indices(self, fineness: int, gains: Tensor) -> Tensor:
         """Scale index of every dimension's Gaussian table at a step for patches of int64 ``gains`` (N,), (N, D), by
         integers alone."""
@@ -105,6 +121,7 @@ class ModulationPrior:
         tensors = {
             f"model.{k}": (v.half() if v.ndim > 1 else v.float()).contiguous() for k, v in self.parameters.items()
         }
+        tensors.update({f"predictor.{k}": v.half().contiguous() for k, v in self.predictor.items()})
         tensors["log_scale"] = self.log_scale.to(torch.int32)
         head = {
             "format": FORMAT, "name": self.name, "kind": self.kind, "config": self.config.to_dict(),
@@ -126,7 +143,9 @@ class ModulationPrior:
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{source}: the prior lacks or misstates {error}") from None
         parameters = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
-        prior = cls(name, kind, config, parameters, log_scale, (low, high), card, hashlib.sha256(data).digest()[:8])
+        predictor = {k.removeprefix("predictor."): v.float() for k, v in tensors.items() if k.startswith("predictor.")}
+        identity = hashlib.sha256(data).digest()[:8]
+        prior = cls(name, kind, config, parameters, log_scale, (low, high), predictor, card, identity)
         prior._check(source)
         return prior
 
@@ -138,7 +157,21 @@ class ModulationPrior:
             raise FormatError(f"{source}: the network's parameters do not fit its description")
         if not all(torch.isfinite(v).all() for v in self.parameters.values()):
             raise FormatError(f"{source}: holds values that are not finite")
+        if self.predictor:
+            self._check_predictor(source)
         if int(self.log_scale.abs().max()) > 20 << ACTIVATION_BITS:
             raise FormatError(f"{source}: scales are out of range")
         if not 1e-6 < self.steps[0] <= self.steps[1] <= LARGEST_STEP:
             raise FormatError(f"{source}: quantisation steps are out of range")
+
+    def _check_predictor(self, source: str) -> None:
+        bias = self.predictor.get("read.bias")
+        if bias is None or bias.ndim != 1 or not 1 <= len(bias) <= MOST_HIDDEN:
+            raise FormatError(f"{source}: the predictor has no hidden layer")
+        with torch.device("meta"):
+            made = ModulationPredictor(self.config.n_points * self.channels, self.config.latent_dims, len(bias))
+        expected = {k: tuple(v.shape) for k, v in made.state_dict().items()}
+        if expected != {k: tuple(v.shape) for k, v in self.predictor.items()}:
+            raise FormatError(f"{source}: the predictor does not fit the base network")
+        if not all(torch.isfinite(v).all() for v in self.predictor.values()) or not self.predictor["scales"].min() > 0:
+            raise FormatError(f"{source}: holds values that are not finite")

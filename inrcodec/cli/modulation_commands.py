@@ -1,0 +1,117 @@
+"""``modulations export`` and ``modulations learn``: modulations as a data set, and what is learned from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from inrcodec.cli import common
+from inrcodec.ground.errors import UsageError
+
+
+@click.group()
+def modulations() -> None:
+    """Modulations of codec coin++ as a data set."""
+
+
+def _prior(name: str) -> Any:
+    from inrcodec.models import prior_store
+    from inrcodec.models.modulation_prior import ModulationPrior
+
+    found = prior_store.find(name)
+    if not isinstance(found, ModulationPrior):
+        raise UsageError(f"prior {name!r} is not of codec coin++")
+    return found
+
+
+@modulations.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--prior", required=True, metavar="NAME|ID|FILE", help="Prior of codec coin++.")
+@click.option("--recipe", help="How to read the data; by default by the prior's name.")
+@click.option("--tile", type=int, help="Images are mosaics of tiles of this size.")
+@click.option("--count", type=click.IntRange(1, 1 << 20), default=4000, show_default=True, help="Patches.")
+@click.option("--inner-steps", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="NAME.safetensors.")
+@click.option("-f", "--force", is_flag=True, help="Replace the output.")
+@click.option("-q", "--quiet", is_flag=True)
+def export(
+    data: tuple[Path, ...], prior: str, recipe: str | None, tile: int | None, count: int, inner_steps: int, seed: int,
+    output: Path, force: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Fit patches of DATA and write them with their modulations (safetensors: values, latents).
+
+    \b
+    Example:
+      inrcodec modulations export cifar10/train_*.webp --prior coinpp-images32 -o modulations.safetensors
+    """
+    from inrcodec.encoders.modulation_data import export_modulations
+    from inrcodec.encoders.modulation_recipes import adapted_modulation, modulation_recipe_named
+    from inrcodec.encoders.training_presets import read_training_data
+    from inrcodec.maths.atomic import check_writable, write_whole
+
+    check_writable(output, force=force)
+    common.keep_memory()
+    known = _prior(prior)
+    chosen = adapted_modulation(modulation_recipe_named((recipe or known.name).removeprefix("coinpp-")), tile=tile)
+    if chosen.network.patch_shape != known.config.patch_shape:
+        raise UsageError(f"recipe {chosen.name} cuts patches of another shape than prior {known.name!r} has")
+    source = read_training_data(chosen.wanted, data)
+    with common.progress(quiet, output.name) as bar:
+        bar.plan(count * inner_steps)
+        made = export_modulations(known, source.training, source.summary, count, inner_steps, seed=seed, tick=bar.tick)
+    write_whole(output, made.to_bytes(), force=force)
+    if not quiet:
+        click.echo(json.dumps({"output": str(output), "patches": count, "latent_dims": known.config.latent_dims,
+                               "prior": known.id.hex(), "bytes": output.stat().st_size}))  # fmt: skip
+
+
+@modulations.command()
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.option("--prior", required=True, metavar="NAME|ID|FILE", help="Prior that the modulations were made with.")
+@click.option("--minutes", type=float, default=5.0, show_default=True, help="Length of the learning.")
+@click.option("--threads", type=int, help="Threads of torch (default: its own).")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Prior file, NAME.safetensors.")
+@click.option("-f", "--force", is_flag=True, help="Replace the output.")
+@click.option("-q", "--quiet", is_flag=True)
+def learn(
+    file: Path, prior: str, minutes: float, threads: int | None, seed: int, output: Path, force: bool, quiet: bool
+) -> None:
+    """Learn to predict modulations straight from a signal; writes the prior with that network in it, a new prior.
+
+    Effort fast then takes no inner steps.
+
+    \b
+    Example:
+      inrcodec modulations learn modulations.safetensors --prior coinpp-images32 -o mine.safetensors
+    """
+    import sys
+
+    import torch
+    from tqdm import tqdm
+
+    from inrcodec.encoders.modulation_data import Modulations, learn_predictor, summary_of
+    from inrcodec.maths.atomic import check_writable, write_whole
+
+    if minutes <= 0:
+        raise UsageError("minutes must be positive")
+    check_writable(output, force=force)
+    if threads:
+        torch.set_num_threads(threads)
+    known, data = _prior(prior), Modulations.from_file(file)
+    with tqdm(total=100, disable=quiet, bar_format="{percentage:3.0f}%|{bar}| {postfix}", file=sys.stderr) as bar:
+
+        def show(done: float, error: float) -> None:
+            bar.set_postfix_str(f"error {error:.3f}", refresh=False)
+            bar.update(100 * done - bar.n)
+
+        made, found = learn_predictor(known, data, minutes, seed=seed, progress=show)
+    written = made.to_bytes()
+    write_whole(output, written, force=force)
+    if not quiet:
+        click.echo(json.dumps({"output": str(output), "prior": made.id.hex(), "bytes": len(written),
+                               **summary_of(found)}))  # fmt: skip
