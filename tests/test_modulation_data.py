@@ -15,7 +15,9 @@ from tiny_modulation import CONFIG, tiny_modulation_prior
 import inrcodec
 from inrcodec.cli import main
 from inrcodec.codecs.operations import Settings, compress_signals
-from inrcodec.encoders.modulation_data import Modulations, export_modulations, learn_predictor
+from inrcodec.encoders.modulation_data import Modulations, export_modulations
+from inrcodec.encoders.modulation_learning import histogram_nats, learn_flow, learn_predictor
+from inrcodec.encoders.modulation_sampling import sample_signal
 from inrcodec.encoders.training_data import TileSource
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.ground.grid import grid_coordinates
@@ -23,6 +25,7 @@ from inrcodec.ground.plain import PlainHeader
 from inrcodec.ground.signal import Signal
 from inrcodec.methods.maml import fit_latents
 from inrcodec.models import prior_store
+from inrcodec.models.modulation_flow import ModulationFlow, cell_nats
 from inrcodec.models.modulation_predictor import ModulationPredictor
 from inrcodec.models.modulation_prior import ModulationPrior
 
@@ -94,7 +97,7 @@ def test_a_prior_keeps_its_predictor(learned: tuple[ModulationPrior, object]) ->
 
 def test_data_of_another_prior_or_too_few_are_refused(learned: tuple[ModulationPrior, object]) -> None:
     with pytest.raises(UsageError, match="were made with"):
-        learn_predictor(learned[0], exported(200), 1.0, steps=1)
+        learn_predictor(learned[0], dataclasses.replace(exported(200), prior_id=b"another."), 1.0, steps=1)
     with pytest.raises(UsageError, match="too few"):
         learn_predictor(tiny_modulation_prior(), exported(40), 1.0, steps=1)
 
@@ -120,6 +123,60 @@ def test_effort_fast_predicts(
         compress_signals([signal], Settings(prior="quick", target_bpp=6.0))
 
 
+def test_a_flow_looks_at_earlier_dimensions_alone() -> None:
+    torch.manual_seed(0)
+    flow = ModulationFlow(7, 24)
+    with torch.no_grad():
+        flow.write.weight.normal_()
+    latents = torch.randn(1, 7, requires_grad=True)
+    for dim in range(7):
+        mean, log_scale = flow(latents, torch.ones(1))
+        (slope,) = torch.autograd.grad(mean[0, dim] + log_scale[0, dim], latents)
+        assert not slope[0, dim:].any()
+        assert dim == 0 or slope[0, :dim].any()
+
+
+def test_cells_of_a_flow_sum_to_one() -> None:
+    flow = ModulationFlow(1, 4)
+    numbers = torch.arange(-300.0, 301.0)[:, None] * 0.05
+    total = (-cell_nats(flow, numbers, torch.full((601,), 0.05))).exp().sum()
+    assert abs(float(total.detach()) - 1.0) < 1e-3
+
+
+def test_a_flow_learns_what_histograms_cannot() -> None:
+    """Dimensions that follow from one another: shorter under the flow, and its samples are alike."""
+    prior = tiny_modulation_prior()
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(2000, CONFIG.latent_dims, generator=generator)
+    latents[:, 1::2] = latents[:, ::2] + 0.1 * latents[:, 1::2]
+    data = Modulations(torch.zeros(2000, 64, 3), latents, prior.id, "made up")
+    made, compared = learn_flow(prior, data, 10.0, steps=500)
+    assert compared[-1].flow_bits < 0.8 * compared[-1].histogram_bits
+    drawn = made.flow_model.sample(800, prior.steps[0], torch.Generator().manual_seed(1))
+    assert 0.8 < float((drawn[:, 0] * drawn[:, 1]).mean() / drawn[:, 0].square().mean()) < 1.2
+    assert made.base_id == prior.id
+
+
+def test_nats_of_a_histogram() -> None:
+    learned = torch.tensor([[0.0], [0.0], [1.0]])
+    # Counts 0, 2, 1 of the numbers -1, 0, 1, one added to each.
+    found = histogram_nats(learned, torch.tensor([[-1.0], [0.0]]))
+    assert float(found) == pytest.approx(-np.log(1 / 6) - np.log(3 / 6))
+
+
+def test_samples_are_signals() -> None:
+    prior = tiny_modulation_prior()
+    data = exported(300)
+    made, _ = learn_flow(prior, data, 10.0, steps=60)
+    signal = sample_signal(made, 5, scale=2)
+    assert signal.values.shape == (32, 48, 3) and signal.header.kind == "image"
+    assert not signal.values[16:, 32:].any() and signal.values[16:, :32].std() > 0
+    again = sample_signal(made, 5, scale=2)
+    assert np.array_equal(signal.values, again.values)
+    with pytest.raises(UsageError, match="no flow"):
+        sample_signal(prior, 1)
+
+
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
 
@@ -136,5 +193,8 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     mine = tmp_path / "mine.safetensors"
     assert main(["modulations", "learn", str(out), "--prior", "base", "--minutes", "0.01", "-o", str(mine), "-q"]) == 0
     assert prior_store.load(mine).predictor  # type: ignore[union-attr]
-    assert main(["modulations", "learn", str(out), "--prior", str(mine), "-o", str(mine), "-f"]) == 2
+    picture = tmp_path / "new.png"
+    assert main(["priors", "sample", str(mine), "-o", str(picture), "--count", "4"]) == 0
+    assert Image.open(picture).size == (16, 16)
+    assert main(["priors", "sample", "base", "-o", str(picture), "-f"]) == 2
     assert main(["modulations", "export", str(tmp_path / "tiles.png"), "--prior", "nothing", "-o", str(out), "-f"]) == 1

@@ -12,7 +12,7 @@ import click
 
 from inrcodec import __version__
 from inrcodec.cli.codec_commands import compress, decompress, info, verify
-from inrcodec.cli.modulation_commands import modulations
+from inrcodec.cli.modulation_commands import modulations, sample
 from inrcodec.cli.prior_commands import priors
 from inrcodec.ground.errors import InrcodecError
 
@@ -36,6 +36,7 @@ def cli() -> None:
 
 for command in (compress, decompress, info, verify, priors, modulations):
     cli.add_command(command)
+priors.add_command(sample)
 
 
 def main(arguments: list[str] | None = None) -> int:

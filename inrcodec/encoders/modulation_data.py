@@ -1,15 +1,12 @@
 """Modulations of a training set as a data set of their own (Functa, arXiv 2201.12204, section 4): a file of patches and
-their latents under one prior; and what is learned from it."""
+their latents under one prior. What is learned from it: ``modulation_learning``."""
 
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors
@@ -18,18 +15,13 @@ import torch
 from torch import Tensor
 
 from inrcodec.encoders.training_data import PatchSource
-from inrcodec.ground.errors import FormatError, UsageError
+from inrcodec.ground.errors import FormatError
 from inrcodec.ground.grid import grid_coordinates
-from inrcodec.methods.maml import fit_latents, squared_errors
-from inrcodec.models.modulation_predictor import ModulationPredictor
+from inrcodec.methods.maml import fit_latents
 from inrcodec.models.modulation_prior import ModulationPrior
 
 FORMAT = "inrcodec-modulations-1"
 MAX_BYTES = 1 << 31
-HELD_OUT = 10
-"""Every n-th patch is kept from learning."""
-BATCH = 64
-RATE = 3e-4
 
 
 @dataclass(frozen=True)
@@ -75,85 +67,6 @@ def export_modulations(
     config = prior.config
     values = torch.from_numpy(source.draw(count, np.random.default_rng((seed, 1 << 42)))).flatten(1, -2)
     values = (values - config.centre) / config.spread
-    latents = fit_latents(prior.model, values, _coordinates(prior), steps, tick=tick)
+    coordinates = torch.from_numpy(grid_coordinates(config.patch_shape).reshape(-1, prior.axes))
+    latents = fit_latents(prior.model, values, coordinates, steps, tick=tick)
     return Modulations(values, latents, prior.id, summary)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Of patches that were kept from learning: mean PSNR in dB (peak 1) of latents as exported, of those predicted by
-    the linear map and by the whole network, before any quantisation."""
-
-    exported_db: float
-    linear_db: float
-    predicted_db: float
-
-
-def learn_predictor(
-    prior: ModulationPrior, data: Modulations, minutes: float, *, steps: int = 0, seed: int = 0,
-    progress: Callable[[float, float], None] | None = None,
-) -> tuple[ModulationPrior, Prediction]:  # fmt: skip
-    """The prior with a network that predicts its modulations; ``steps``, where given, instead of ``minutes``.
-
-    What is minimised is the squared error of latents, which are in units of values. ``progress`` is told the share that
-    is done and the error. Raises UsageError when the data belong to another prior.
-    """
-    if data.prior_id != prior.id:
-        made_with = data.prior_id.hex()
-        raise UsageError(f"the modulations were made with prior {made_with}, {prior.name!r} is {prior.id.hex()}")
-    held = torch.zeros(len(data.latents), dtype=torch.bool)
-    held[::HELD_OUT] = True
-    if int((~held).sum()) < 2 * BATCH:
-        raise UsageError(f"{len(held)} patches are too few to learn from")
-    values, latents = data.values[~held], data.latents[~held]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        predictor = ModulationPredictor(values[0].numel(), prior.config.latent_dims)
-    predictor.begin_at(values, latents)
-    linear = predictor.linear(data.values[held].flatten(1)).detach()
-    optimiser = torch.optim.Adam(predictor.parameters(), lr=RATE)
-    rng = np.random.default_rng(seed)
-    begun, number, done = time.monotonic(), 0, 0.0
-    while done < 1.0:
-        chosen = torch.from_numpy(rng.integers(len(values), size=BATCH))
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done)))
-        error = (predictor(values[chosen]) - latents[chosen]).square().sum(dim=1).mean()
-        optimiser.zero_grad()
-        error.backward()
-        optimiser.step()
-        number += 1
-        done = min(1.0, number / steps if steps else (time.monotonic() - begun) / (60.0 * minutes))
-        if progress is not None and number % 50 == 0:
-            progress(done, float(error.detach()))
-    made = replace(
-        prior, predictor={k: v.detach() for k, v in predictor.state_dict().items()},
-        card={**prior.card, "predictor": {"patches": len(values), "data": data.summary, "steps": number}},
-    )  # fmt: skip
-    made = ModulationPrior.from_bytes(made.to_bytes(), prior.name)
-    with torch.no_grad():
-        found = [
-            _decibels(made, z, data.values[held])
-            for z in (data.latents[held], linear, made.predicted(data.values[held]))
-        ]
-    return made, Prediction(*found)
-
-
-@torch.no_grad()
-def _decibels(prior: ModulationPrior, latents: Tensor, values: Tensor) -> float:
-    coordinates = _coordinates(prior)
-    errors = [
-        squared_errors(prior.model(z, coordinates), v) / v[0].numel()
-        for z, v in zip(latents.split(8), values.split(8), strict=True)
-    ]
-    mean = torch.cat(errors) * prior.config.spread**2
-    return float(-10.0 * mean.clamp_min(1e-12).log10().mean())
-
-
-def _coordinates(prior: ModulationPrior) -> Tensor:
-    return torch.from_numpy(grid_coordinates(prior.config.patch_shape).reshape(-1, prior.axes))
-
-
-def summary_of(prediction: Prediction) -> dict[str, Any]:
-    """Rounded, for a report."""
-    return {name: round(value, 3) for name, value in vars(prediction).items()}

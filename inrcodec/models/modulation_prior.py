@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from inrcodec.ground.errors import FormatError
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.models.exact_hierarchy import scale_indices
 from inrcodec.models.modulated_inr import ModulatedConfig, ModulatedINR
+from inrcodec.models.modulation_flow import ModulationFlow
 from inrcodec.models.modulation_predictor import ModulationPredictor
 from inrcodec.models.prior_file import read_prior_bytes, write_prior_bytes
 
@@ -54,7 +55,7 @@ class ModulationPrior:
 
     ``log_scale`` (D,): int64, log standard deviations of latent dimensions in units of 2^-13, of patches of gain 0.
     ``steps``: smallest and largest quantisation step that it was learned for.
-    ``predictor``: parameters of a ``ModulationPredictor``, or nothing.
+    ``predictor``, ``flow``: parameters of a ``ModulationPredictor``, of a ``ModulationFlow``, or nothing.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ModulationPrior:
     log_scale: Tensor
     steps: tuple[float, float]
     predictor: dict[str, Tensor] = field(default_factory=dict)
+    flow: dict[str, Tensor] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
     id: bytes = b"\0" * 8
 
@@ -75,7 +77,7 @@ class ModulationPrior:
         """From a learned model, as its file will be read back."""
         parameters = {k: v.detach().cpu() for k, v in model.state_dict().items()}
         units = torch.round(log_scales.detach().cpu().double() * (1 << ACTIVATION_BITS)).long()
-        made = cls(name, kind, model.config, parameters, units, steps, {}, card)
+        made = cls(name, kind, model.config, parameters, units, steps, {}, {}, card)
         return cls.from_bytes(made.to_bytes(), name)
 
     @property
@@ -102,6 +104,20 @@ class ModulationPrior:
         made.load_state_dict(self.predictor)
         return made.requires_grad_(False)
 
+    @cached_property
+    def flow_model(self) -> ModulationFlow:
+        """The flow, which must be there."""
+        made = ModulationFlow(self.config.latent_dims, self.flow["read.bias"].shape[0])
+        made.load_state_dict(self.flow)
+        return made.requires_grad_(False)
+
+    @cached_property
+    def base_id(self) -> bytes:
+        """Id of the prior without what was learned from its modulations later."""
+        card = {k: v for k, v in self.card.items() if k not in ("predictor", "flow")}
+        bare = replace(self, predictor={}, flow={}, card=card)
+        return hashlib.sha256(bare.to_bytes()).digest()[:8]
+
     def predicted(self, values: Tensor) -> Tensor:
         """Latents (N, D) of patches (N, P, C) in the model's units by the predictor, which must be there."""
         return torch.cat([self._predictor(part) for part in values.split(PREDICTED_AT_ONCE)])
@@ -122,6 +138,7 @@ class ModulationPrior:
             f"model.{k}": (v.half() if v.ndim > 1 else v.float()).contiguous() for k, v in self.parameters.items()
         }
         tensors.update({f"predictor.{k}": v.half().contiguous() for k, v in self.predictor.items()})
+        tensors.update({f"flow.{k}": v.half().contiguous() for k, v in self.flow.items()})
         tensors["log_scale"] = self.log_scale.to(torch.int32)
         head = {
             "format": FORMAT, "name": self.name, "kind": self.kind, "config": self.config.to_dict(),
@@ -143,9 +160,12 @@ class ModulationPrior:
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{source}: the prior lacks or misstates {error}") from None
         parameters = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
-        predictor = {k.removeprefix("predictor."): v.float() for k, v in tensors.items() if k.startswith("predictor.")}
+        predictor, flow = (
+            {k.removeprefix(part): v.float() for k, v in tensors.items() if k.startswith(part)}
+            for part in ("predictor.", "flow.")
+        )
         identity = hashlib.sha256(data).digest()[:8]
-        prior = cls(name, kind, config, parameters, log_scale, (low, high), predictor, card, identity)
+        prior = cls(name, kind, config, parameters, log_scale, (low, high), predictor, flow, card, identity)
         prior._check(source)
         return prior
 
@@ -157,21 +177,27 @@ class ModulationPrior:
             raise FormatError(f"{source}: the network's parameters do not fit its description")
         if not all(torch.isfinite(v).all() for v in self.parameters.values()):
             raise FormatError(f"{source}: holds values that are not finite")
-        if self.predictor:
-            self._check_predictor(source)
+        self._check_part(source, "predictor", self.predictor)
+        self._check_part(source, "flow", self.flow)
         if int(self.log_scale.abs().max()) > 20 << ACTIVATION_BITS:
             raise FormatError(f"{source}: scales are out of range")
         if not 1e-6 < self.steps[0] <= self.steps[1] <= LARGEST_STEP:
             raise FormatError(f"{source}: quantisation steps are out of range")
 
-    def _check_predictor(self, source: str) -> None:
-        bias = self.predictor.get("read.bias")
+    def _check_part(self, source: str, name: str, tensors: dict[str, Tensor]) -> None:
+        if not tensors:
+            return
+        bias = tensors.get("read.bias")
         if bias is None or bias.ndim != 1 or not 1 <= len(bias) <= MOST_HIDDEN:
-            raise FormatError(f"{source}: the predictor has no hidden layer")
+            raise FormatError(f"{source}: the {name} has no hidden layer")
+        dims, hidden = self.config.latent_dims, len(bias)
         with torch.device("meta"):
-            made = ModulationPredictor(self.config.n_points * self.channels, self.config.latent_dims, len(bias))
-        expected = {k: tuple(v.shape) for k, v in made.state_dict().items()}
-        if expected != {k: tuple(v.shape) for k, v in self.predictor.items()}:
-            raise FormatError(f"{source}: the predictor does not fit the base network")
-        if not all(torch.isfinite(v).all() for v in self.predictor.values()) or not self.predictor["scales"].min() > 0:
-            raise FormatError(f"{source}: holds values that are not finite")
+            made: ModulationPredictor | ModulationFlow = (
+                ModulationPredictor(self.config.n_points * self.channels, dims, hidden)
+                if name == "predictor"
+                else ModulationFlow(dims, hidden)
+            )
+        if {k: tuple(v.shape) for k, v in made.state_dict().items()} != {k: tuple(v.shape) for k, v in tensors.items()}:
+            raise FormatError(f"{source}: the {name} does not fit the base network")
+        if not all(torch.isfinite(v).all() for v in tensors.values()) or not tensors["scales"].min() > 0:
+            raise FormatError(f"{source}: the {name} holds values that are not finite")

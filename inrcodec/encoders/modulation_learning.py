@@ -1,0 +1,211 @@
+"""What is learned from modulations as a data set (``modulation_data``): a network that predicts them from a signal, and
+a normalising flow that knows what natural ones look like. Both become parts of the prior, which is then a new one."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from inrcodec.encoders.modulation_data import Modulations
+from inrcodec.ground.errors import UsageError
+from inrcodec.ground.grid import grid_coordinates
+from inrcodec.methods.maml import squared_errors
+from inrcodec.methods.modulation_coding import choose_gains, coded_nats
+from inrcodec.models.modulation_flow import ModulationFlow, cell_nats
+from inrcodec.models.modulation_predictor import ModulationPredictor
+from inrcodec.models.modulation_prior import ModulationPrior
+
+HELD_OUT = 10
+"""Every n-th patch is kept from learning."""
+BATCH = 64
+PREDICTOR_RATE, FLOW_RATE = 3e-4, 1e-3
+
+Progress = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of patches that were kept from learning: mean PSNR in dB (peak 1) of latents as exported, of those predicted by
+    the linear map and by the whole network, before any quantisation."""
+
+    exported_db: float
+    linear_db: float
+    predicted_db: float
+
+
+def learn_predictor(
+    prior: ModulationPrior, data: Modulations, minutes: float, *, steps: int = 0, seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[ModulationPrior, Prediction]:  # fmt: skip
+    """The prior with a network that predicts its modulations; ``steps``, where given, instead of ``minutes``.
+
+    What is minimised is the squared error of latents, which are in units of values. ``progress`` is told the share that
+    is done and the error. Raises UsageError when the data belong to another prior.
+    """
+    _check_belongs(prior, data)
+    held = _held_out(data)
+    values, latents = data.values[~held], data.latents[~held]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        predictor = ModulationPredictor(values[0].numel(), prior.config.latent_dims)
+    predictor.begin_at(values, latents)
+    linear = predictor.linear(data.values[held].flatten(1)).detach()
+    rng = np.random.default_rng(seed)
+
+    def error() -> Tensor:
+        chosen = torch.from_numpy(rng.integers(len(values), size=BATCH))
+        return (predictor(values[chosen]) - latents[chosen]).square().sum(dim=1).mean()
+
+    number = _learn(predictor, error, PREDICTOR_RATE, minutes, steps, progress)
+    made = replace(
+        prior, predictor={k: v.detach() for k, v in predictor.state_dict().items()},
+        card={**prior.card, "predictor": {"patches": len(values), "data": data.summary, "steps": number}},
+    )  # fmt: skip
+    made = ModulationPrior.from_bytes(made.to_bytes(), prior.name)
+    with torch.no_grad():
+        found = [
+            _decibels(made, z, data.values[held])
+            for z in (data.latents[held], linear, made.predicted(data.values[held]))
+        ]
+    return made, Prediction(*found)
+
+
+@torch.no_grad()
+def _decibels(prior: ModulationPrior, latents: Tensor, values: Tensor) -> float:
+    coordinates = _coordinates(prior)
+    errors = [
+        squared_errors(prior.model(z, coordinates), v) / v[0].numel()
+        for z, v in zip(latents.split(8), values.split(8), strict=True)
+    ]
+    mean = torch.cat(errors) * prior.config.spread**2
+    return float(-10.0 * mean.clamp_min(1e-12).log10().mean())
+
+
+@dataclass(frozen=True)
+class EntropyComparison:
+    """Bits per point of held-out patches, their latents rounded to whole steps: under a histogram of every dimension
+    (counted over the patches that were learned from, one added to every cell), under the Gaussian tables with a gain
+    for every patch, which files use (gains not counted), and under the flow."""
+
+    step: float
+    histogram_bits: float
+    tables_bits: float
+    flow_bits: float
+
+
+def learn_flow(
+    prior: ModulationPrior, data: Modulations, minutes: float, *, steps: int = 0, seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[ModulationPrior, list[EntropyComparison]]:  # fmt: skip
+    """The prior with a flow over its modulations; ``steps``, where given, instead of ``minutes``.
+
+    What is minimised is the length of rounded latents, at quantisation steps drawn anew. Raises UsageError when the
+    data belong to another prior.
+    """
+    _check_belongs(prior, data)
+    held = _held_out(data)
+    latents = data.latents[~held]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        flow = ModulationFlow(prior.config.latent_dims)
+    flow.scales.copy_(latents.square().mean(dim=0).sqrt().clamp_min(1e-4))
+    rng = np.random.default_rng(seed)
+    low, high = (math.log(s) for s in prior.steps)
+
+    def nats() -> Tensor:
+        chosen = torch.from_numpy(rng.integers(len(latents), size=BATCH))
+        step = torch.from_numpy(np.exp(rng.uniform(low, high, BATCH)).astype(np.float32))
+        # A random phase of the grid: latents between those that were seen.
+        shift = torch.from_numpy(rng.random((BATCH, 1), dtype=np.float32) - 0.5) * step[:, None]
+        quantised = torch.round((latents[chosen] + shift) / step[:, None]) * step[:, None]
+        return cell_nats(flow, quantised, step).sum(dim=1).mean()
+
+    number = _learn(flow, nats, FLOW_RATE, minutes, steps, progress)
+    made = replace(
+        prior, flow={k: v.detach() for k, v in flow.state_dict().items()},
+        card={**prior.card, "flow": {"patches": len(latents), "data": data.summary, "steps": number}},
+    )  # fmt: skip
+    made = ModulationPrior.from_bytes(made.to_bytes(), prior.name)
+    compared = [
+        compare_entropy(made, latents, data.latents[held], step)
+        for step in np.geomspace(prior.steps[1], prior.steps[0], 4).tolist()
+    ]
+    return made, compared
+
+
+@torch.no_grad()
+def compare_entropy(prior: ModulationPrior, learned: Tensor, held: Tensor, step: float) -> EntropyComparison:
+    """What three models make of latents ``held`` at a step; the histogram is of ``learned``."""
+    to_bits = 1.0 / (math.log(2.0) * prior.config.n_points * len(held))
+    whole = torch.round(held / step)
+    steps = torch.full((len(held),), step)
+    gains = choose_gains(prior, held, step)
+    tables = coded_nats(whole * step, prior.log_scales(gains), steps).sum()
+    flow = torch.stack([cell_nats(prior.flow_model, w * step, s).sum() for w, s in _batches(whole, steps)]).sum()
+    return EntropyComparison(
+        step, float(histogram_nats(torch.round(learned / step), whole)) * to_bits, float(tables) * to_bits,
+        float(flow) * to_bits,
+    )  # fmt: skip
+
+
+def histogram_nats(learned: Tensor, held: Tensor) -> Tensor:
+    """Length in nats of whole numbers (N, D) under a histogram of every dimension of ``learned`` (M, D), one added to
+    every cell from the smallest to the largest number of both."""
+    total = torch.zeros(())
+    for known, wanted in zip(learned.T.long(), held.T.long(), strict=True):
+        low = int(min(known.min(), wanted.min()))
+        size = int(max(known.max(), wanted.max())) - low + 1
+        counts = torch.bincount(known - low, minlength=size).double() + 1.0
+        total = total - (counts / counts.sum()).log()[wanted - low].sum()
+    return total
+
+
+def _batches(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    return list(zip(*(t.split(BATCH) for t in tensors), strict=True))
+
+
+def _check_belongs(prior: ModulationPrior, data: Modulations) -> None:
+    # What is learned from data changes the prior's id; its base network stays.
+    if data.prior_id not in (prior.id, prior.base_id):
+        made_with = data.prior_id.hex()
+        raise UsageError(f"the modulations were made with prior {made_with}, {prior.name!r} is {prior.id.hex()}")
+
+
+def _held_out(data: Modulations) -> Tensor:
+    """Which patches are kept from learning; UsageError when the rest are too few."""
+    held = torch.zeros(len(data.latents), dtype=torch.bool)
+    held[::HELD_OUT] = True
+    if int((~held).sum()) < 2 * BATCH:
+        raise UsageError(f"{len(held)} patches are too few to learn from")
+    return held
+
+
+def _learn(
+    model: nn.Module, loss: Callable[[], Tensor], rate: float, minutes: float, steps: int, progress: Progress | None
+) -> int:
+    """Adam for so many steps, or minutes, the rate falling as a half cosine; how many steps it took."""
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    begun, number, done = time.monotonic(), 0, 0.0
+    while done < 1.0:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done)))
+        found = loss()
+        optimiser.zero_grad()
+        found.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 100.0)
+        optimiser.step()
+        number += 1
+        done = min(1.0, number / steps if steps else (time.monotonic() - begun) / (60.0 * minutes))
+        if progress is not None and number % 50 == 0:
+            progress(done, float(found.detach()))
+    return number
+
+
+def _coordinates(prior: ModulationPrior) -> Tensor:
+    return torch.from_numpy(grid_coordinates(prior.config.patch_shape).reshape(-1, prior.axes))
