@@ -1,6 +1,7 @@
 """Fields: PSNR and largest error over bits per point, JPEG 2000, ZFP and SZ3 on the same planes beside.
 
 python benchmarks/fields.py
+python benchmarks/fields.py --codec coin++
 
 Global fields are those of July (priors learned from January), at the full 241x480 points and averaged to 46x90; t2m is
 hours 576 to 743 (of which every eighth is taken), learned from earlier ones. Wind speed is a variable that no prior has
@@ -34,6 +35,7 @@ def main() -> None:
     """Measure every set at its rates, print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--effort", default="default")
+    parser.add_argument("--codec", default="auto")
     options = parser.parse_args()
     july = {f"{name}{level}": plane for name, v in global_fields(1).items() for level, plane in enumerate(v)}
     for level in range(3):
@@ -50,26 +52,27 @@ def main() -> None:
     rows = []
     for name, planes, prior, rates in sets:
         for rate in rates:
-            rows.append([name, *_row(planes, prior, rate, options.effort)])
+            settings = Settings(
+                options.codec, prior if options.codec == "auto" else None, options.effort, target_bpp=rate
+            )
+            rows.append([name, *_row(planes, settings)])
     head = (
         "planes", "file bits/point", "PSNR dB", "largest error", "encode s", "decode s", "JPEG 2000", "SZ3", "ZFP",
         "COIN++ (other data)",
     )  # fmt: skip
-    print(f"means over planes, effort {options.effort}, {torch.get_num_threads()} threads")
+    print(f"means over planes, codec {options.codec}, effort {options.effort}, {torch.get_num_threads()} threads")
     print("other codecs: bits/point, PSNR dB, largest error")
     print(table(head, rows))
     print(f"peak memory {peak_gib():.2f} GiB")
 
 
-def _row(planes: list[FloatArray], prior: str | None, rate: float, effort: str) -> list[str]:
+def _row(planes: list[FloatArray], settings: Settings) -> list[str]:
     measured, others = [], []
     for plane in planes:
         low, high = float(plane.min()), float(plane.max())
         unit = ((plane - low) / (high - low)).astype(np.float32)
         header = PlainHeader("field", "field", "float32", unit.shape, 1)
-        found = run_codec(
-            [Signal(unit[..., None], header)], Settings(prior=prior, effort=effort, target_bpp=rate), "f.inr"
-        )
+        found = run_codec([Signal(unit[..., None], header)], settings, "f.inr")
         bits = 8 * found.size / unit.size
         quality = _quality(unit, found.decoded[0].values[..., 0])
         measured.append((bits, *quality, found.encode_seconds, found.decode_seconds))

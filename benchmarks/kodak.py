@@ -42,7 +42,8 @@ def main() -> None:
             if not options.means:
                 rows.append([name, f"{found.size:,}", *_cells(measured[-1]), ""])
         mean = tuple(np.mean(measured, axis=0))
-        rows.append(["mean", "", *_cells(mean), published("kodak_rd.csv", ("RECOMBINER", "COIN++", "BPG444"), mean[0])])
+        beside = published("kodak_rd.csv", ("RECOMBINER", "COIN", "COIN++", "BPG444"), mean[0])
+        rows.append(["mean", "", *_cells(mean), beside])
     head = ("image", "bytes", "bpp", "PSNR dB", "encode s", "decode s", "JPEG dB", "WebP dB", "published, mean of 24")
     print(
         f"effort {options.effort}, {torch.get_num_threads()} threads; JPEG and WebP at the largest size not above ours"

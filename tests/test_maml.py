@@ -96,7 +96,7 @@ def test_second_order_reaches_the_step_sizes() -> None:
 def test_slopes_are_gradients_of_half_the_error() -> None:
     model = tiny_modulation_prior().model
     values, latents = patches(2), torch.randn(2, CONFIG.latent_dims, generator=torch.Generator().manual_seed(1))
-    error, slope = slopes(model, latents, values, COORDINATES)
+    error, slope = slopes(model, latents, values, COORDINATES, model.base_values(COORDINATES))
     direction = slope / slope.norm()
     ahead, behind = (squared_errors(model(latents + s * direction, COORDINATES), values).sum() for s in (1e-2, -1e-2))
     assert abs(float(ahead - behind) / 4e-2 - float(slope.norm())) < 0.02 * float(slope.norm())

@@ -156,14 +156,7 @@ class ModulationCodec:
         return planes.from_planes(out * np.float32(gain_of(level)) if level else out)
 
     def _evaluator(self, latents: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        model, config = self.prior.model, self.prior.config
-
-        def evaluate(patch: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
-            at_once = max(1, (1 << 21) // (len(coordinates) * max(config.widths)))
-            parts = [model(some, coordinates) for some in latents[patch].split(at_once)]
-            return torch.cat(parts) * config.spread + config.centre
-
-        return evaluate
+        return lambda patch, coordinates: self.prior.values(latents[patch], coordinates)
 
     def _check_work(self, planes: PlaneMap, layout: PatchLayout, size: tuple[int, ...], limits: Limits) -> None:
         config = self.prior.config

@@ -79,9 +79,10 @@ def learn_predictor(
 @torch.no_grad()
 def _decibels(prior: ModulationPrior, latents: Tensor, values: Tensor) -> float:
     coordinates = _coordinates(prior)
+    config = prior.config
     errors = [
-        squared_errors(prior.model(z, coordinates), v) / v[0].numel()
-        for z, v in zip(latents.split(8), values.split(8), strict=True)
+        squared_errors((prior.values(z, coordinates) - config.centre) / config.spread, v) / v[0].numel()
+        for z, v in zip(latents.split(64), values.split(64), strict=True)
     ]
     mean = torch.cat(errors) * prior.config.spread**2
     return float(-10.0 * mean.clamp_min(1e-12).log10().mean())

@@ -15,7 +15,6 @@ from inrcodec.models.modulation_prior import ModulationPrior
 
 SAMPLE_RATE, LOUDNESS = 16000, 0.1
 """Of sounds: the rate that the shipped prior was learned at, and a root mean square."""
-RENDERED_AT_ONCE = 1 << 22
 
 
 @torch.no_grad()
@@ -30,9 +29,7 @@ def sample_signal(
     latents = prior.flow_model.sample(count, prior.steps[0], torch.Generator().manual_seed(seed), temperature)
     shape = tuple(n * scale for n in config.patch_shape)
     coordinates = torch.from_numpy(grid_coordinates(shape).reshape(-1, prior.axes))
-    at_once = max(1, RENDERED_AT_ONCE // (len(coordinates) * max(config.widths)))
-    drawn = torch.cat([prior.model(part, coordinates) for part in latents.split(at_once)])
-    values = (drawn * config.spread + config.centre).numpy().reshape(count, *shape, config.channels)
+    values = prior.values(latents, coordinates).numpy().reshape(count, *shape, config.channels)
     if prior.kind == "audio":
         sound = np.clip(values.reshape(-1, 1) * np.float32(LOUDNESS / config.spread), -1.0, 1.0)
         return Signal(sound, PlainHeader("audio", "mono", "pcm_16", (len(sound),), 1, SAMPLE_RATE * scale))

@@ -32,9 +32,9 @@ def inner_steps(
     """Latents (N, D) after ``steps`` inner steps from zero or ``start``, with gradients through the steps (second
     order). Patches are (N, P, C) in the model's units."""
     latent = torch.zeros(len(values), model.config.latent_dims, device=values.device) if start is None else start
-    latent = latent.requires_grad_(True)
+    latent, base = latent.requires_grad_(True), model.base_values(coordinates)
     for _ in range(steps):
-        error = 0.5 * squared_errors(model(latent, coordinates), values, weight).sum()
+        error = 0.5 * squared_errors(model(latent, coordinates, base), values, weight).sum()
         (slope,) = torch.autograd.grad(error, latent, create_graph=True)
         latent = latent - model.log_rates.exp() * slope
     return latent
@@ -50,12 +50,12 @@ def fit_latents(
     Where a step makes a patch worse, the patch goes back and takes half the step. Patches are worked on a few at a
     time, so that activations stay in the cache; ``tick`` is told of patches times steps done.
     """
-    at_once = patches_at_once(model, values)
+    at_once, base = patches_at_once(model, values), model.base_values(coordinates)
     found = torch.zeros(len(values), model.config.latent_dims, device=values.device) if start is None else start.clone()
     for first in range(0, len(values), at_once):
         part = slice(first, first + at_once)
         found[part] = _descend(
-            model, values[part], coordinates, steps, None if weight is None else weight[part], found[part]
+            model, values[part], coordinates, base, steps, None if weight is None else weight[part], found[part]
         )
         if tick is not None:
             tick(steps * len(values[part]))
@@ -68,29 +68,31 @@ def patches_at_once(model: ModulatedINR, values: Tensor) -> int:
 
 
 def slopes(
-    model: ModulatedINR, latents: Tensor, values: Tensor, coordinates: Tensor, weight: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+    model: ModulatedINR, latents: Tensor, values: Tensor, coordinates: Tensor, base: Tensor,
+    weight: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Squared errors (N,), and the inner step's direction (N, D): the gradient of half of them."""
     with torch.enable_grad():
         free = latents.detach().requires_grad_(True)
-        error = squared_errors(model(free, coordinates), values, weight)
+        error = squared_errors(model(free, coordinates, base), values, weight)
         (slope,) = torch.autograd.grad(0.5 * error.sum(), free)
     return error.detach(), slope
 
 
 def _descend(
-    model: ModulatedINR, values: Tensor, coordinates: Tensor, steps: int, weight: Tensor | None, start: Tensor
-) -> Tensor:
+    model: ModulatedINR, values: Tensor, coordinates: Tensor, base: Tensor, steps: int, weight: Tensor | None,
+    start: Tensor,
+) -> Tensor:  # fmt: skip
     best, best_error = start, torch.full((len(values),), math.inf, device=values.device)
     best_slope = torch.zeros_like(start)
     size = torch.ones(len(values), 1, device=values.device)
     latent = start
     for number in range(steps + 1):
         if number < steps:
-            error, slope = slopes(model, latent, values, coordinates, weight)
+            error, slope = slopes(model, latent, values, coordinates, base, weight)
         else:
             with torch.no_grad():
-                error, slope = squared_errors(model(latent, coordinates), values, weight), best_slope
+                error, slope = squared_errors(model(latent, coordinates, base), values, weight), best_slope
         better = error < best_error
         best = torch.where(better[:, None], latent, best)
         best_slope = torch.where(better[:, None], slope, best_slope)

@@ -94,7 +94,7 @@ def requantise(
     """Numbers of less rate-distortion cost: an inner step from what the receiver would have, quantised again, for so
     many rounds. A dimension makes up for what rounding has done to the others; what is not better is dropped."""
     model = prior.model
-    at_once = patches_at_once(model, values)
+    at_once, base = patches_at_once(model, values), model.base_values(coordinates)
     out = numbers.clone()
     for first in range(0, len(values), at_once):
         part = slice(first, first + at_once)
@@ -102,7 +102,7 @@ def requantise(
         log_scales, steps = prior.log_scales(gains[part]), torch.full((len(out[part]),), step)
         tried, least = out[part], torch.full((len(out[part]),), math.inf)
         for _ in range(rounds + 1):
-            error, slope = slopes(model, tried * step, values[part], coordinates, own)
+            error, slope = slopes(model, tried * step, values[part], coordinates, base, own)
             cost = 6.0 * error / step**2 + coded_nats(tried * step, log_scales, steps).sum(dim=1)
             better = cost < least
             least = torch.where(better, cost, least)

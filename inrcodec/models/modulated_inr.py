@@ -114,16 +114,21 @@ class ModulatedINR(nn.Module):
         self.log_rates = nn.Parameter(torch.zeros(config.latent_dims))
         self.log_scales = nn.Parameter(torch.zeros(config.latent_dims))
 
-    def forward(self, latent: Tensor, coordinates: Tensor) -> Tensor:
-        """Values in the model's units, (N, P, C), of latents (N, D) at coordinates (P, A)."""
-        return self.with_shifts((latent * self.row_sizes) @ self.to_shifts + self.shift_bias, coordinates)
+    def forward(self, latent: Tensor, coordinates: Tensor, base: Tensor | None = None) -> Tensor:
+        """Values in the model's units, (N, P, C), of latents (N, D) at coordinates (P, A).
 
-    def with_shifts(self, shifts: Tensor, coordinates: Tensor) -> Tensor:
-        """Values (N, P, C) under shifts (N, sum of W_i); the base network's own, without any, are subtracted."""
+        ``base``: what ``base_values`` gives there, for callers that evaluate at the same coordinates again.
+        """
+        values = self._shifted((latent * self.row_sizes) @ self.to_shifts + self.shift_bias, coordinates)
+        return values - (self.base_values(coordinates) if base is None else base)
+
+    def base_values(self, coordinates: Tensor) -> Tensor:
+        """What the base network gives without any shift, (1, P, C)."""
+        return self._shifted(torch.zeros_like(self.shift_bias)[None], coordinates)
+
+    def _shifted(self, shifts: Tensor, coordinates: Tensor) -> Tensor:
         first = coordinates @ self.frequency + self.phase
-        both = torch.cat([shifts, torch.zeros_like(shifts[:1])])
-        values = shifted_siren(first, list(self.matrices), list(self.biases), list(self.readouts), both)
-        return values[:-1] - values[-1:]
+        return shifted_siren(first, list(self.matrices), list(self.biases), list(self.readouts), shifts)
 
     @torch.no_grad()
     def begin_at(self, values: Tensor, coordinates: Tensor) -> None:

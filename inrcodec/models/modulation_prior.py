@@ -32,6 +32,9 @@ FINENESS_PER_OCTAVE = 32
 MAX_FINENESS = 14 * FINENESS_PER_OCTAVE
 PREDICTED_AT_ONCE = 1024
 MOST_HIDDEN = 1 << 13
+EVALUATED_AT_ONCE = 1 << 22
+"""Activations of one layer: what the cache holds."""
+LARGEST_KEPT_GRID, KEPT_GRIDS = 1 << 14, 16
 MOST_GAIN = 16
 """Gains are from -16 to 16 half octaves."""
 _OCTAVE_UNITS = 5678
@@ -96,6 +99,26 @@ class ModulationPrior:
         model = ModulatedINR(self.config)
         model.load_state_dict(self.parameters)
         return model.requires_grad_(False)
+
+    @cached_property
+    def _base_values(self) -> dict[bytes, Tensor]:
+        return {}
+
+    def values(self, latents: Tensor, coordinates: Tensor) -> Tensor:
+        """Values of the signal's kind, (N, P, C), of latents (N, D) at coordinates (P, A), a few patches at a time.
+
+        What the base network gives without shifts is kept for the grids that come again: a whole archive has one.
+        """
+        model, config = self.model, self.config
+        key = coordinates.numpy().tobytes() if coordinates.numel() <= LARGEST_KEPT_GRID else b""
+        base = self._base_values.get(key) if key else None
+        if base is None:
+            base = model.base_values(coordinates)
+            if key and len(self._base_values) < KEPT_GRIDS:
+                self._base_values[key] = base
+        at_once = max(1, EVALUATED_AT_ONCE // (len(coordinates) * max(config.widths)))
+        found = torch.cat([model(part, coordinates, base) for part in latents.split(at_once)])
+        return found * config.spread + config.centre
 
     @cached_property
     def _predictor(self) -> ModulationPredictor:
