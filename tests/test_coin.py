@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from inrcodec.methods.coin_fit import fit_siren
 from inrcodec.models.coin_weights import FLOAT16, MAX_FINENESS, groups, read_weights, write_weights
 
 SHAPE = SirenShape((2, 9, 9, 3))
+
+GOLDEN_SHA256, GOLDEN_ROOTS = "43d1f72c55b06c07", "979697979795"
 
 
 def weights(seed: int = 0) -> torch.Tensor:
@@ -168,3 +171,11 @@ def test_command_line(tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
     assert main(["decompress", str(tmp_path / "a.inr"), "-o", str(tmp_path / "b.png"), "--size", "50x40", "-q"]) == 0
     assert Image.open(tmp_path / "b.png").size == (50, 40)
     assert main(["compress", str(tmp_path / "a.png"), "--codec", "coin", "--prior", "images32", "-f"]) == 2
+
+
+def test_golden_bytes() -> None:
+    """Part of the format: weights made by hand."""
+    own = (torch.arange(SHAPE.n_weights) * 7919 % 101 - 50) / 64.0
+    body = write_weights(own, SHAPE, 40)
+    assert hashlib.sha256(body).hexdigest()[:16] == GOLDEN_SHA256
+    assert body[:6].hex() == GOLDEN_ROOTS

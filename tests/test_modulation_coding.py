@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -19,6 +20,9 @@ from inrcodec.methods.modulation_coding import (
     write_latents,
 )
 from inrcodec.models.modulation_prior import MAX_FINENESS, MOST_GAIN, fineness_of, step_of
+
+
+GOLDEN = "827fa8eea2d030b6825866793de2802ebe705147be67ff84dfddff805dfdff4d98d6916c3ee0ffff19ffff4665741571df9dff52730c"
 
 
 def samples(count: int, gains: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -104,3 +108,12 @@ def test_a_damaged_message_is_refused_or_read_whole() -> None:
     assert refused > 0
     with pytest.raises(FormatError):
         read_latents(prior, message + b"\0", 3, 128)
+
+
+def test_golden_bytes() -> None:
+    """Part of the format: scales, gains and numbers made by hand."""
+    prior = dataclasses.replace(tiny_modulation_prior(), log_scale=torch.arange(48) * 400 - 9000)
+    numbers = (torch.arange(96).reshape(2, 48) * 7919 % 13 - 6) // 3
+    message = write_latents(prior, numbers, torch.tensor([1, -2]), 130)
+    assert message.hex() == GOLDEN
+    assert torch.equal(read_latents(prior, bytes.fromhex(GOLDEN), 2, 130), numbers.float() * step_of(130))

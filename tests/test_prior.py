@@ -13,6 +13,7 @@ from tiny import tiny_prior
 from inrcodec.ground.errors import FormatError, PriorError
 from inrcodec.models import prior_store
 from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.modulation_prior import ModulationPrior
 from inrcodec.models.prior import Prior
 
 SHIPPED = ("combiner-images32", "combiner-photographs", "combiner-speech16k")
@@ -96,5 +97,14 @@ def test_shipped_hierarchical_priors_are_whole(name: str) -> None:
     path = prior_store.prior_files()[name]
     prior = prior_store.load(path)
     assert prior.name == name and isinstance(prior, HierarchyPrior)
+    assert path.stat().st_size < 25 << 20
+    assert prior.card["seconds"] > 0 and f"`{prior.id.hex()}`" in path.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize("name", ("coinpp-images32", "coinpp-photographs", "coinpp-speech16k", "coinpp-fields"))
+def test_shipped_base_networks_are_whole(name: str) -> None:
+    path = prior_store.prior_files()[name]
+    prior = prior_store.load(path)
+    assert prior.name == name and isinstance(prior, ModulationPrior)
     assert path.stat().st_size < 25 << 20
     assert prior.card["seconds"] > 0 and f"`{prior.id.hex()}`" in path.with_suffix(".md").read_text()
