@@ -21,7 +21,6 @@ from inrcodec.methods.modulation_coding import (
 )
 from inrcodec.models.modulation_prior import MAX_FINENESS, MOST_GAIN, fineness_of, step_of
 
-
 GOLDEN = "827fa8eea2d030b6825866793de2802ebe705147be67ff84dfddff805dfdff4d98d6916c3ee0ffff19ffff4665741571df9dff52730c"
 
 
