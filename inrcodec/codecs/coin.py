@@ -28,7 +28,6 @@ from inrcodec.ground.plain import PlainHeader
 from inrcodec.maths.siren import SirenShape, siren
 from inrcodec.methods.coin_fit import fit_siren
 from inrcodec.models.coin_weights import (
-    FINENESS_PER_OCTAVE,
     FLOAT16,
     MAX_FINENESS,
     groups,
@@ -40,9 +39,8 @@ from inrcodec.models.patching import PatchLayout, oversampling, render
 FloatArray = NDArray[np.float32]
 
 USUAL_BITS_PER_POINT = 0.5
-USUAL_FINENESS = round(4.5 * FINENESS_PER_OCTAVE)
-USUAL_BITS_PER_WEIGHT = 6.7
-"""At that fineness: standard deviations of 22 steps, 4.5 + 2.05 bits and some for heavy tails."""
+USUAL_BITS_PER_WEIGHT = 6.15
+"""Weights of 16 steps of standard deviation: where on photographs finer numbers are worth as much as more of them."""
 LEAST_WIDTH, MOST_WIDTH, MOST_LAYERS = 2, 512, 32
 DEEP_FROM = 3000
 POINTS_AT_ONCE = 1 << 13
