@@ -197,4 +197,9 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert main(["priors", "sample", str(mine), "-o", str(picture), "--count", "4"]) == 0
     assert Image.open(picture).size == (16, 16)
     assert main(["priors", "sample", "base", "-o", str(picture), "-f"]) == 2
+    quick = [*command[:4], str(mine), *command[5:], "--inner-steps", "0", "-f"]
+    assert main(quick) == 0
+    only = ["modulations", "learn", str(out), "--prior", str(mine), "--minutes", "0.01", "--only", "flow", "-q", "-f"]
+    assert main([*only, "-o", str(tmp_path / "other.safetensors")]) == 0
+    assert main([*command, "--inner-steps", "0", "-f"]) == 2
     assert main(["modulations", "export", str(tmp_path / "tiles.png"), "--prior", "nothing", "-o", str(out), "-f"]) == 1

@@ -36,7 +36,8 @@ def _prior(name: str) -> Any:
 @click.option("--recipe", help="How to read the data; by default by the prior's name.")
 @click.option("--tile", type=int, help="Images are mosaics of tiles of this size.")
 @click.option("--count", type=click.IntRange(1, 1 << 20), default=4000, show_default=True, help="Patches.")
-@click.option("--inner-steps", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option("--inner-steps", type=click.IntRange(0, 1000), default=10, show_default=True,
+              help="0: by the predictor of the prior.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="NAME.safetensors.")
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
@@ -76,14 +77,16 @@ def export(
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--prior", required=True, metavar="NAME|ID|FILE", help="Prior that the modulations were made with.")
 @click.option("--minutes", type=float, default=6.0, show_default=True, help="Length of the learning, all networks.")
+@click.option("--only", type=click.Choice(["predictor", "flow"]), help="Learn one of the networks.")
 @click.option("--threads", type=int, help="Threads of torch (default: its own).")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Prior file, NAME.safetensors.")
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
 @click.option("-q", "--quiet", is_flag=True)
 def learn(
-    file: Path, prior: str, minutes: float, threads: int | None, seed: int, output: Path, force: bool, quiet: bool
-) -> None:
+    file: Path, prior: str, minutes: float, only: str | None, threads: int | None, seed: int, output: Path,
+    force: bool, quiet: bool,
+) -> None:  # fmt: skip
     """Learn from modulations; writes the prior with what was learned in it, a new prior.
 
     Half of the time goes to a network that predicts modulations straight from a signal (effort fast then takes no inner
@@ -105,17 +108,21 @@ def learn(
     check_writable(output, force=force)
     if threads:
         torch.set_num_threads(threads)
-    known, data = _prior(prior), Modulations.from_file(file)
-    with _bar("predictor", quiet) as show:
-        made, prediction = learn_predictor(known, data, 0.5 * minutes, seed=seed, progress=show)
-    with _bar("flow", quiet) as show:
-        made, compared = learn_flow(made, data, 0.5 * minutes, seed=seed, progress=show)
+    made, data = _prior(prior), Modulations.from_file(file)
+    reports: list[dict[str, Any]] = []
+    if only != "flow":
+        with _bar("predictor", quiet) as show:
+            made, prediction = learn_predictor(made, data, minutes if only else 0.5 * minutes, seed=seed, progress=show)
+        reports.append(asdict(prediction))
+    if only != "predictor":
+        with _bar("flow", quiet) as show:
+            made, compared = learn_flow(made, data, minutes if only else 0.5 * minutes, seed=seed, progress=show)
+        reports += map(asdict, compared)
     written = made.to_bytes()
     write_whole(output, written, force=force)
     if quiet:
         return
-    reports = [{"output": str(output), "prior": made.id.hex(), "bytes": len(written), **asdict(prediction)}]
-    for report in [*reports, *map(asdict, compared)]:
+    for report in [{"output": str(output), "prior": made.id.hex(), "bytes": len(written)}, *reports]:
         click.echo(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in report.items()}))
 
 

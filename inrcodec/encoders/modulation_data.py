@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from inrcodec.encoders.training_data import PatchSource
-from inrcodec.ground.errors import FormatError
+from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.ground.grid import grid_coordinates
 from inrcodec.methods.maml import fit_latents
 from inrcodec.models.modulation_prior import ModulationPrior
@@ -63,10 +63,19 @@ def export_modulations(
     prior: ModulationPrior, source: PatchSource, summary: str, count: int, steps: int, *, seed: int = 0,
     tick: Callable[[int], None] | None = None,
 ) -> Modulations:  # fmt: skip
-    """Fit ``count`` patches of a source by ``steps`` inner steps; ``tick`` is told of patches times steps done."""
+    """Fit ``count`` patches of a source by ``steps`` inner steps; ``tick`` is told of patches times steps done.
+
+    No steps: latents as the prior's predictor has them, in a moment; UsageError when the prior has none.
+    """
     config = prior.config
     values = torch.from_numpy(source.draw(count, np.random.default_rng((seed, 1 << 42)))).flatten(1, -2)
     values = (values - config.centre) / config.spread
     coordinates = torch.from_numpy(grid_coordinates(config.patch_shape).reshape(-1, prior.axes))
-    latents = fit_latents(prior.model, values, coordinates, steps, tick=tick)
+    if steps:
+        latents = fit_latents(prior.model, values, coordinates, steps, tick=tick)
+    elif prior.predictor:
+        with torch.no_grad():
+            latents = prior.predicted(values)
+    else:
+        raise UsageError(f"prior {prior.name!r} has no predictor: take inner steps")
     return Modulations(values, latents, prior.id, summary)

@@ -24,7 +24,7 @@ from inrcodec.models.modulation_prior import ModulationPrior
 HELD_OUT = 10
 """Every n-th patch is kept from learning."""
 BATCH = 64
-PREDICTOR_RATE, FLOW_RATE = 3e-4, 1e-3
+PREDICTOR_RATE, FLOW_RATE, WEIGHT_DECAY = 3e-4, 1e-3, 0.05
 
 Progress = Callable[[float, float], None]
 
@@ -190,8 +190,8 @@ def _held_out(data: Modulations) -> Tensor:
 def _learn(
     model: nn.Module, loss: Callable[[], Tensor], rate: float, minutes: float, steps: int, progress: Progress | None
 ) -> int:
-    """Adam for so many steps, or minutes, the rate falling as a half cosine; how many steps it took."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    """AdamW for so many steps, or minutes, the rate falling as a half cosine; how many steps it took."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
     begun, number, done = time.monotonic(), 0, 0.0
     while done < 1.0:
         for group in optimiser.param_groups:

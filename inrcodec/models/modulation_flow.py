@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-HIDDEN = 768
+HIDDEN = 512
 LOG_SCALE_RANGE = (-6.0, 3.0)
 INPUT_LIMIT = 8.0
 LEAST = 1e-8
