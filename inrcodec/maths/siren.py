@@ -145,9 +145,10 @@ def shifted_siren(
     (S, sum of W_i), added before each sine.
     """
     parts = shifts.split([readout.shape[0] for readout in readouts], dim=-1)
-    wave = torch.sin(first + parts[0][:, None])
+    sine = torch.sin if torch.is_grad_enabled() else torch.sin_
+    wave = sine(first + parts[0][:, None])
     values = torch.matmul(wave, readouts[0])
     for matrix, bias, readout, shift in zip(matrices, biases, readouts[1:], parts[1:], strict=True):
-        wave = torch.sin(torch.matmul(wave, matrix) + (bias + shift)[:, None])
+        wave = sine(torch.matmul(wave, matrix) + (bias + shift)[:, None])
         values = values + torch.matmul(wave, readout)
     return values

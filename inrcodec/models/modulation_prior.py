@@ -32,8 +32,9 @@ FINENESS_PER_OCTAVE = 32
 MAX_FINENESS = 14 * FINENESS_PER_OCTAVE
 PREDICTED_AT_ONCE = 1024
 MOST_HIDDEN = 1 << 13
-EVALUATED_AT_ONCE = 1 << 22
-"""Activations of one layer: what the cache holds."""
+EVALUATED_AT_ONCE, POINTS_AT_ONCE = 1 << 20, 128
+"""Activations of one layer and points at once: what the cache holds. Blocks are small so that freed ones are used again:
+with all points of a patch at once glibc's heap grew by a block for every signal of an archive."""
 LARGEST_KEPT_GRID, KEPT_GRIDS = 1 << 14, 16
 MOST_GAIN = 16
 """Gains are from -16 to 16 half octaves."""
@@ -116,8 +117,10 @@ class ModulationPrior:
             base = model.base_values(coordinates)
             if key and len(self._base_values) < KEPT_GRIDS:
                 self._base_values[key] = base
-        at_once = max(1, EVALUATED_AT_ONCE // (len(coordinates) * max(config.widths)))
-        found = torch.cat([model(part, coordinates, base) for part in latents.split(at_once)])
+        at_once = max(1, EVALUATED_AT_ONCE // (min(len(coordinates), POINTS_AT_ONCE) * max(config.widths)))
+        parts = list(zip(coordinates.split(POINTS_AT_ONCE), base.split(POINTS_AT_ONCE, dim=1), strict=True))
+        rows = [torch.cat([model(some, x, own) for x, own in parts], dim=1) for some in latents.split(at_once)]
+        found = torch.cat(rows)
         return found * config.spread + config.centre
 
     @cached_property
