@@ -146,9 +146,12 @@ def shifted_siren(
     """
     parts = shifts.split([readout.shape[0] for readout in readouts], dim=-1)
     sine = torch.sin if torch.is_grad_enabled() else torch.sin_
-    wave = sine(first + parts[0][:, None])
-    values = torch.matmul(wave, readouts[0])
-    for matrix, bias, readout, shift in zip(matrices, biases, readouts[1:], parts[1:], strict=True):
-        wave = sine(torch.matmul(wave, matrix) + (bias + shift)[:, None])
-        values = values + torch.matmul(wave, readout)
-    return values
+    channels = readouts[0].shape[1]
+    wave, values = sine(first + parts[0][:, None]), None
+    for matrix, bias, readout, shift in zip(matrices, biases, readouts[:-1], parts[1:], strict=True):
+        # One product for the next layer and the values: the wide first layer is read once.
+        both = torch.matmul(wave, torch.cat([matrix, readout], dim=1))
+        wave = sine(both[..., :-channels] + (bias + shift)[:, None])
+        values = both[..., -channels:] if values is None else values + both[..., -channels:]
+    last = torch.matmul(wave, readouts[-1])
+    return last if values is None else values + last

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inrcodec.models.modulated_inr import ModulatedINR
 
-CACHE_NUMBERS = 1 << 22
+CACHE_NUMBERS = 1 << 21
 """Activations of one layer that are worked on at once."""
 
 

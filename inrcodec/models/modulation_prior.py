@@ -33,8 +33,8 @@ MAX_FINENESS = 14 * FINENESS_PER_OCTAVE
 PREDICTED_AT_ONCE = 1024
 MOST_HIDDEN = 1 << 13
 EVALUATED_AT_ONCE, POINTS_AT_ONCE = 1 << 20, 128
-"""Activations of one layer and points at once: what the cache holds. Blocks are small so that freed ones are used again:
-with all points of a patch at once glibc's heap grew by a block for every signal of an archive."""
+"""Activations of one layer, and points, at once: what the cache holds. Blocks are small, so that freed ones serve
+again: with all points of a patch at once glibc grew its heap by a block for every signal of an archive."""
 LARGEST_KEPT_GRID, KEPT_GRIDS = 1 << 14, 16
 MOST_GAIN = 16
 """Gains are from -16 to 16 half octaves."""
