@@ -1,0 +1,164 @@
+"""Training lossless models: minibatches of the negative ELBO in bits per dimension.
+
+The weight of the latents' part rises to 1 over the first ``warm_share`` of the time, so that they learn to speak before
+they cost; arithmetic is bfloat16 where the machine is fast with it, float32 at the end; the learning rate falls as a
+half cosine; what is kept is a moving average of the parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inrcodec.encoders.bitsback_data import LevelSource
+from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.encoders.training_loop import run_timed
+from inrcodec.ground.errors import FormatError, UsageError
+from inrcodec.models.bitsback_model import BitsBackConfig, BitsBackModel
+
+
+@dataclass(frozen=True)
+class BitsBackTraining:
+    """What is trained and for how long: ``minutes``, or ``steps`` where they are given (the same outcome every time).
+
+    ``points``: of a minibatch. Shares of the time: ``warm_share`` with latents below their weight, ``fast_share`` in
+    bfloat16.
+    """
+
+    network: BitsBackConfig
+    name: str
+    minutes: float
+    points: int
+    lr: float = 1.5e-3
+    warm_share: float = 0.1
+    fast_share: float = 0.85
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or self.points < 1:
+            raise UsageError("minutes must be positive, points at least 1")
+
+    def share_done(self, seconds: float, steps: int) -> float:
+        """How much of the training is done after so many seconds and steps, at most 1."""
+        return min(1.0, steps / self.steps if self.steps else seconds / (60.0 * self.minutes))
+
+    def summary(self) -> dict[str, Any]:
+        """The settings as plain values, for the card."""
+        return {**asdict(self), "network": None}
+
+
+@dataclass
+class BitsBackState:
+    """All that changes during training."""
+
+    model: BitsBackModel
+    optimiser: torch.optim.Adam
+    average: list[Tensor]
+    seconds: float = 0.0
+    steps: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+
+
+class BitsBackTrainer:
+    """Runs the training; random numbers come from ``config.seed`` and the step."""
+
+    def __init__(self, config: BitsBackTraining, source: LevelSource, device: str = "cpu") -> None:
+        self.config, self.source, self.device = config, source, torch.device(device)
+
+    def start(self) -> BitsBackState:
+        """A fresh state."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            model = BitsBackModel(self.config.network)
+        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimiser = torch.optim.Adam(model.parameters(), lr=self.config.lr, betas=(0.9, 0.99), fused=True)
+        return BitsBackState(model, optimiser, [p.detach().clone() for p in model.parameters()])
+
+    def run(
+        self, state: BitsBackState, *, until_seconds: float, checkpoint: Path | None,
+        progress: Callable[[BitsBackState, str], None],
+    ) -> None:  # fmt: skip
+        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
+
+        def done() -> float:
+            return self.config.share_done(state.seconds, state.steps)
+
+        run_timed(
+            state, lambda: self._step(state, done()), done=lambda: done() >= 1.0, until_seconds=until_seconds,
+            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
+            progress=progress, stage=lambda: "warm" if done() < self.config.warm_share else "full",
+        )  # fmt: skip
+
+    def _step(self, state: BitsBackState, done: float) -> dict[str, float]:
+        config = self.config
+        rng = np.random.default_rng((config.seed, state.steps))
+        torch.manual_seed(config.seed + 7919 * state.steps)
+        levels = torch.from_numpy(self.source.draw(config.points, rng)).to(self.device)
+        levels = levels.contiguous(memory_format=torch.channels_last)
+        fall = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done))
+        for group in state.optimiser.param_groups:
+            group["lr"] = config.lr * fall * min(1.0, (state.steps + 1) / 300)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=done < config.fast_share):
+            nats = state.model.elbo(levels)
+        weight = min(1.0, 0.1 + 0.9 * done / config.warm_share) if config.warm_share else 1.0
+        scale = 1.0 / (math.log(2.0) * levels[0].numel())
+        bits = {name: scale * part.mean() for name, part in nats.items()}
+        loss = bits["phases"] + bits["base"] + weight * bits["kl"]
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
+        state.optimiser.step()
+        decay = min(config.ema, 1.0 - 1.0 / (1.0 + 0.1 * state.steps))
+        with torch.no_grad():
+            torch._foreach_lerp_(state.average, list(state.model.parameters()), 1.0 - decay)
+        state.steps += 1
+        parts = {f"{name}_bits": float(part.detach()) for name, part in bits.items()}
+        return {**parts, "bits_per_dimension": sum(parts.values())}
+
+    def averaged_model(self, state: BitsBackState) -> BitsBackModel:
+        """A model with the moving average of the parameters, on the CPU."""
+        model = BitsBackModel(self.config.network)
+        with torch.no_grad():
+            for parameter, average in zip(model.parameters(), state.average, strict=True):
+                parameter.copy_(average.cpu())
+        return model
+
+    def save(self, state: BitsBackState, folder: Path) -> None:
+        """Write a checkpoint."""
+        tensors: dict[str, Tensor] = {}
+        for (name, parameter), average in zip(state.model.named_parameters(), state.average, strict=True):
+            tensors[f"model.{name}"], tensors[f"average.{name}"] = parameter, average
+            moments = state.optimiser.state.get(parameter)
+            if moments:
+                tensors[f"first.{name}"], tensors[f"second.{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
+        write_checkpoint(folder, tensors, {"seconds": state.seconds, "steps": state.steps, "log": state.log}, state.steps)
+
+    def resume(self, folder: Path) -> BitsBackState:
+        """The state of a checkpoint; FormatError when it does not fit."""
+        state = self.start()
+        tensors, head = read_checkpoint(folder, self.device)
+        try:
+            with torch.no_grad():
+                for (name, parameter), average in zip(state.model.named_parameters(), state.average, strict=True):
+                    parameter.copy_(tensors[f"model.{name}"])
+                    average.copy_(tensors[f"average.{name}"])
+                    if f"first.{name}" in tensors:
+                        state.optimiser.state[parameter] = {
+                            "step": torch.tensor(float(head["steps"]), device=self.device),
+                            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"first.{name}"]),
+                            "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"second.{name}"]),
+                        }
+            state.seconds, state.steps, state.log = float(head["seconds"]), int(head["steps"]), list(head["log"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
+        return state
