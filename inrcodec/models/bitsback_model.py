@@ -166,6 +166,10 @@ class Layers(Protocol):
         """max(0, values)."""
         ...
 
+    def keep(self, values: Tensor) -> Tensor:
+        """Features as they are kept until the next step."""
+        ...
+
 
 def blocks_of(layers: Layers, name: str, hidden: Tensor, blocks: int) -> Tensor:
     """Residual blocks of a tower."""
@@ -182,27 +186,47 @@ def tower(layers: Layers, name: str, values: Tensor, blocks: int) -> Tensor:
 
 
 class PhaseNetwork:
-    """Parameters of phases, step by step: each step is given one more input and keeps what it made of those before."""
+    """Parameters of phases, step by step: each step is given one more input and keeps what it made of those before.
 
-    def __init__(self, layers: Layers, config: BitsBackConfig, name: str) -> None:
-        self.layers, self.config, self.name = layers, config, name
+    ``strip``: rows that are computed at once, which bounds memory; 0, all of them.
+    """
+
+    def __init__(self, layers: Layers, config: BitsBackConfig, name: str, strip: int = 0) -> None:
+        self.layers, self.config, self.name, self.strip = layers, config, name, strip
         self._hidden: Tensor | None = None
         self._known: list[Tensor] = []
         self._step = 0
 
     def step(self, inputs: Tensor, *, is_values: bool = True) -> Tensor:
         """Parameters (N, n, H, W) after one more input (N, C, H, W): values of a phase, or latents."""
-        name = f"{self.name}-{self._step}"
         if is_values:
             self._known.append(inputs)
-        hidden = self.layers.conv(f"{name}-in", inputs)
-        self._hidden = hidden if self._hidden is None else self._hidden + hidden
-        self._hidden = blocks_of(self.layers, name, self._hidden, self.config.blocks)
-        found = self.layers.conv(f"{name}-out", self.layers.relu(self._hidden))
-        if self._known:
-            found = found + self.layers.conv(f"{name}-skip", torch.cat(self._known, dim=1))
+        rows = inputs.shape[2]
+        reach = self.config.blocks + 1
+        hidden, found = [], []
+        for top in range(0, rows, self.strip or rows):
+            bottom = min(top + (self.strip or rows), rows)
+            start, stop = max(top - reach, 0), min(bottom + reach, rows)
+            part = self._strip(inputs, start, stop)
+            inner = slice(top - start, bottom - start)
+            hidden.append(self.layers.keep(part[0][:, :, inner]))
+            found.append(part[1][:, :, inner])
+        self._hidden = torch.cat(hidden, dim=2) if len(hidden) > 1 else hidden[0]
         self._step += 1
-        return found
+        return torch.cat(found, dim=2) if len(found) > 1 else found[0]
+
+    def _strip(self, inputs: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Hidden features and parameters of rows ``start`` to ``stop``, those next to a cut not to be used."""
+        name = f"{self.name}-{self._step}"
+        hidden = self.layers.conv(f"{name}-in", inputs[:, :, start:stop])
+        if self._hidden is not None:
+            hidden = hidden + self._hidden[:, :, start:stop]
+        hidden = blocks_of(self.layers, name, hidden, self.config.blocks)
+        found = self.layers.conv(f"{name}-out", self.layers.relu(hidden))
+        if self._known:
+            known = torch.cat([part[:, :, start:stop] for part in self._known], dim=1)
+            found = found + self.layers.conv(f"{name}-skip", known)
+        return hidden, found
 
 
 def posterior(layers: Layers, config: BitsBackConfig, layer: int, below: Tensor) -> Tensor:
@@ -294,6 +318,10 @@ class BitsBackModel(nn.Module):
     def relu(self, values: Tensor) -> Tensor:
         """max(0, values)."""
         return functional.relu(values)
+
+    def keep(self, values: Tensor) -> Tensor:
+        """As they are."""
+        return values
 
     def normalised(self, levels: Tensor) -> Tensor:
         """Levels as networks see them."""
