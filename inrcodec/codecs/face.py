@@ -28,15 +28,17 @@ class Rate:
 
 @dataclass(frozen=True)
 class Coded:
-    """Output of an encoder: shared parameters and one body per signal."""
+    """Output of an encoder: shared parameters and one body per signal; ``chain``: one message of all of them."""
 
     parameters: bytes
     bodies: list[bytes]
+    chain: bytes = b""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One signal as a codec sees it."""
+    """One signal as a codec sees it; ``extra``: its other metadata, which codecs only compare."""
 
     values: NDArray[np.float32]
     header: PlainHeader
+    extra: bytes = b""

@@ -19,6 +19,7 @@ from inrcodec.codecs.coin import NO_PRIOR, CoinCodec, CoinEncoding, NoPrior
 from inrcodec.codecs.combiner import CombinerCodec, CombinerEncoding
 from inrcodec.codecs.face import Coded, Rate, Source
 from inrcodec.codecs.hierarchical import HierarchicalCodec, HierarchicalEncoding
+from inrcodec.codecs.lossless import LosslessCodec, LosslessEncoding
 from inrcodec.codecs.modulation import ModulationCodec, ModulationEncoding
 from inrcodec.codecs.planes import has_alpha
 from inrcodec.codecs.registry import AUTO, CODEC_IDS, codec_id, codec_name
@@ -30,13 +31,15 @@ from inrcodec.ground.plain import PlainHeader
 from inrcodec.ground.signal import Signal
 from inrcodec.maths.archive import ArchiveEntry, pack_archive
 from inrcodec.maths.container import EXTRA, KNOWN_TAGS, Container, Section, pack
+from inrcodec.methods.bitsback import SCHEMES
 from inrcodec.models import prior_store
+from inrcodec.models.bitsback_prior import BitsBackPrior
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.modulation_prior import ModulationPrior
 from inrcodec.models.prior_store import AnyPrior
 
-ALPHA, PARAMETERS = 2, 3
-TAGS = KNOWN_TAGS | {ALPHA, PARAMETERS}
+ALPHA, PARAMETERS, CHAIN = 2, 3, 4
+TAGS = KNOWN_TAGS | {ALPHA, PARAMETERS, CHAIN}
 
 EFFORT_NAMES = ("fast", "default", "best")
 SMALL_IMAGE_POINTS = 48 * 48
@@ -67,6 +70,11 @@ class Settings:
     target_psnr: float | None = None
     coder: str | None = None
 
+    @property
+    def lossless(self) -> bool:
+        """Whether every value comes back as it was."""
+        return self.codec in SCHEMES
+
     def __post_init__(self) -> None:
         if self.codec != AUTO:
             codec_id(self.codec)
@@ -94,12 +102,14 @@ class Encoded:
     codec: str
 
 
-AnyCodec = CombinerCodec | HierarchicalCodec | ModulationCodec | CoinCodec
-AnyEncoding = CombinerEncoding | HierarchicalEncoding | ModulationEncoding | CoinEncoding
+AnyCodec = CombinerCodec | HierarchicalCodec | ModulationCodec | CoinCodec | LosslessCodec
+AnyEncoding = CombinerEncoding | HierarchicalEncoding | ModulationEncoding | CoinEncoding | LosslessEncoding
 
 
-def codec_of(prior: AnyPrior) -> AnyCodec:
-    """The codec that a prior belongs to."""
+def codec_of(prior: AnyPrior, name: str = AUTO) -> AnyCodec:
+    """The codec that a prior belongs to; of the two that lossless models serve, the one of that name."""
+    if isinstance(prior, BitsBackPrior):
+        return LosslessCodec(prior, name if name in SCHEMES else SCHEMES[0])
     if isinstance(prior, HierarchyPrior):
         return HierarchicalCodec(prior)
     return ModulationCodec(prior) if isinstance(prior, ModulationPrior) else CombinerCodec(prior)
@@ -108,6 +118,9 @@ def codec_of(prior: AnyPrior) -> AnyCodec:
 def default_prior(signal: Signal, codec: str = AUTO) -> str:
     """Name of the shipped prior for a signal, that of the hierarchical codec unless ``codec`` is another."""
     header = signal.header
+    if codec in SCHEMES:
+        colours = signal.colour_values
+        return "bitswap-gray" if (colours == colours[..., :1]).all() else "bitswap-colour"
     if header.kind == "audio" or (header.kind == "field" and len(header.shape) == 1):
         wanted = "speech16k"
     elif header.kind == "field":
@@ -147,13 +160,14 @@ def compress_signals(
     target does not fit the kind of signal, UnsupportedError when the prior cannot carry the signals.
     """
     codec = _codec_for(signals, settings)
-    sources = [Source(signal.values, signal.header) for signal in signals]
+    sources = [Source(signal.values, signal.header, signal.meta.extra_to_bytes()) for signal in signals]
     if plan is not None:
         plan(codec.planned_steps(sources, settings.effort))
 
     def build(coded: Coded) -> Encoded:
         data = _file(codec, signals, coded, names)
-        return Encoded(data, len(coded.parameters) + sum(len(body) for body in coded.bodies), codec.prior, codec.name)
+        own = len(coded.parameters) + len(coded.chain) + sum(len(body) for body in coded.bodies)
+        return Encoded(data, own, codec.prior, codec.name)
 
     rate = _rate(settings, codec, signals, names)
     encoding = codec.encoding(sources, settings.effort, tick, settings.coder)
@@ -168,7 +182,7 @@ def _codec_for(signals: Sequence[Signal], settings: Settings) -> AnyCodec:
             raise UsageError("codec coin knows nothing in advance: it takes no prior")
         return CoinCodec()
     prior = prior_store.find(settings.prior or _common_prior(signals, settings.codec))
-    codec = codec_of(prior)
+    codec = codec_of(prior, settings.codec)
     if settings.codec not in (AUTO, codec.name):
         raise UsageError(f"prior {prior.name!r} belongs to codec {codec.name}, not {settings.codec}")
     return codec
@@ -214,9 +228,10 @@ def _file(codec: AnyCodec, signals: Sequence[Signal], coded: Coded, names: Seque
     if names is None:
         payload = coded.parameters + coded.bodies[0]
         return pack(Container(number, prior.id, signals[0].header, payload, tuple(_sections(signals[0]))))
-    shared = Section(PARAMETERS, coded.parameters, critical=True)
+    shared = [Section(PARAMETERS, coded.parameters, critical=True)] if coded.parameters else []
+    shared += [Section(CHAIN, coded.chain, critical=True)] if coded.chain else []
     entries = [
-        ArchiveEntry(name, signal.header, body, (*_sections(signal), shared))
+        ArchiveEntry(name, signal.header, body, (*_sections(signal), *shared))
         for name, signal, body in zip(names, signals, coded.bodies, strict=True)
     ]
     return pack_archive(number, prior.id, entries)
@@ -299,7 +314,7 @@ def decompress_container(
     Raises FormatError, LimitError, PriorError; UnsupportedError when alpha or another exact part has to be resized.
     """
     coin = container.codec_id == CODEC_IDS[CoinCodec.name] and container.prior_id == NO_PRIOR.id
-    codec = CoinCodec() if coin else codec_of(_prior_of(container, prior))
+    codec = CoinCodec() if coin else codec_of(_prior_of(container, prior), codec_name(container.codec_id))
     if codec.name != codec_name(container.codec_id):
         raise FormatError(f"the file was made by codec {codec_name(container.codec_id)}, its prior is of {codec.name}")
     shared = container.section(PARAMETERS)
@@ -308,8 +323,11 @@ def decompress_container(
     else:
         *_, end = codec.read_parameters(container.payload)
         parameters, body = container.payload[:end], container.payload[end:]
-    values = codec.decode(parameters, body, container.header, size, limits)
-    header = container.header
+    chain, header = container.section(CHAIN), container.header
+    if isinstance(codec, LosslessCodec) and chain:
+        values = codec.decode_chain(chain, container.place, header, size, limits)
+    else:
+        values = codec.decode(parameters, body, header, size, limits)
     if has_alpha(header):
         rows, columns = header.shape
         alpha = decode_alpha(container.section(ALPHA), (rows, columns), _image_bits(header))
@@ -385,5 +403,6 @@ def describe(data: bytes, containers: Sequence[Container], names: Sequence[str] 
 
 
 def payload_bytes(containers: Sequence[Container]) -> int:
-    """Bytes that the codec wrote: bodies, and the parameters once."""
-    return sum(len(c.payload) for c in containers) + len(containers[0].section(PARAMETERS))
+    """Bytes that the codec wrote: bodies, and once what they share."""
+    shared = len(containers[0].section(PARAMETERS)) + len(containers[0].section(CHAIN))
+    return sum(len(c.payload) for c in containers) + shared

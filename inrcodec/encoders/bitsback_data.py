@@ -22,6 +22,8 @@ LevelArray = NDArray[np.uint8]
 HELD_OUT = 20
 """Every n-th file or tile is held out."""
 REDUCTIONS = (2, 3)
+SOFT_SHARE, MOST_BLUR, MOST_NOISE = 0.5, 0.25, 2.0
+"""Of training crops of photographs: share that is softened, weight of a neighbour, standard deviation in levels."""
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".avif", ".heic")
 
 
@@ -66,7 +68,8 @@ class LevelSource:
     def _crop(self, rng: np.random.Generator) -> LevelArray:
         picture = self.photographs[rng.choice(len(self.photographs), p=self._share)]
         top, left = (int(rng.integers(n - self.crop + 1)) for n in picture.shape[:2])
-        return picture[top : top + self.crop, left : left + self.crop]
+        crop = picture[top : top + self.crop, left : left + self.crop]
+        return softened(crop, rng) if self.mirror and rng.random() < SOFT_SHARE else crop
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,19 @@ def read_level_data(
         f"{int(held.sum())} tiles and {len(photographs[1])} pictures held out"
     )
     return LevelData(training, held_out, summary)
+
+
+def softened(levels: LevelArray, rng: np.random.Generator) -> LevelArray:
+    """A crop (H, W, C) as a less sharp lens and a noisier sensor would have it: photographs at their full size are
+    softer than those that were averaged down."""
+    side, sigma = rng.uniform(0.0, MOST_BLUR), rng.uniform(0.0, MOST_NOISE)
+    soft = levels.astype(np.float32)
+    for axis in (0, 1):
+        padded = np.pad(soft, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        first, last = np.take(padded, range(levels.shape[axis]), axis), np.take(padded, range(2, levels.shape[axis] + 2), axis)
+        soft = (1.0 - 2.0 * side) * soft + side * (first + last)
+    noisy = soft + sigma * rng.standard_normal(levels.shape, np.float32)
+    return np.rint(noisy.clip(0.0, 255.0)).astype(np.uint8)
 
 
 def in_channels(levels: LevelArray, channels: int) -> LevelArray:

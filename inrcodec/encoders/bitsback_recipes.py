@@ -51,7 +51,7 @@ RECIPES = {
         BitsBackRecipe("gray", BitsBackConfig(1, width=64, blocks=2), crop=64, points=1 << 15),
         BitsBackRecipe("digits", _DIGITS, crop=28, points=64 * 28 * 28, tile=28, mirror=False, layered=2),
         BitsBackRecipe(
-            "binary", replace(_DIGITS, levels=2, components=1, phases=False), crop=28, points=64 * 28 * 28, tile=28,
+            "binary", replace(_DIGITS, levels=2, components=1), crop=28, points=64 * 28 * 28, tile=28,
             mirror=False, layered=2,
         ),
     )

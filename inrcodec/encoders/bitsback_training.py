@@ -22,6 +22,7 @@ from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
 from inrcodec.encoders.training_loop import run_timed
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.models.bitsback_model import BitsBackConfig, BitsBackModel
+from inrcodec.models.bitsback_prior import BitsBackPrior
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,10 @@ class BitsBackTrainer:
             for parameter, average in zip(model.parameters(), state.average, strict=True):
                 parameter.copy_(average.cpu())
         return model
+
+    def finish(self, state: BitsBackState, card: dict[str, Any]) -> BitsBackPrior:
+        """The model that the training has reached, in integers."""
+        return BitsBackPrior.from_model(self.averaged_model(state), self.config.name, card)
 
     def save(self, state: BitsBackState, folder: Path) -> None:
         """Write a checkpoint."""

@@ -171,7 +171,7 @@ class ArchiveReader:
     def container(self, i: int) -> Container:
         """Entry i as a file of its own would hold it."""
         entry = self.entry(i)
-        return Container(self.codec_id, self.prior_id, entry.header, entry.payload, entry.sections)
+        return Container(self.codec_id, self.prior_id, entry.header, entry.payload, entry.sections, i)
 
     def _record(self, i: int) -> _Record:
         self._check(i)

@@ -47,6 +47,7 @@ class Container:
         header: the signal from outside.
         payload: the codec's bytes.
         sections: by rising tag (sorted on construction), each tag once.
+        place: position among the entries of an archive that it comes from; not written.
 
     Raises:
         UsageError: a section tag is out of range or comes twice.
@@ -57,6 +58,7 @@ class Container:
     header: PlainHeader
     payload: bytes
     sections: tuple[Section, ...] = ()
+    place: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sections", ordered_sections(self.sections))

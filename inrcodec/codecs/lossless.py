@@ -1,0 +1,433 @@
+"""The lossless codecs ``bitswap`` and ``bbans``: pictures to bytes and back, bit for bit.
+
+    levels -> planes -> tiles -> message under the prior's networks         (compress)
+    message -> tiles -> planes -> levels                                    (decompress)
+
+A *body* is one byte that says how (below), the CRC-32 of the levels, and the message. Sixteen-bit pictures send their
+high bytes so and their low bytes deflated. A picture that is smaller as PNG is sent as PNG. Several equal pictures under
+a model without finer scales go into one message, the *chain*, since each of them alone would pay for its first latents.
+
+The receiver checks that the message ends empty and that the levels have the CRC-32: of a damaged message or a machine
+that computes otherwise comes an error, never other pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.codecs.alpha import decode_alpha, encode_alpha
+from inrcodec.codecs.face import Coded, Rate, Source
+from inrcodec.codecs.planes import has_alpha
+from inrcodec.ground.bits import read_varint, write_varint
+from inrcodec.ground.errors import DataError, FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
+from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
+from inrcodec.ground.plain import PlainHeader
+from inrcodec.maths.ans_message import Message
+from inrcodec.maths.files.images import read_image
+from inrcodec.methods.bitsback import SCHEMES, BitsBack
+from inrcodec.models.bitsback_prior import BitsBackPrior
+
+Ticker = Callable[[int], None]
+FloatArray = NDArray[np.float32]
+Levels = NDArray[np.uint8]
+
+STORED, GRAY, DEEP = 0x80, 0x40, 0x20
+"""How a picture is sent: as PNG; as its first plane, all being equal; low bytes beside high ones. The scheme's number in
+``SCHEMES`` is in the lowest bits, the orientation in the three above it."""
+SCHEME_BITS = 2
+ORIENTATIONS = 8
+LONGEST_SIDE = 2048
+"""Sides of pictures that are coded as one; larger ones are cut into equal tiles."""
+GROUP_POINTS = 1 << 18
+CRC_BYTES = 4
+
+
+@dataclass(frozen=True)
+class LosslessEffort:
+    """``checks``: decode after encoding; ``orientations``: turned and mirrored pictures that are tried."""
+
+    name: str
+    checks: bool
+    orientations: int
+
+
+LOSSLESS_EFFORTS = {
+    effort.name: effort
+    for effort in (
+        LosslessEffort("fast", False, 1),
+        LosslessEffort("default", True, 1),
+        LosslessEffort("best", True, ORIENTATIONS),
+    )
+}
+
+
+class LosslessCodec:
+    """``encoding`` turns pictures to bytes, ``decode`` one body back, under one prior; ``scheme``: bitswap or bbans."""
+
+    def __init__(self, prior: BitsBackPrior, scheme: str = "bitswap") -> None:
+        self.prior, self.scheme = prior, scheme
+
+    @property
+    def name(self) -> str:
+        """The scheme."""
+        return self.scheme
+
+    # Sender.
+
+    def encoding(
+        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None
+    ) -> LosslessEncoding:
+        """Pictures to be encoded. Raises UsageError for a coder, UnsupportedError for what it cannot carry."""
+        if coder is not None:
+            raise UsageError(f"codec {self.name} has no choice of coders, got {coder!r}")
+        for source in sources:
+            self._check(source.header)
+        return LosslessEncoding(self, sources, LOSSLESS_EFFORTS[effort], tick or (lambda points: None))
+
+    def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
+        """Values to be pushed and popped."""
+        preset = LOSSLESS_EFFORTS[effort]
+        values = sum(s.header.n_points * _colours(s.header) for s in sources)
+        return values * (preset.orientations + preset.checks)
+
+    @property
+    def max_parameter_bytes(self) -> int:
+        """Parameters are none."""
+        return 0
+
+    def read_parameters(self, data: bytes) -> tuple[int]:
+        """Where the body begins."""
+        del data
+        return (0,)
+
+    def usual_beta(self, sources: Sequence[Source]) -> float:
+        """UsageError: there is no rate to choose."""
+        raise UsageError(f"codec {self.name} is lossless: it takes no target")
+
+    def _check(self, header: PlainHeader) -> None:
+        channels, levels = self.prior.channels, self.prior.config.levels
+        if header.kind != "image":
+            raise UnsupportedError(f"lossless coding is for pictures, this is {header.kind}")
+        if channels > _colours(header):
+            raise UnsupportedError(f"prior {self.prior.name!r} is for colour: choose one for gray with --prior")
+        if levels < 256 and header.sample_type == "u16":
+            raise UnsupportedError(f"prior {self.prior.name!r} is for pictures of {levels} levels")
+
+    def push(self, planes: Levels, tick: Ticker) -> bytes:
+        """The message of planes (N, C, H, W)."""
+        message = Message()
+        coder = BitsBack(self.prior.layers, self.scheme, tick)
+        for rows, columns in _tiles(*planes.shape[2:]):
+            coder.push(message, np.ascontiguousarray(planes[:, :, rows, columns]))
+        return message.to_bytes()
+
+    def pop(self, data: bytes, shape: tuple[int, ...], tick: Ticker) -> Levels:
+        """Inverse of ``push``; FormatError when the message does not end where it should."""
+        message = Message(data)
+        coder = BitsBack(self.prior.layers, self.scheme, tick)
+        planes = np.empty(shape, np.uint8)
+        for rows, columns in reversed(list(_tiles(shape[2], shape[3]))):
+            part = (*shape[:2], rows.stop - rows.start, columns.stop - columns.start)
+            planes[:, :, rows, columns] = coder.pop(message, part)
+        if not message.is_empty:
+            raise FormatError("the message does not end where it should")
+        return planes
+
+    def push_chain(self, images: Sequence[Levels], tick: Ticker) -> bytes:
+        """One message of pictures (N, C, H, W) of one size: 1, 1, 2, 4, .. of them at once, so that those before pay
+        for the first latents of those that follow."""
+        message = Message()
+        coder = BitsBack(self.prior.layers, self.scheme, tick)
+        for start, stop in _groups(len(images), images[0].shape[-2] * images[0].shape[-1]):
+            coder.push(message, np.concatenate(images[start:stop]))
+        return message.to_bytes()
+
+    def pop_chain(self, data: bytes, count: int, shape: tuple[int, ...], tick: Ticker) -> list[Levels]:
+        """Inverse of ``push_chain`` for ``count`` pictures of shape (N, C, H, W)."""
+        message = Message(data)
+        coder = BitsBack(self.prior.layers, self.scheme, tick)
+        images: list[Levels] = []
+        for start, stop in reversed(list(_groups(count, shape[-2] * shape[-1]))):
+            found = coder.pop(message, ((stop - start) * shape[0], *shape[1:]))
+            images = [*found.reshape(stop - start, *shape), *images]
+        if not message.is_empty:
+            raise FormatError("the message does not end where it should")
+        return images
+
+    # Receiver.
+
+    def decode(
+        self, parameters: bytes, body: bytes, header: PlainHeader, size: tuple[int, ...] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> FloatArray:  # fmt: skip
+        """Values (H, W, C without alpha); FormatError when damaged, UnsupportedError for another size."""
+        if parameters:
+            raise FormatError("the codec's parameters go on after their end")
+        _own_size(header, size)
+        self._check_file(header, 1, limits)
+        return _to_values(self.levels_of(body, header, limits), header)
+
+    def decode_chain(
+        self, chain: bytes, place: int, header: PlainHeader, size: tuple[int, ...] | None, limits: Limits
+    ) -> FloatArray:
+        """Values of the picture at a place of a chain; errors as ``decode``."""
+        _own_size(header, size)
+        count, _ = read_varint(chain, 0)
+        if not 1 <= count <= limits.max_entries:
+            raise LimitError(f"a chain of {count} pictures, the limit is {limits.max_entries}")
+        self._check_file(header, count, limits)
+        levels = _chain_levels(self, chain, header)
+        if place >= len(levels):
+            raise FormatError(f"a chain of {len(levels)} pictures has no place {place}")
+        return _to_values(levels[place], header)
+
+    def _check_file(self, header: PlainHeader, count: int, limits: Limits) -> None:
+        try:
+            self._check(header)
+        except UnsupportedError as error:
+            raise FormatError(f"damaged file: {error}") from None
+        points = count * header.n_points * _colours(header)
+        if points > limits.max_points:
+            raise LimitError(f"decoding gives {points} values, the limit is {limits.max_points}")
+        work = (points / 4.0 + 1.0) * self.prior.multiply_adds_per_cell
+        if work > limits.max_multiply_adds:
+            raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")
+
+    def levels_of(
+        self, body: bytes, header: PlainHeader, limits: Limits = DEFAULT_LIMITS, tick: Ticker = lambda values: None
+    ) -> NDArray[np.uint16]:
+        """Levels (H, W, C without alpha) of a body."""
+        if len(body) < 1 + CRC_BYTES:
+            raise FormatError("the picture's data are cut short")
+        how, rest = body[0], body[1 + CRC_BYTES :]
+        levels = _from_png(rest, header, limits) if how == STORED else self._modelled(how, rest, header, tick)
+        _check_crc(levels, body[1 : 1 + CRC_BYTES])
+        return levels
+
+    def _modelled(self, how: int, data: bytes, header: PlainHeader, tick: Ticker) -> NDArray[np.uint16]:
+        scheme, orientation = how & (1 << SCHEME_BITS) - 1, how >> SCHEME_BITS & ORIENTATIONS - 1
+        deep, gray = bool(how & DEEP), bool(how & GRAY)
+        if how & STORED or SCHEMES[scheme : scheme + 1] != (self.scheme,) or deep != (header.sample_type == "u16"):
+            raise FormatError("the picture's data do not fit its header")
+        low: FloatArray | None = None
+        if deep:
+            length, position = read_varint(data, 0)
+            rows = header.shape[0] * _colours(header)
+            low = decode_alpha(data[position : position + length], (rows, header.shape[1]), 8)
+            data = data[position + length :]
+        colours = 1 if gray else _colours(header)
+        size = header.shape[::-1] if orientation & 4 else header.shape
+        planes = self.pop(data, (*self.stack(colours), *size), tick)
+        levels = _turned_back(planes.reshape(colours, *size), orientation).transpose(1, 2, 0).astype(np.uint16)
+        if gray:
+            levels = np.repeat(levels, _colours(header), axis=2)
+        if low is not None:
+            beneath = np.rint(low * 255.0).astype(np.uint16).reshape(_colours(header), *header.shape)
+            return levels << 8 | beneath.transpose(1, 2, 0)
+        return self.to_levels(levels)
+
+    def stack(self, colours: int) -> tuple[int, int]:
+        """Pictures and channels that colours make under the prior."""
+        return (1, colours) if self.prior.channels == colours else (colours, 1)
+
+    def to_levels(self, values: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Levels of 8 bits from those of the prior."""
+        return values * np.uint16(255 // (self.prior.config.levels - 1))
+
+    def planes_of(self, levels: NDArray[np.uint16]) -> Levels:
+        """Planes (N, C, H, W) in the prior's levels of (H, W, colours); DataError when it has too few of them."""
+        step = 255 // (self.prior.config.levels - 1)
+        if (levels % step).any():
+            raise DataError(f"prior {self.prior.name!r} is for pictures of {self.prior.config.levels} levels")
+        moved = np.ascontiguousarray((levels // step).astype(np.uint8).transpose(2, 0, 1))
+        return moved.reshape(*self.stack(len(moved)), *levels.shape[:2])
+
+
+class LosslessEncoding:
+    """Pictures being encoded."""
+
+    def __init__(
+        self, codec: LosslessCodec, sources: Sequence[Source], effort: LosslessEffort, tick: Ticker
+    ) -> None:
+        self.codec, self.sources, self.effort, self.tick = codec, sources, effort, tick
+
+    def at(self, rate: Rate) -> Coded:
+        """Bytes; UsageError when a rate is asked for."""
+        if rate.beta is not None or rate.bits is not None:
+            raise UsageError(f"codec {self.codec.name} is lossless: it takes no target")
+        if self._chains():
+            return Coded(b"", [b""] * len(self.sources), chain=self._chain())
+        return Coded(b"", [self._body(source) for source in self.sources])
+
+    def _chains(self) -> bool:
+        """Whether the pictures go into one message."""
+        first = self.sources[0]
+        return (
+            self.codec.prior.config.splits == 0 and len(self.sources) > 1 and not has_alpha(first.header)
+            and first.header.sample_type != "u16"
+            and all(s.header == first.header and s.extra == first.extra for s in self.sources)
+        )  # fmt: skip
+
+    def _chain(self) -> bytes:
+        codec, header = self.codec, self.sources[0].header
+        pictures = np.stack([_to_levels(source) for source in self.sources])
+        how, colours = SCHEMES.index(codec.scheme), pictures.shape[3]
+        if colours > codec.prior.channels and (pictures == pictures[..., :1]).all():
+            how, colours = how | GRAY, 1
+        message = codec.push_chain([codec.planes_of(levels[..., :colours]) for levels in pictures], self.tick)
+        crc = zlib.crc32(pictures.astype("<u2").tobytes()).to_bytes(CRC_BYTES, "little")
+        chain = write_varint(len(pictures)) + bytes([how]) + crc + message
+        if self.effort.checks:
+            _check_same(_chain_levels(codec, chain, header, self.tick), pictures)
+        return chain
+
+    def _body(self, source: Source) -> bytes:
+        codec, header, levels = self.codec, source.header, _to_levels(source)
+        crc = zlib.crc32(levels.astype("<u2").tobytes()).to_bytes(CRC_BYTES, "little")
+        low, planes, how = b"", levels, SCHEMES.index(codec.scheme)
+        if header.sample_type == "u16":
+            beneath = (levels & 255).transpose(2, 0, 1).reshape(-1, levels.shape[1])
+            packed = encode_alpha((beneath / np.float32(255)).astype(np.float32), 8)
+            low, planes, how = write_varint(len(packed)) + packed, levels >> 8, how | DEEP
+        elif levels.shape[2] == 3 and codec.prior.channels == 1 and (levels == levels[..., :1]).all():
+            planes, how = levels[..., :1], how | GRAY
+        best = self._stored(levels, header, crc)
+        for orientation in range(self.effort.orientations):
+            turned = _turned(planes.transpose(2, 0, 1), orientation).transpose(1, 2, 0)
+            message = codec.push(codec.planes_of(turned), self.tick)
+            made = bytes([how | orientation << SCHEME_BITS]) + crc + low + message
+            best = min(best, made, key=len)
+        if self.effort.checks:
+            _check_same(codec.levels_of(best, header, tick=self.tick), levels)
+        return best
+
+    def _stored(self, levels: NDArray[np.uint16], header: PlainHeader, crc: bytes) -> bytes:
+        return bytes([STORED]) + crc + _to_png(levels, header)
+
+
+def _colours(header: PlainHeader) -> int:
+    """Channels without alpha."""
+    return header.channels - has_alpha(header)
+
+
+def _own_size(header: PlainHeader, size: tuple[int, ...] | None) -> None:
+    if size is not None and size != header.shape:
+        raise UnsupportedError("a lossless file decodes at its own size: resize the picture that comes out")
+
+
+def _to_levels(source: Source) -> NDArray[np.uint16]:
+    top = 65535 if source.header.sample_type == "u16" else 255
+    colours = source.values[..., : _colours(source.header)].astype(np.float64)
+    return np.rint(np.clip(colours, 0.0, 1.0) * top).astype(np.uint16)
+
+
+def _to_values(levels: NDArray[np.uint16], header: PlainHeader) -> FloatArray:
+    top = np.float32(65535 if header.sample_type == "u16" else 255)
+    return (levels.astype(np.float32) / top).astype(np.float32)
+
+
+def _check_crc(levels: NDArray[np.uint16], crc: bytes) -> None:
+    if zlib.crc32(levels.astype("<u2").tobytes()).to_bytes(CRC_BYTES, "little") != crc:
+        raise FormatError("the decoded picture is not the one that was encoded: the file is damaged")
+
+
+def _check_same(found: NDArray[np.uint16], wanted: NDArray[np.uint16]) -> None:
+    if not np.array_equal(found, wanted):
+        raise InrcodecError("the file does not decode to its picture on this machine: nothing was written")
+
+
+_LAST_CHAIN: dict[tuple[bytes, bytes, PlainHeader], NDArray[np.uint16]] = {}
+"""Levels of the chain that was decoded last: its pictures are asked for one by one."""
+
+
+def _chain_levels(
+    codec: LosslessCodec, chain: bytes, header: PlainHeader, tick: Ticker = lambda values: None
+) -> NDArray[np.uint16]:
+    """Levels (N, H, W, C) of all pictures of a chain."""
+    key = (codec.prior.id, hashlib.sha256(chain).digest(), header)
+    if key in _LAST_CHAIN:
+        return _LAST_CHAIN[key]
+    count, position = read_varint(chain, 0)
+    head = chain[position : position + 1 + CRC_BYTES]
+    if len(head) < 1 + CRC_BYTES or SCHEMES[head[0] & ~GRAY : (head[0] & ~GRAY) + 1] != (codec.scheme,):
+        raise FormatError("the chain of pictures is damaged")
+    colours = 1 if head[0] & GRAY else _colours(header)
+    shape = (*codec.stack(colours), *header.shape)
+    images = codec.pop_chain(chain[position + 1 + CRC_BYTES :], count, shape, tick)
+    planes = np.stack(images).reshape(count, colours, *header.shape).transpose(0, 2, 3, 1)
+    levels = codec.to_levels(planes.astype(np.uint16))
+    if head[0] & GRAY:
+        levels = np.repeat(levels, _colours(header), axis=3)
+    _check_crc(levels, head[1:])
+    _LAST_CHAIN.clear()
+    _LAST_CHAIN[key] = levels
+    return levels
+
+
+def _groups(count: int, points: int) -> Iterator[tuple[int, int]]:
+    """First and last picture of each group of a chain."""
+    start, size, most = 0, 1, max(1, GROUP_POINTS // points)
+    while start < count:
+        stop = min(start + size, count)
+        yield start, stop
+        size, start = min(stop, most), stop
+
+
+def _tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Equal tiles of at most ``LONGEST_SIDE`` a side, row by row."""
+    rows, columns = (np.linspace(0, n, -(-n // LONGEST_SIDE) + 1).astype(int).tolist() for n in (height, width))
+    for top, bottom in zip(rows, rows[1:], strict=False):
+        for left, right in zip(columns, columns[1:], strict=False):
+            yield slice(top, bottom), slice(left, right)
+
+
+def _turned(planes: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
+    """Planes (C, H, W) mirrored up-down (1), left-right (2), transposed (4)."""
+    planes = planes[:, ::-1] if orientation & 1 else planes
+    planes = planes[:, :, ::-1] if orientation & 2 else planes
+    return planes.swapaxes(1, 2) if orientation & 4 else planes
+
+
+def _turned_back(planes: Levels, orientation: int) -> Levels:
+    """Inverse of ``_turned``."""
+    planes = planes.swapaxes(1, 2) if orientation & 4 else planes
+    planes = planes[:, :, ::-1] if orientation & 2 else planes
+    return planes[:, ::-1] if orientation & 1 else planes
+
+
+def _to_png(levels: NDArray[np.uint16], header: PlainHeader) -> bytes:
+    """The smaller of a PNG with and without a palette."""
+    from PIL import Image
+
+    colours = levels if header.sample_type == "u16" else levels.astype(np.uint8)
+    image = Image.fromarray(colours[..., 0] if colours.shape[2] == 1 else colours)
+    images = [image]
+    if image.mode == "RGB" and image.getcolors(256):
+        images.append(image.quantize(256, dither=Image.Dither.NONE))
+        if not np.array_equal(np.asarray(images[1].convert("RGB")), colours):
+            images.pop()
+    made = []
+    for candidate in images:
+        buffer = io.BytesIO()
+        candidate.save(buffer, "PNG", optimize=True, compress_level=9)
+        made.append(buffer.getvalue())
+    return min(made, key=len)
+
+
+def _from_png(data: bytes, header: PlainHeader, limits: Limits) -> NDArray[np.uint16]:
+    try:
+        signal = read_image(data, "stored picture", limits)
+    except DataError as error:
+        raise FormatError(f"damaged file: {error}") from None
+    found = signal.to_native().astype(np.uint16)
+    wanted = (*header.shape, _colours(header))
+    if found.shape != wanted or (signal.header.sample_type == "u16") != (header.sample_type == "u16"):
+        raise FormatError(f"damaged file: the stored picture has shape {found.shape}, its header says {wanted}")
+    return found
