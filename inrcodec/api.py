@@ -31,6 +31,7 @@ def compress(
     *,
     names: Sequence[str] | None = None,
     codec: str = "auto",
+    lossless: bool = False,
     prior: str | None = None,
     effort: str = "default",
     coder: str | None = None,
@@ -45,6 +46,7 @@ def compress(
     Args:
         source: a path, a Signal, or a list of either.
         names: names of an archive's entries; file names by default.
+        lossless: pictures bit for bit, by codec bitswap, or bbans where it is named.
         prior: name, id or path of a prior; chosen by the kind of signal by default.
         effort: "fast", "default" or "best".
         coder: how latents of codec hierarchical are sent: "dither" (quantisation, the default) or "astar" (relative
@@ -55,8 +57,9 @@ def compress(
     Raises:
         DataError, LimitError, UnsupportedError: the input. UsageError: the options. PriorError: the prior.
     """
-    from inrcodec.codecs.operations import Settings, compress_signals
+    from inrcodec.codecs.operations import Settings, compress_signals, lossless_codec
 
+    codec = lossless_codec(codec) if lossless else codec
     settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder)
     many = not isinstance(source, str | Path | Signal)
     items: list[str | Path | Signal] = list(source) if many else [source]  # type: ignore[arg-type, list-item]

@@ -40,8 +40,9 @@ def _signal_options(command: Command) -> Command:
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output: FILE.inr, a folder, or FILE.inrs for an "
               "archive of all inputs. Default: the input's name with .inr, for a folder .inrs.")  # fmt: skip
-@click.option("--codec", default="auto", show_default=True, help="hierarchical, combiner, coin++, coin, or auto: that "
-              "of the prior.")  # fmt: skip
+@click.option("--codec", default="auto", show_default=True, help="hierarchical, combiner, coin++, coin, bitswap, "
+              "bbans, or auto: that of the prior.")  # fmt: skip
+@click.option("--lossless", is_flag=True, help="Pictures bit for bit: codec bitswap, or bbans where it is named.")
 @_PRIOR
 @click.option("--effort", default="default", show_default=True, help="fast, default or best.")
 @click.option("--coder", help="How latents are sent: dither (quantised; default) or astar (relative entropy coding); "
@@ -57,7 +58,7 @@ def _signal_options(command: Command) -> Command:
 def compress(
     inputs: tuple[Path, ...], output: Path | None, codec: str, prior: str | None, effort: str, coder: str | None,
     beta: float | None, target_bpp: float | None, target_kbps: float | None, target_psnr: float | None,
-    variable: str | None,
+    variable: str | None, lossless: bool,
     select: tuple[str, ...], force: bool, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compress images, sounds or fields.
@@ -70,10 +71,12 @@ def compress(
       inrcodec compress t2m.nc --variable t2m --select time=0
       inrcodec compress a.png b.png c.png -o set.inrs
       inrcodec compress thumbnails/ -o set.inrs --target-bpp 0.9
+      inrcodec compress scan.png --lossless
     """
-    from inrcodec.codecs.operations import Settings
+    from inrcodec.codecs.operations import Settings, lossless_codec
 
     common.keep_memory()
+    codec = lossless_codec(codec) if lossless else codec
     settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder)
     files = _expand(inputs)
     archive = (output is not None and output.suffix.lower() == ".inrs") or (output is None and inputs[0].is_dir())
@@ -130,7 +133,8 @@ def _compress_one(
         encoded = compress_signals([signal], settings, None, bar.tick, bar.plan)
         seconds = time.perf_counter() - begun
     write_whole(target, encoded.data, force=force)
-    decoded = InrFile(encoded.data, prior=settings.prior).render()
+    # A lossless encoder has compared already.
+    decoded = signal if encoded.lossless else InrFile(encoded.data, prior=settings.prior).render()
     return {
         "input": str(file), "output": str(target), "codec": encoded.codec, "prior": encoded.prior.id.hex(),
         "bytes": len(encoded.data), "payload_bytes": encoded.payload_bytes,
@@ -166,7 +170,8 @@ def _compress_archive(
         reports.append({
             "input": str(file), "output": str(target), "codec": encoded.codec, "prior": encoded.prior.id.hex(),
             "bytes": own, "payload_bytes": own, **common.rate(signal.header, own),
-            **common.quality(signal, opened.render(entry=index)), "encode_seconds": round(seconds, 3),
+            **common.quality(signal, signal if encoded.lossless else opened.render(entry=index)),
+            "encode_seconds": round(seconds, 3),
             **common.size_key(signal.header),
         })  # fmt: skip
         if as_json:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from inrcodec.cli import common
+from inrcodec.cli import common, training_jobs
+from inrcodec.cli.training_jobs import Job
 from inrcodec.ground.errors import UsageError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON, one object per prior.")
@@ -33,6 +34,7 @@ def list_priors(as_json: bool) -> None:
     """
     from inrcodec.codecs.operations import codec_of
     from inrcodec.models import prior_store
+    from inrcodec.models.bitsback_prior import BitsBackPrior
     from inrcodec.models.modulation_prior import ModulationPrior
     from inrcodec.models.prior import Prior
 
@@ -50,6 +52,11 @@ def list_priors(as_json: bool) -> None:
             report["patch"] = list(prior.config.patch_shape)
             report["latent_dims"] = prior.config.latent_dims
             about = f"{report['latent_dims']} modulations for patches of {'x'.join(map(str, report['patch']))}"
+        elif isinstance(prior, BitsBackPrior):
+            report["latents"] = list(prior.config.latents)
+            report["levels"] = prior.config.levels
+            colour = "colour" if prior.channels == 3 else "gray"
+            about = f"{colour}, {len(report['latents'])} layers of latents, {prior.config.splits} finer scales"
         else:
             report["strides"] = [level.stride for level in prior.config.levels]
             report["betas"] = [round(math.exp(-v), 9) for v in prior.config.log_lambdas]
@@ -66,13 +73,13 @@ def list_priors(as_json: bool) -> None:
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--recipe",
-    default="photographs",
-    show_default=True,
-    help="images32, photographs, speech16k or fields; with --codec hierarchical also globe.",
+    help="photographs (default), images32, speech16k or fields; with --codec hierarchical also globe; with --codec "
+    "bitswap colour (default), gray, digits or binary.",
 )
 @click.option(
-    "--codec", default="hierarchical", show_default=True, help="Codec the prior is for: hierarchical, combiner, coin++."
-)
+    "--codec", default="hierarchical", show_default=True,
+    help="Codec the prior is for: hierarchical, combiner, coin++, bitswap.",
+)  # fmt: skip
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Prior file, NAME.safetensors.")
 @click.option("--minutes", type=float, default=60.0, show_default=True, help="Length of the whole training.")
 @click.option(
@@ -93,16 +100,20 @@ def list_priors(as_json: bool) -> None:
     type=float,
     help="Above 1, low rates are drawn more often (hierarchical); 1, all alike, by default.",
 )
+@click.option(
+    "--latent-layers", type=int, help="The lossless model of the papers, with so many layers of latents (bitswap)."
+)
 @click.option("--threads", type=int, help="Threads of torch (default: its own).")
 @click.option("--device", help="cpu or cuda; by default cuda when there is one.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
 @click.option("-q", "--quiet", is_flag=True)
 def train(
-    data: tuple[Path, ...], recipe: str, codec: str, output: Path, minutes: float, checkpoint: Path | None,
+    data: tuple[Path, ...], recipe: str | None, codec: str, output: Path, minutes: float, checkpoint: Path | None,
     piece_minutes: float | None,
     tile: int | None, variable: str | None, reparameterisation: str | None, latent_dims: int | None, no_proposal: bool,
-    patches: int | None, start_from: str | None, rate_power: float | None, threads: int | None, device: str | None,
+    patches: int | None, start_from: str | None, rate_power: float | None, latent_layers: int | None,
+    threads: int | None, device: str | None,
     seed: int, force: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Learn a prior from folders of signals; it stops, goes on and ends on time.
@@ -111,6 +122,7 @@ def train(
     Examples:
       inrcodec priors train pictures/ -o mine.safetensors --minutes 60
       inrcodec priors train pictures/ --start-from photographs -o mine.safetensors --minutes 20
+      inrcodec priors train pictures/ --codec bitswap -o exact.safetensors --minutes 90
       inrcodec priors train speech/ --recipe speech16k -o speech.safetensors --resume ckpt --piece-minutes 10
     """
     import torch
@@ -124,6 +136,9 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if latent_layers is not None and codec != "bitswap":
+        raise UsageError("--latent-layers is for --codec bitswap")
+    recipe = recipe or ("colour" if codec == "bitswap" else "photographs")
     if codec == "combiner":
         if start_from or rate_power:
             raise UsageError("--start-from and --rate-power are for --codec hierarchical")
@@ -132,21 +147,27 @@ def train(
             changes["reparameterisation"] = reparameterisation
         if latent_dims:
             changes["latent_dims"] = latent_dims
-        job = _combiner_job(data, recipe, output.stem, tile, variable, changes, minutes, patches, seed, chosen)
+        job = training_jobs.combiner_job(
+            data, recipe, output.stem, tile, variable, changes, minutes, patches, seed, chosen
+        )
     elif codec == "hierarchical":
         if reparameterisation or latent_dims or no_proposal or patches:
             raise UsageError(
                 "--reparameterisation, --latent-dims, --no-proposal and --patches are for --codec combiner"
             )
-        job = _hierarchical_job(
+        job = training_jobs.hierarchical_job(
             data, recipe, output.stem, tile, variable, start_from, minutes, rate_power or 1.0, seed, chosen
         )
     elif codec == "coin++":
         if reparameterisation or latent_dims or no_proposal or patches or start_from or rate_power:
             raise UsageError("--codec coin++ takes none of the options that name another codec")
-        job = _modulation_job(data, recipe, output.stem, tile, variable, minutes, seed, chosen)
+        job = training_jobs.modulation_job(data, recipe, output.stem, tile, variable, minutes, seed, chosen)
+    elif codec == "bitswap":
+        if reparameterisation or latent_dims or no_proposal or patches or start_from or rate_power or variable:
+            raise UsageError("--codec bitswap takes none of the options that name another codec")
+        job = training_jobs.bitsback_job(data, recipe, output.stem, tile, latent_layers, minutes, seed, chosen)
     else:
-        raise UsageError(f"codec must be hierarchical, combiner or coin++, got {codec!r}")
+        raise UsageError(f"codec must be hierarchical, combiner, coin++ or bitswap, got {codec!r}")
     resumes = checkpoint is not None and (checkpoint / "state.json").exists()
     state = job.trainer.resume(checkpoint) if resumes and checkpoint is not None else job.trainer.start()
     limit = float("inf") if piece_minutes is None else piece_minutes * 60.0
@@ -156,90 +177,6 @@ def train(
         click.echo(f"{state.seconds / 60:.1f} of {minutes:g} minutes done; the same command goes on", err=True)
         return
     _finish(job, state, output, force, quiet)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A training: its trainer, data and settings for the card, how to read a log entry, how to measure the result."""
-
-    trainer: Any
-    source: Any
-    settings: dict[str, Any]
-    reading: Callable[[dict[str, float]], str]
-    evaluate: Callable[[Any], Sequence[Any]]
-
-
-def _combiner_job(
-    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, changes: dict[str, Any],
-    minutes: float, patches: int | None, seed: int, device: str,
-) -> _Job:  # fmt: skip
-    from inrcodec.encoders.presets import EFFORTS
-    from inrcodec.encoders.prior_evaluation import evaluate_prior
-    from inrcodec.encoders.prior_learning import PriorTrainer
-    from inrcodec.encoders.training_presets import adapted, read_training_data, recipe_named
-    from inrcodec.encoders.training_state import TrainingConfig, config_summary
-
-    chosen = adapted(recipe_named(recipe), name=name, tile=tile)
-    source = read_training_data(chosen.wanted, data, variable=variable)
-    network = replace(chosen.network, **changes)
-    config = TrainingConfig(network, chosen.name, chosen.kind, chosen.betas, minutes, chosen.n_classes, seed=seed)
-    if patches:
-        config = replace(config, patches=patches)
-    middle = len(config.betas) // 2
-
-    def reading(entry: dict[str, float]) -> str:
-        return f"{entry[f'bits_per_point_{middle}']:.3f} bits/point {entry[f'db_{middle}']:.2f} dB"
-
-    return _Job(
-        PriorTrainer(config, source.training, device), source, config_summary(config), reading,
-        lambda prior: evaluate_prior(prior, source.held_out, EFFORTS["default"]),
-    )  # fmt: skip
-
-
-def _hierarchical_job(
-    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, start_from: str | None,
-    minutes: float, rate_power: float, seed: int, device: str,
-) -> _Job:  # fmt: skip
-    from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
-    from inrcodec.encoders.hierarchy_recipes import adapted_hierarchy, hierarchy_recipe_named
-    from inrcodec.encoders.hierarchy_training import HierarchyTrainer
-    from inrcodec.encoders.training_presets import read_training_data
-    from inrcodec.models import prior_store
-    from inrcodec.models.hierarchy_prior import HierarchyPrior
-
-    chosen = adapted_hierarchy(hierarchy_recipe_named(recipe), name=name, tile=tile)
-    source = read_training_data(chosen.wanted, data, variable=variable)
-    config, begin = replace(chosen.training(minutes, seed), rate_power=rate_power), None
-    if start_from:
-        earlier = prior_store.find(start_from)
-        if not isinstance(earlier, HierarchyPrior):
-            raise UsageError(f"prior {start_from!r} is not of the hierarchical codec")
-        config, begin = config.going_on(), earlier.model
-    return _Job(
-        HierarchyTrainer(config, source.training, device, begin), source,
-        {**config.summary(), "start_from": earlier.id.hex() if start_from else None},
-        lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
-        lambda prior: evaluate_hierarchy(prior, source.held_out),
-    )  # fmt: skip
-
-
-def _modulation_job(
-    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, minutes: float, seed: int,
-    device: str,
-) -> _Job:  # fmt: skip
-    from inrcodec.encoders.modulation_evaluation import evaluate_modulation
-    from inrcodec.encoders.modulation_recipes import adapted_modulation, modulation_recipe_named
-    from inrcodec.encoders.modulation_training import ModulationTrainer
-    from inrcodec.encoders.training_presets import read_training_data
-
-    chosen = adapted_modulation(modulation_recipe_named(recipe), name=name, tile=tile)
-    source = read_training_data(chosen.wanted, data, variable=variable)
-    config = chosen.training(minutes, seed)
-    return _Job(
-        ModulationTrainer(config, source.training, device), source, config.summary(),
-        lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
-        lambda prior: evaluate_modulation(prior, source.held_out),
-    )  # fmt: skip
 
 
 class _training_bar:  # noqa: N801
@@ -267,7 +204,7 @@ class _training_bar:  # noqa: N801
         self.bar.update(max(0.0, min(state.seconds, self.bar.total) - self.bar.n))
 
 
-def _finish(job: _Job, state: Any, output: Path, force: bool, quiet: bool) -> None:
+def _finish(job: Job, state: Any, output: Path, force: bool, quiet: bool) -> None:
     from inrcodec.maths.atomic import write_whole
 
     card = {
@@ -316,6 +253,9 @@ def verify_prior(names: tuple[str, ...], data: Path | None, recipe: str | None, 
 
 def _measure(prior: Any, recipe: str, data: Path) -> Sequence[Any]:
     """What a prior reaches on signals of a folder."""
+    from inrcodec.encoders.bitsback_data import read_level_data
+    from inrcodec.encoders.bitsback_evaluation import evaluate_bitsback
+    from inrcodec.encoders.bitsback_recipes import bitsback_recipe_named
     from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
     from inrcodec.encoders.hierarchy_recipes import hierarchy_recipe_named
     from inrcodec.encoders.modulation_evaluation import evaluate_modulation
@@ -323,6 +263,7 @@ def _measure(prior: Any, recipe: str, data: Path) -> Sequence[Any]:
     from inrcodec.encoders.presets import EFFORTS
     from inrcodec.encoders.prior_evaluation import evaluate_prior
     from inrcodec.encoders.training_presets import read_training_data, recipe_named
+    from inrcodec.models.bitsback_prior import BitsBackPrior
     from inrcodec.models.modulation_prior import ModulationPrior
     from inrcodec.models.prior import Prior
 
@@ -332,4 +273,9 @@ def _measure(prior: Any, recipe: str, data: Path) -> Sequence[Any]:
     if isinstance(prior, ModulationPrior):
         wanted = modulation_recipe_named(recipe.removeprefix("coinpp-")).wanted
         return evaluate_modulation(prior, read_training_data(wanted, [data]).training)
+    if isinstance(prior, BitsBackPrior):
+        exact = bitsback_recipe_named(recipe.removeprefix("bitswap-").split("-")[0])
+        binary = prior.config.levels == 2
+        pictures = read_level_data([data], prior.channels, exact.crop, tile=exact.tile, mirror=False, binary=binary)
+        return evaluate_bitsback(prior, pictures.training)
     return evaluate_hierarchy(prior, read_training_data(hierarchy_recipe_named(recipe).wanted, [data]).training)

@@ -4,8 +4,9 @@
     message -> tiles -> planes -> levels                                    (decompress)
 
 A *body* is one byte that says how (below), the CRC-32 of the levels, and the message. Sixteen-bit pictures send their
-high bytes so and their low bytes deflated. A picture that is smaller as PNG is sent as PNG. Several equal pictures under
-a model without finer scales go into one message, the *chain*, since each of them alone would pay for its first latents.
+high bytes so and their low bytes deflated. A picture that is smaller as PNG is sent as PNG. Several pictures of one
+size under a model without finer scales go into one message, the *chain*, since each of them alone would pay for its
+first latents.
 
 The receiver checks that the message ends empty and that the levels have the CRC-32: of a damaged message or a machine
 that computes otherwise comes an error, never other pixels.
@@ -14,9 +15,8 @@ that computes otherwise comes an error, never other pixels.
 from __future__ import annotations
 
 import hashlib
-import io
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from inrcodec.codecs.alpha import decode_alpha, encode_alpha
 from inrcodec.codecs.face import Coded, Rate, Source
 from inrcodec.codecs.planes import has_alpha
+from inrcodec.codecs.stored import from_png, to_png
+from inrcodec.codecs.tiling import ORIENTATIONS, groups, tiles, turned, turned_back
 from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import DataError, FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
 from inrcodec.maths.ans_message import Message
-from inrcodec.maths.files.images import read_image
 from inrcodec.methods.bitsback import SCHEMES, BitsBack
 from inrcodec.models.bitsback_prior import BitsBackPrior
 
@@ -39,13 +40,9 @@ FloatArray = NDArray[np.float32]
 Levels = NDArray[np.uint8]
 
 STORED, GRAY, DEEP = 0x80, 0x40, 0x20
-"""How a picture is sent: as PNG; as its first plane, all being equal; low bytes beside high ones. The scheme's number in
-``SCHEMES`` is in the lowest bits, the orientation in the three above it."""
+"""How a picture is sent: as PNG; as its first plane, all being equal; low bytes beside high ones. The scheme's number
+in ``SCHEMES`` is in the lowest bits, the orientation in the three above it."""
 SCHEME_BITS = 2
-ORIENTATIONS = 8
-LONGEST_SIDE = 2048
-"""Sides of pictures that are coded as one; larger ones are cut into equal tiles."""
-GROUP_POINTS = 1 << 18
 CRC_BYTES = 4
 
 
@@ -124,7 +121,7 @@ class LosslessCodec:
         """The message of planes (N, C, H, W)."""
         message = Message()
         coder = BitsBack(self.prior.layers, self.scheme, tick)
-        for rows, columns in _tiles(*planes.shape[2:]):
+        for rows, columns in tiles(*planes.shape[2:]):
             coder.push(message, np.ascontiguousarray(planes[:, :, rows, columns]))
         return message.to_bytes()
 
@@ -133,7 +130,7 @@ class LosslessCodec:
         message = Message(data)
         coder = BitsBack(self.prior.layers, self.scheme, tick)
         planes = np.empty(shape, np.uint8)
-        for rows, columns in reversed(list(_tiles(shape[2], shape[3]))):
+        for rows, columns in reversed(list(tiles(shape[2], shape[3]))):
             part = (*shape[:2], rows.stop - rows.start, columns.stop - columns.start)
             planes[:, :, rows, columns] = coder.pop(message, part)
         if not message.is_empty:
@@ -145,7 +142,7 @@ class LosslessCodec:
         for the first latents of those that follow."""
         message = Message()
         coder = BitsBack(self.prior.layers, self.scheme, tick)
-        for start, stop in _groups(len(images), images[0].shape[-2] * images[0].shape[-1]):
+        for start, stop in groups(len(images), images[0].shape[-2] * images[0].shape[-1]):
             coder.push(message, np.concatenate(images[start:stop]))
         return message.to_bytes()
 
@@ -154,7 +151,7 @@ class LosslessCodec:
         message = Message(data)
         coder = BitsBack(self.prior.layers, self.scheme, tick)
         images: list[Levels] = []
-        for start, stop in reversed(list(_groups(count, shape[-2] * shape[-1]))):
+        for start, stop in reversed(list(groups(count, shape[-2] * shape[-1]))):
             found = coder.pop(message, ((stop - start) * shape[0], *shape[1:]))
             images = [*found.reshape(stop - start, *shape), *images]
         if not message.is_empty:
@@ -207,7 +204,11 @@ class LosslessCodec:
         if len(body) < 1 + CRC_BYTES:
             raise FormatError("the picture's data are cut short")
         how, rest = body[0], body[1 + CRC_BYTES :]
-        levels = _from_png(rest, header, limits) if how == STORED else self._modelled(how, rest, header, tick)
+        levels = (
+            from_png(rest, header, _colours(header), limits)
+            if how == STORED
+            else self._modelled(how, rest, header, tick)
+        )
         _check_crc(levels, body[1 : 1 + CRC_BYTES])
         return levels
 
@@ -225,7 +226,7 @@ class LosslessCodec:
         colours = 1 if gray else _colours(header)
         size = header.shape[::-1] if orientation & 4 else header.shape
         planes = self.pop(data, (*self.stack(colours), *size), tick)
-        levels = _turned_back(planes.reshape(colours, *size), orientation).transpose(1, 2, 0).astype(np.uint16)
+        levels = turned_back(planes.reshape(colours, *size), orientation).transpose(1, 2, 0).astype(np.uint16)
         if gray:
             levels = np.repeat(levels, _colours(header), axis=2)
         if low is not None:
@@ -253,15 +254,12 @@ class LosslessCodec:
 class LosslessEncoding:
     """Pictures being encoded."""
 
-    def __init__(
-        self, codec: LosslessCodec, sources: Sequence[Source], effort: LosslessEffort, tick: Ticker
-    ) -> None:
+    def __init__(self, codec: LosslessCodec, sources: Sequence[Source], effort: LosslessEffort, tick: Ticker) -> None:
         self.codec, self.sources, self.effort, self.tick = codec, sources, effort, tick
 
     def at(self, rate: Rate) -> Coded:
-        """Bytes; UsageError when a rate is asked for."""
-        if rate.beta is not None or rate.bits is not None:
-            raise UsageError(f"codec {self.codec.name} is lossless: it takes no target")
+        """Bytes; there is only one rate."""
+        assert rate.beta is None and rate.bits is None
         if self._chains():
             return Coded(b"", [b""] * len(self.sources), chain=self._chain())
         return Coded(b"", [self._body(source) for source in self.sources])
@@ -291,17 +289,18 @@ class LosslessEncoding:
     def _body(self, source: Source) -> bytes:
         codec, header, levels = self.codec, source.header, _to_levels(source)
         crc = zlib.crc32(levels.astype("<u2").tobytes()).to_bytes(CRC_BYTES, "little")
-        low, planes, how = b"", levels, SCHEMES.index(codec.scheme)
+        low, planes = b"", levels
+        how = SCHEMES.index(codec.scheme)
         if header.sample_type == "u16":
             beneath = (levels & 255).transpose(2, 0, 1).reshape(-1, levels.shape[1])
             packed = encode_alpha((beneath / np.float32(255)).astype(np.float32), 8)
-            low, planes, how = write_varint(len(packed)) + packed, levels >> 8, how | DEEP
+            low, planes, how = write_varint(len(packed)) + packed, (levels >> 8).astype(np.uint16), how | DEEP
         elif levels.shape[2] == 3 and codec.prior.channels == 1 and (levels == levels[..., :1]).all():
             planes, how = levels[..., :1], how | GRAY
         best = self._stored(levels, header, crc)
         for orientation in range(self.effort.orientations):
-            turned = _turned(planes.transpose(2, 0, 1), orientation).transpose(1, 2, 0)
-            message = codec.push(codec.planes_of(turned), self.tick)
+            moved = turned(planes.transpose(2, 0, 1), orientation).transpose(1, 2, 0)
+            message = codec.push(codec.planes_of(moved), self.tick)
             made = bytes([how | orientation << SCHEME_BITS]) + crc + low + message
             best = min(best, made, key=len)
         if self.effort.checks:
@@ -309,7 +308,7 @@ class LosslessEncoding:
         return best
 
     def _stored(self, levels: NDArray[np.uint16], header: PlainHeader, crc: bytes) -> bytes:
-        return bytes([STORED]) + crc + _to_png(levels, header)
+        return bytes([STORED]) + crc + to_png(levels, header)
 
 
 def _colours(header: PlainHeader) -> int:
@@ -369,65 +368,3 @@ def _chain_levels(
     _LAST_CHAIN.clear()
     _LAST_CHAIN[key] = levels
     return levels
-
-
-def _groups(count: int, points: int) -> Iterator[tuple[int, int]]:
-    """First and last picture of each group of a chain."""
-    start, size, most = 0, 1, max(1, GROUP_POINTS // points)
-    while start < count:
-        stop = min(start + size, count)
-        yield start, stop
-        size, start = min(stop, most), stop
-
-
-def _tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Equal tiles of at most ``LONGEST_SIDE`` a side, row by row."""
-    rows, columns = (np.linspace(0, n, -(-n // LONGEST_SIDE) + 1).astype(int).tolist() for n in (height, width))
-    for top, bottom in zip(rows, rows[1:], strict=False):
-        for left, right in zip(columns, columns[1:], strict=False):
-            yield slice(top, bottom), slice(left, right)
-
-
-def _turned(planes: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
-    """Planes (C, H, W) mirrored up-down (1), left-right (2), transposed (4)."""
-    planes = planes[:, ::-1] if orientation & 1 else planes
-    planes = planes[:, :, ::-1] if orientation & 2 else planes
-    return planes.swapaxes(1, 2) if orientation & 4 else planes
-
-
-def _turned_back(planes: Levels, orientation: int) -> Levels:
-    """Inverse of ``_turned``."""
-    planes = planes.swapaxes(1, 2) if orientation & 4 else planes
-    planes = planes[:, :, ::-1] if orientation & 2 else planes
-    return planes[:, ::-1] if orientation & 1 else planes
-
-
-def _to_png(levels: NDArray[np.uint16], header: PlainHeader) -> bytes:
-    """The smaller of a PNG with and without a palette."""
-    from PIL import Image
-
-    colours = levels if header.sample_type == "u16" else levels.astype(np.uint8)
-    image = Image.fromarray(colours[..., 0] if colours.shape[2] == 1 else colours)
-    images = [image]
-    if image.mode == "RGB" and image.getcolors(256):
-        images.append(image.quantize(256, dither=Image.Dither.NONE))
-        if not np.array_equal(np.asarray(images[1].convert("RGB")), colours):
-            images.pop()
-    made = []
-    for candidate in images:
-        buffer = io.BytesIO()
-        candidate.save(buffer, "PNG", optimize=True, compress_level=9)
-        made.append(buffer.getvalue())
-    return min(made, key=len)
-
-
-def _from_png(data: bytes, header: PlainHeader, limits: Limits) -> NDArray[np.uint16]:
-    try:
-        signal = read_image(data, "stored picture", limits)
-    except DataError as error:
-        raise FormatError(f"damaged file: {error}") from None
-    found = signal.to_native().astype(np.uint16)
-    wanted = (*header.shape, _colours(header))
-    if found.shape != wanted or (signal.header.sample_type == "u16") != (header.sample_type == "u16"):
-        raise FormatError(f"damaged file: the stored picture has shape {found.shape}, its header says {wanted}")
-    return found

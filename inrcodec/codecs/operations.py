@@ -70,26 +70,26 @@ class Settings:
     target_psnr: float | None = None
     coder: str | None = None
 
-    @property
-    def lossless(self) -> bool:
-        """Whether every value comes back as it was."""
-        return self.codec in SCHEMES
-
     def __post_init__(self) -> None:
         if self.codec != AUTO:
             codec_id(self.codec)
         if self.effort not in EFFORT_NAMES:
             raise UsageError(f"effort must be one of {', '.join(EFFORT_NAMES)}, got {self.effort!r}")
-        wanted = {
-            name: value
-            for name in ("beta", "target_bpp", "target_kbps", "target_psnr")
-            if (value := getattr(self, name)) is not None
-        }
+        wanted = self._wanted()
         if len(wanted) > 1:
             raise UsageError(f"give only one of {', '.join(name.replace('_', '-') for name in wanted)}")
         for name, value in wanted.items():
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name.replace('_', '-')} must be a positive number, got {value}")
+
+    @property
+    def wants_rate(self) -> bool:
+        """Whether a rate or a quality is asked for."""
+        return bool(self._wanted())
+
+    def _wanted(self) -> dict[str, float]:
+        names = ("beta", "target_bpp", "target_kbps", "target_psnr")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,18 @@ class Encoded:
     payload_bytes: int
     prior: AnyPrior | NoPrior
     codec: str
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every value comes back as it was."""
+        return self.codec in SCHEMES
+
+
+def lossless_codec(name: str) -> str:
+    """The codec for a caller who wants no loss: bitswap unless ``name`` is bbans; UsageError for one with loss."""
+    if name not in (AUTO, *SCHEMES):
+        raise UsageError(f"codec {name} is not lossless: use {' or '.join(SCHEMES)}")
+    return SCHEMES[0] if name == AUTO else name
 
 
 AnyCodec = CombinerCodec | HierarchicalCodec | ModulationCodec | CoinCodec | LosslessCodec
@@ -169,6 +181,8 @@ def compress_signals(
         own = len(coded.parameters) + len(coded.chain) + sum(len(body) for body in coded.bodies)
         return Encoded(data, own, codec.prior, codec.name)
 
+    if isinstance(codec, LosslessCodec) and settings.wants_rate:
+        raise UsageError(f"codec {codec.name} is lossless: it takes no beta and no target")
     rate = _rate(settings, codec, signals, names)
     encoding = codec.encoding(sources, settings.effort, tick, settings.coder)
     if settings.target_psnr is not None:

@@ -127,7 +127,10 @@ def softened(levels: LevelArray, rng: np.random.Generator) -> LevelArray:
     soft = levels.astype(np.float32)
     for axis in (0, 1):
         padded = np.pad(soft, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        first, last = np.take(padded, range(levels.shape[axis]), axis), np.take(padded, range(2, levels.shape[axis] + 2), axis)
+        first, last = (
+            np.take(padded, range(levels.shape[axis]), axis),
+            np.take(padded, range(2, levels.shape[axis] + 2), axis),
+        )
         soft = (1.0 - 2.0 * side) * soft + side * (first + last)
     noisy = soft + sigma * rng.standard_normal(levels.shape, np.float32)
     return np.rint(noisy.clip(0.0, 255.0)).astype(np.uint8)

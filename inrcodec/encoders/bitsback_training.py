@@ -146,7 +146,9 @@ class BitsBackTrainer:
             moments = state.optimiser.state.get(parameter)
             if moments:
                 tensors[f"first.{name}"], tensors[f"second.{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
-        write_checkpoint(folder, tensors, {"seconds": state.seconds, "steps": state.steps, "log": state.log}, state.steps)
+        write_checkpoint(
+            folder, tensors, {"seconds": state.seconds, "steps": state.steps, "log": state.log}, state.steps
+        )
 
     def resume(self, folder: Path) -> BitsBackState:
         """The state of a checkpoint; FormatError when it does not fit."""

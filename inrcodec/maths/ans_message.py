@@ -1,9 +1,9 @@
 """A message as a stack of symbols: what is pushed last is popped first (asymmetric numeral systems, by constriction).
 
-Bits-back coding needs a coder whose pop under any tables is undone exactly by a push under the same tables, whatever the
-message holds, also when it holds nothing: an empty message yields the first symbol of every table, and is empty again
-when that is pushed back. Tables are cumulative integer counts of 2^24 in all; the arithmetic behind them is that of
-``tests/test_ans_message.py``, which writes it out in ten lines.
+Bits-back coding needs a coder whose pop under any tables is undone exactly by a push under the same tables, whatever
+the message holds, also when it holds nothing: an empty message yields the first symbol of every table, and is empty
+again when that is pushed back. Tables are cumulative integer counts of 2^24 in all. The arithmetic behind them is
+written out in ten lines in ``tests/test_ans_message.py``.
 """
 
 from __future__ import annotations

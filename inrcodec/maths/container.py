@@ -10,7 +10,7 @@ It costs at most 24 bytes beside the payload for a plain image or sound. Law: ``
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
@@ -58,7 +58,7 @@ class Container:
     header: PlainHeader
     payload: bytes
     sections: tuple[Section, ...] = ()
-    place: int = 0
+    place: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sections", ordered_sections(self.sections))

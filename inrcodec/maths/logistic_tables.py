@@ -4,8 +4,8 @@ A distribution function is read from a shipped table, F(u) = 2^24 / (1 + exp(-u 
 distance by a multiplication and a shift; weights of a mixture come from a table of exp. Nothing is computed in floating
 point when a file is written or read. Distances, means, log scales and log weights are in units of 2^-13.
 
-A symbol of up to 256 values is coded as two of 16, its high and its low half byte: two tables of 16 counts are made much
-faster than one of 256.
+A symbol of up to 256 values is coded as two of 16, its high and its low half byte: two tables of 16 counts are made
+much faster than one of 256.
 
 Latents have the alphabet -128 .. 127, counted from the rounded mean and around the circle, so that nothing needs an
 escape. In zigzag order, 0, -1, 1, -2 .., the likeliest symbol is 0, which is what an empty message yields: bits-back
@@ -127,7 +127,10 @@ class Mixtures:
 
     def _cdf(self, part: slice) -> _MixtureCdf:
         return _MixtureCdf(
-            mixture_weights(self.log_weights[part]), self.means[part], inverse_scales(self.log_scales[part]), self.levels
+            mixture_weights(self.log_weights[part]),
+            self.means[part],
+            inverse_scales(self.log_scales[part]),
+            self.levels,
         )
 
 

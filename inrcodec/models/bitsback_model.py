@@ -253,7 +253,6 @@ def spread(values: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
 
 def to_phases(values: Tensor) -> list[Tensor]:
     """The four phases (N, C, h, w) of (N, C, H, W); what an odd side lacks is filled with phase 0 of its cell."""
-    height, width = values.shape[2:]
     first = values[:, :, 0::2, 0::2]
     found = [first]
     for row, column in PHASE_PLACES[1:]:
@@ -283,9 +282,7 @@ class BitsBackModel(nn.Module):
     def __init__(self, config: BitsBackConfig) -> None:
         super().__init__()
         self.config = config
-        self.convs = nn.ModuleDict(
-            {name: nn.Conv2d(i, o, k, padding=k // 2) for name, i, o, k in conv_shapes(config)}
-        )
+        self.convs = nn.ModuleDict({name: nn.Conv2d(i, o, k, padding=k // 2) for name, i, o, k in conv_shapes(config)})
         self.top = nn.Parameter(torch.zeros(2 * config.latents[-1]))
         self._begin()
 
@@ -293,8 +290,9 @@ class BitsBackModel(nn.Module):
     def _begin(self) -> None:
         """Blocks begin near the identity, predictions at the first point of their cell."""
         c, k = self.config.channels, self.config.components
-        for name, conv in self.convs.items():
-            weight, bias = conv.weight, conv.bias
+        for name in self.convs:
+            weight, bias = self.layer(name).weight, self.layer(name).bias
+            assert bias is not None
             if "-back" in name or name.endswith("-out"):
                 weight.mul_(0.3)
             if name.endswith("-out") and not name.startswith(("p", "q")):
@@ -310,9 +308,15 @@ class BitsBackModel(nn.Module):
                     # Phase 0 of the cell for a scale; for the base the same, which its first step has decoded.
                     weight[rows : rows + k, channel, 1, 1] = 1.0
 
+    def layer(self, name: str) -> nn.Conv2d:
+        """A convolution by its name."""
+        found = self.convs[name]
+        assert isinstance(found, nn.Conv2d)
+        return found
+
     def conv(self, name: str, values: Tensor) -> Tensor:
-        """Convolution by its name."""
-        found: Tensor = self.convs[name](values)
+        """Convolution."""
+        found: Tensor = self.layer(name)(values)
         return found
 
     def relu(self, values: Tensor) -> Tensor:

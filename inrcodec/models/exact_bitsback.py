@@ -45,17 +45,20 @@ class ExactTables:
         """Rounded from a trained model."""
         weights, biases = {}, {}
         for name, _, _, _ in conv_shapes(model.config):
-            conv = model.convs[name]
-            weights[name] = to_fixed(conv.weight, WEIGHT_BITS).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)  # type: ignore[arg-type]
-            biases[name] = to_fixed(conv.bias, BIAS_BITS).clamp(-BIAS_LIMIT, BIAS_LIMIT)  # type: ignore[arg-type]
+            conv = model.layer(name)
+            assert conv.bias is not None
+            weights[name] = to_fixed(conv.weight, WEIGHT_BITS).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
+            biases[name] = to_fixed(conv.bias, BIAS_BITS).clamp(-BIAS_LIMIT, BIAS_LIMIT)
         return cls(weights, biases, to_fixed(model.top, ACTIVATION_BITS))
 
     def put_into(self, model: BitsBackModel) -> None:
         """Give a model the values that the integers stand for."""
         with torch.no_grad():
             for name, weight in self.weights.items():
-                model.convs[name].weight.copy_(weight.double() / (1 << WEIGHT_BITS))  # type: ignore[operator,union-attr]
-                model.convs[name].bias.copy_(self.biases[name].double() / (1 << BIAS_BITS))  # type: ignore[operator,union-attr]
+                conv = model.layer(name)
+                assert conv.bias is not None
+                conv.weight.copy_(weight.double() / (1 << WEIGHT_BITS))
+                conv.bias.copy_(self.biases[name].double() / (1 << BIAS_BITS))
             model.top.copy_(self.top.double() / (1 << ACTIVATION_BITS))
 
 

@@ -1,0 +1,121 @@
+"""What ``priors train`` trains: for every codec its trainer, data, settings and measure, made from the options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from inrcodec.ground.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training: its trainer, data and settings for the card, how to read a log entry, how to measure the result."""
+
+    trainer: Any
+    source: Any
+    settings: dict[str, Any]
+    reading: Callable[[dict[str, float]], str]
+    evaluate: Callable[[Any], Sequence[Any]]
+
+
+def combiner_job(
+    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, changes: dict[str, Any],
+    minutes: float, patches: int | None, seed: int, device: str,
+) -> Job:  # fmt: skip
+    """Learning a prior of the combiner codec; ``changes`` to the recipe's network."""
+    from inrcodec.encoders.presets import EFFORTS
+    from inrcodec.encoders.prior_evaluation import evaluate_prior
+    from inrcodec.encoders.prior_learning import PriorTrainer
+    from inrcodec.encoders.training_presets import adapted, read_training_data, recipe_named
+    from inrcodec.encoders.training_state import TrainingConfig, config_summary
+
+    chosen = adapted(recipe_named(recipe), name=name, tile=tile)
+    source = read_training_data(chosen.wanted, data, variable=variable)
+    network = replace(chosen.network, **changes)
+    config = TrainingConfig(network, chosen.name, chosen.kind, chosen.betas, minutes, chosen.n_classes, seed=seed)
+    if patches:
+        config = replace(config, patches=patches)
+    middle = len(config.betas) // 2
+
+    def reading(entry: dict[str, float]) -> str:
+        return f"{entry[f'bits_per_point_{middle}']:.3f} bits/point {entry[f'db_{middle}']:.2f} dB"
+
+    return Job(
+        PriorTrainer(config, source.training, device), source, config_summary(config), reading,
+        lambda prior: evaluate_prior(prior, source.held_out, EFFORTS["default"]),
+    )  # fmt: skip
+
+
+def hierarchical_job(
+    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, start_from: str | None,
+    minutes: float, rate_power: float, seed: int, device: str,
+) -> Job:  # fmt: skip
+    """Training a hierarchical model, from ``start_from`` on where it is given."""
+    from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
+    from inrcodec.encoders.hierarchy_recipes import adapted_hierarchy, hierarchy_recipe_named
+    from inrcodec.encoders.hierarchy_training import HierarchyTrainer
+    from inrcodec.encoders.training_presets import read_training_data
+    from inrcodec.models import prior_store
+    from inrcodec.models.hierarchy_prior import HierarchyPrior
+
+    chosen = adapted_hierarchy(hierarchy_recipe_named(recipe), name=name, tile=tile)
+    source = read_training_data(chosen.wanted, data, variable=variable)
+    config, begin = replace(chosen.training(minutes, seed), rate_power=rate_power), None
+    if start_from:
+        earlier = prior_store.find(start_from)
+        if not isinstance(earlier, HierarchyPrior):
+            raise UsageError(f"prior {start_from!r} is not of the hierarchical codec")
+        config, begin = config.going_on(), earlier.model
+    return Job(
+        HierarchyTrainer(config, source.training, device, begin), source,
+        {**config.summary(), "start_from": earlier.id.hex() if start_from else None},
+        lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
+        lambda prior: evaluate_hierarchy(prior, source.held_out),
+    )  # fmt: skip
+
+
+def modulation_job(
+    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, minutes: float, seed: int,
+    device: str,
+) -> Job:  # fmt: skip
+    """Meta-learning a base network of codec coin++."""
+    from inrcodec.encoders.modulation_evaluation import evaluate_modulation
+    from inrcodec.encoders.modulation_recipes import adapted_modulation, modulation_recipe_named
+    from inrcodec.encoders.modulation_training import ModulationTrainer
+    from inrcodec.encoders.training_presets import read_training_data
+
+    chosen = adapted_modulation(modulation_recipe_named(recipe), name=name, tile=tile)
+    source = read_training_data(chosen.wanted, data, variable=variable)
+    config = chosen.training(minutes, seed)
+    return Job(
+        ModulationTrainer(config, source.training, device), source, config.summary(),
+        lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
+        lambda prior: evaluate_modulation(prior, source.held_out),
+    )  # fmt: skip
+
+
+def bitsback_job(
+    data: Sequence[Path], recipe: str, name: str, tile: int | None, latent_layers: int | None, minutes: float,
+    seed: int, device: str,
+) -> Job:  # fmt: skip
+    """Training a lossless model; ``latent_layers``: that of the papers with so many."""
+    from inrcodec.encoders.bitsback_data import read_level_data
+    from inrcodec.encoders.bitsback_evaluation import evaluate_bitsback
+    from inrcodec.encoders.bitsback_recipes import bitsback_recipe_named
+    from inrcodec.encoders.bitsback_training import BitsBackTrainer
+
+    chosen = bitsback_recipe_named(recipe)
+    chosen = chosen.with_layers(latent_layers) if latent_layers else chosen
+    source = read_level_data(
+        data, chosen.network.channels, chosen.crop, tile=tile or chosen.tile, mirror=chosen.mirror,
+        binary=chosen.network.levels == 2,
+    )  # fmt: skip
+    config = replace(chosen.training(minutes, seed), name=name)
+    return Job(
+        BitsBackTrainer(config, source.training, device), source, config.summary(),
+        lambda entry: f"{entry['bits_per_dimension']:.3f} bits/dimension",
+        lambda prior: evaluate_bitsback(prior, source.held_out),
+    )  # fmt: skip
