@@ -307,3 +307,25 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["decompress", str(tmp_path / "scan.inr"), "-o", str(tmp_path / "back.png"), "-q"]) == 0
     assert np.array_equal(np.asarray(Image.open(tmp_path / "back.png")), levels_of(33, 20, 3))
     assert main(["compress", str(tmp_path / "scan.png"), "--lossless", "--codec", "coin", "-f"]) == 2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_side_by_side_are_coded_as_each_alone(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [levels_of(20, 27, channels, seed=seed) for seed in range(5)]
+    signals = [signal_of(p) for p in pictures]
+    monkeypatch.setattr(lossless, "CHUNK", 2 * 1 << 10)
+    prior = tiny_bitsback(COLOUR if channels == 3 else GRAY)
+    assert 2 <= lossless.LosslessCodec(prior).at_once(signals[0].header) < 20
+    data = inrcodec.compress(signals, lossless=True)
+    with inrcodec.open(data) as opened:
+        for number in (0, 2, 4):
+            alone = inrcodec.open(inrcodec.compress(signals[number], lossless=True)).container(0)
+            assert opened.container(number).payload == alone.payload
+            assert np.array_equal(opened.render(entry=number).to_native(), pictures[number])
+
+
+def test_an_archive_of_gray_and_colour() -> None:
+    pictures = [levels_of(9, 9, 1), levels_of(9, 9, 3), np.repeat(levels_of(9, 9, 1), 3, axis=2)]
+    for some in (pictures, pictures[1:]):
+        with inrcodec.open(inrcodec.compress([signal_of(p) for p in some], lossless=True)) as opened:
+            assert all(np.array_equal(opened.render(entry=i).to_native(), p) for i, p in enumerate(some))

@@ -15,6 +15,7 @@ that computes otherwise comes an error, never other pixels.
 from __future__ import annotations
 
 import hashlib
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,12 +27,13 @@ from inrcodec.codecs.alpha import decode_alpha, encode_alpha
 from inrcodec.codecs.face import Coded, Rate, Source
 from inrcodec.codecs.planes import has_alpha
 from inrcodec.codecs.stored import from_png, to_png
-from inrcodec.codecs.tiling import ORIENTATIONS, groups, tiles, turned, turned_back
+from inrcodec.codecs.tiling import GROUP_POINTS, ORIENTATIONS, groups, tiles, turned, turned_back
 from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import DataError, FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
-from inrcodec.maths.ans_message import Message
+from inrcodec.maths.ans_message import Bundle, Message
+from inrcodec.maths.logistic_tables import CHUNK
 from inrcodec.methods.bitsback import SCHEMES, BitsBack
 from inrcodec.models.bitsback_prior import BitsBackPrior
 
@@ -92,7 +94,7 @@ class LosslessCodec:
         """Values to be pushed and popped."""
         preset = LOSSLESS_EFFORTS[effort]
         values = sum(s.header.n_points * _colours(s.header) for s in sources)
-        return values * (preset.orientations + preset.checks)
+        return values * preset.orientations * (1 + preset.checks)
 
     @property
     def max_parameter_bytes(self) -> int:
@@ -117,25 +119,36 @@ class LosslessCodec:
         if levels < 256 and header.sample_type == "u16":
             raise UnsupportedError(f"prior {self.prior.name!r} is for pictures of {levels} levels")
 
-    def push(self, planes: Levels, tick: Ticker) -> bytes:
-        """The message of planes (N, C, H, W)."""
-        message = Message()
+    def push(self, images: Sequence[Levels], tick: Ticker) -> list[bytes]:
+        """Messages of pictures (N, C, H, W) of one shape, coded side by side."""
+        messages = [Message() for _ in images]
         coder = BitsBack(self.prior.layers, self.scheme, tick)
-        for rows, columns in tiles(*planes.shape[2:]):
-            coder.push(message, np.ascontiguousarray(planes[:, :, rows, columns]))
-        return message.to_bytes()
+        for rows, columns in tiles(*images[0].shape[2:]):
+            part = np.concatenate([image[:, :, rows, columns] for image in images])
+            coder.push(messages[0] if len(messages) == 1 else Bundle(messages), part)
+        return [message.to_bytes() for message in messages]
 
-    def pop(self, data: bytes, shape: tuple[int, ...], tick: Ticker) -> Levels:
-        """Inverse of ``push``; FormatError when the message does not end where it should."""
-        message = Message(data)
+    def pop(self, data: Sequence[bytes], shape: tuple[int, ...], tick: Ticker) -> list[Levels]:
+        """Inverse of ``push``; FormatError when a message does not end where it should."""
+        messages = [Message(part) for part in data]
         coder = BitsBack(self.prior.layers, self.scheme, tick)
-        planes = np.empty(shape, np.uint8)
+        found = np.empty((len(data) * shape[0], *shape[1:]), np.uint8)
         for rows, columns in reversed(list(tiles(shape[2], shape[3]))):
-            part = (*shape[:2], rows.stop - rows.start, columns.stop - columns.start)
-            planes[:, :, rows, columns] = coder.pop(message, part)
-        if not message.is_empty:
+            part = (*found.shape[:2], rows.stop - rows.start, columns.stop - columns.start)
+            stack = messages[0] if len(messages) == 1 else Bundle(messages)
+            found[:, :, rows, columns] = coder.pop(stack, part)
+        if not all(message.is_empty for message in messages):
             raise FormatError("the message does not end where it should")
-        return planes
+        return list(found.reshape(len(data), *shape))
+
+    def at_once(self, header: PlainHeader) -> int:
+        """Pictures that are coded side by side."""
+        config, shape = self.prior.config, header.shape
+        phase = -(-header.shape[0] // 2) * -(-header.shape[1] // 2)
+        latents = [
+            channels * math.prod(config.latent_grid(layer, *shape)) for layer, channels in enumerate(config.latents)
+        ]
+        return max(1, min(CHUNK // (max(phase, *latents) * self.stack(_colours(header))[0]), GROUP_POINTS // phase))
 
     def push_chain(self, images: Sequence[Levels], tick: Ticker) -> bytes:
         """One message of pictures (N, C, H, W) of one size: 1, 1, 2, 4, .. of them at once, so that those before pay
@@ -225,7 +238,7 @@ class LosslessCodec:
             data = data[position + length :]
         colours = 1 if gray else _colours(header)
         size = header.shape[::-1] if orientation & 4 else header.shape
-        planes = self.pop(data, (*self.stack(colours), *size), tick)
+        planes = self.pop([data], (*self.stack(colours), *size), tick)[0]
         levels = turned_back(planes.reshape(colours, *size), orientation).transpose(1, 2, 0).astype(np.uint16)
         if gray:
             levels = np.repeat(levels, _colours(header), axis=2)
@@ -262,7 +275,12 @@ class LosslessEncoding:
         assert rate.beta is None and rate.bits is None
         if self._chains():
             return Coded(b"", [b""] * len(self.sources), chain=self._chain())
-        return Coded(b"", [self._body(source) for source in self.sources])
+        prepared = [_Prepared.make(self.codec, source) for source in self.sources]
+        bodies: dict[int, bytes] = {}
+        for group in _alike(prepared, self.codec):
+            chosen = [prepared[number] for number in group]
+            bodies.update(zip(group, self._bodies(chosen), strict=True))
+        return Coded(b"", [bodies[number] for number in range(len(prepared))])
 
     def _chains(self) -> bool:
         """Whether the pictures go into one message."""
@@ -286,29 +304,64 @@ class LosslessEncoding:
             _check_same(_chain_levels(codec, chain, header, self.tick), pictures)
         return chain
 
-    def _body(self, source: Source) -> bytes:
-        codec, header, levels = self.codec, source.header, _to_levels(source)
+    def _bodies(self, pictures: Sequence[_Prepared]) -> list[bytes]:
+        codec = self.codec
+        best = [bytes([STORED]) + picture.crc + to_png(picture.levels, picture.header) for picture in pictures]
+        for orientation in range(self.effort.orientations):
+            moved = [_moved(picture.planes, orientation) for picture in pictures]
+            images = [codec.planes_of(planes) for planes in moved]
+            messages = codec.push(images, self.tick)
+            if self.effort.checks:
+                found = codec.pop(messages, images[0].shape, self.tick)
+                _check_same(np.stack(found), np.stack(images))
+            for number, (picture, message) in enumerate(zip(pictures, messages, strict=True)):
+                how = bytes([picture.how | orientation << SCHEME_BITS])
+                best[number] = min(best[number], how + picture.crc + picture.low + message, key=len)
+        return best
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A picture as its body describes it: ``planes`` (H, W, C) of 8 bits go to the model, ``low`` goes beside them."""
+
+    header: PlainHeader
+    levels: NDArray[np.uint16]
+    planes: NDArray[np.uint16]
+    how: int
+    low: bytes
+    crc: bytes
+
+    @classmethod
+    def make(cls, codec: LosslessCodec, source: Source) -> _Prepared:
+        """Of one source."""
+        levels = _to_levels(source)
         crc = zlib.crc32(levels.astype("<u2").tobytes()).to_bytes(CRC_BYTES, "little")
         low, planes = b"", levels
         how = SCHEMES.index(codec.scheme)
-        if header.sample_type == "u16":
+        if source.header.sample_type == "u16":
             beneath = (levels & 255).transpose(2, 0, 1).reshape(-1, levels.shape[1])
             packed = encode_alpha((beneath / np.float32(255)).astype(np.float32), 8)
             low, planes, how = write_varint(len(packed)) + packed, (levels >> 8).astype(np.uint16), how | DEEP
         elif levels.shape[2] == 3 and codec.prior.channels == 1 and (levels == levels[..., :1]).all():
             planes, how = levels[..., :1], how | GRAY
-        best = self._stored(levels, header, crc)
-        for orientation in range(self.effort.orientations):
-            moved = turned(planes.transpose(2, 0, 1), orientation).transpose(1, 2, 0)
-            message = codec.push(codec.planes_of(moved), self.tick)
-            made = bytes([how | orientation << SCHEME_BITS]) + crc + low + message
-            best = min(best, made, key=len)
-        if self.effort.checks:
-            _check_same(codec.levels_of(best, header, tick=self.tick), levels)
-        return best
+        return cls(source.header, levels, planes, how, low, crc)
 
-    def _stored(self, levels: NDArray[np.uint16], header: PlainHeader, crc: bytes) -> bytes:
-        return bytes([STORED]) + crc + to_png(levels, header)
+
+def _alike(pictures: Sequence[_Prepared], codec: LosslessCodec) -> list[list[int]]:
+    """Numbers of pictures that are coded side by side."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for number, picture in enumerate(pictures):
+        by_shape.setdefault(picture.planes.shape, []).append(number)
+    found = []
+    for numbers in by_shape.values():
+        size = codec.at_once(pictures[numbers[0]].header)
+        found += [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    return found
+
+
+def _moved(planes: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
+    """(H, W, C) turned and mirrored."""
+    return turned(planes.transpose(2, 0, 1), orientation).transpose(1, 2, 0)
 
 
 def _colours(header: PlainHeader) -> int:

@@ -204,6 +204,10 @@ def _codec_for(signals: Sequence[Signal], settings: Settings) -> AnyCodec:
 
 def _common_prior(signals: Sequence[Signal], codec: str) -> str:
     chosen = {default_prior(signal, codec) for signal in signals}
+    if chosen == {"bitswap-gray", "bitswap-colour"}:
+        # A model of gray carries colour plane by plane, one of colour no picture that has gray alone.
+        all_colour = all(signal.colour_values.shape[-1] == 3 for signal in signals)
+        return "bitswap-colour" if all_colour else "bitswap-gray"
     for general in ("photographs", "combiner-photographs", "coinpp-photographs", "fields"):
         if len(chosen) == 2 and general in chosen and len({signal.header.kind for signal in signals}) == 1:
             return general

@@ -8,6 +8,9 @@ written out in ten lines in ``tests/test_ans_message.py``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import constriction
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,18 @@ IntArray = NDArray[np.int64]
 COUNT_BITS = 24
 
 _FAMILY = constriction.stream.model.Categorical(perfect=False)
+
+
+class Stack(Protocol):
+    """What symbols are pushed on: one message, or several side by side."""
+
+    def push(self, symbols: IntArray, tables: IntArray) -> None:
+        """Symbols (n,) under cumulative counts (n, A + 1); the first will be popped first."""
+        ...
+
+    def pop(self, tables: IntArray) -> IntArray:
+        """The next symbols (n,) under cumulative counts (n, A + 1)."""
+        ...
 
 
 class Message:
@@ -57,3 +72,24 @@ class Message:
     def to_bytes(self) -> bytes:
         """The message, without zero bytes at its end."""
         return np.asarray(self._coder.get_compressed()).astype("<u4").tobytes().rstrip(b"\0")
+
+
+class Bundle:
+    """Messages side by side: the n symbols of a push or pop are shared out among them, equally and in order."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = messages
+
+    def push(self, symbols: IntArray, tables: IntArray) -> None:
+        """As ``Message.push``, a share on each."""
+        for message, part, rows in zip(self.messages, self._shares(symbols), self._shares(tables), strict=True):
+            message.push(part, rows)
+
+    def pop(self, tables: IntArray) -> IntArray:
+        """As ``Message.pop``, a share of each."""
+        shares = self._shares(tables)
+        return np.concatenate([m.pop(rows) for m, rows in zip(self.messages, shares, strict=True)])
+
+    def _shares(self, numbers: IntArray) -> IntArray:
+        assert len(numbers) % len(self.messages) == 0
+        return numbers.reshape(len(self.messages), -1, *numbers.shape[1:])

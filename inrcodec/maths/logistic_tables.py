@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.ground.errors import InrcodecError
-from inrcodec.maths.ans_message import COUNT_BITS, Message
+from inrcodec.maths.ans_message import COUNT_BITS, Stack
 
 IntArray = NDArray[np.int64]
 
@@ -39,7 +39,7 @@ INVERSE_BITS = 20
 EXP_REACH = 16 << 8
 TABLES_SHA256 = "a305970f3d1c23e4be32fd64c4358a86c79b8c6bd544071d628f1da523c4849d"
 CHUNK = 1 << 15
-"""Symbols at once: bounds memory."""
+"""Symbols at once: bounds memory, and the numbers that a ``Bundle`` can be given at a time."""
 HALF_ALPHABET = 128
 
 _FILE = Path(__file__).parent / "data" / "logistic_tables.npy"
@@ -100,7 +100,7 @@ class Mixtures:
     log_scales: IntArray
     levels: int
 
-    def push(self, message: Message, values: IntArray) -> None:
+    def push(self, message: Stack, values: IntArray) -> None:
         """Code levels (n,)."""
         for start in reversed(range(0, len(values), CHUNK)):
             part = slice(start, start + CHUNK)
@@ -112,7 +112,7 @@ class Mixtures:
             else:
                 message.push(digits, cdf.table(np.zeros_like(digits), 1))
 
-    def pop(self, message: Message) -> IntArray:
+    def pop(self, message: Stack) -> IntArray:
         """Inverse of ``push``."""
         found = []
         for start in range(0, len(self.means), CHUNK):
@@ -176,7 +176,7 @@ class Latents:
     means: IntArray
     log_scales: IntArray
 
-    def push(self, message: Message, values: IntArray) -> None:
+    def push(self, message: Stack, values: IntArray) -> None:
         """Code whole numbers (n,)."""
         for start in reversed(range(0, len(values), CHUNK)):
             part = slice(start, start + CHUNK)
@@ -185,7 +185,7 @@ class Latents:
             message.push(symbols & 15, _low_table(symbols >> 4, rest, inverse))
             message.push(symbols >> 4, _high_table(rest, inverse))
 
-    def pop(self, message: Message) -> IntArray:
+    def pop(self, message: Stack) -> IntArray:
         """Inverse of ``push``."""
         found = []
         for start in range(0, len(self.means), CHUNK):

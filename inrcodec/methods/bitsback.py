@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.ground.errors import UsageError
-from inrcodec.maths.ans_message import Message
+from inrcodec.maths.ans_message import Stack
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.maths.logistic_tables import Latents, Mixtures
 from inrcodec.models.bitsback_model import (
@@ -56,7 +56,7 @@ class BitsBack:
         self.layers, self.config, self.scheme, self.tick = layers, layers.config, scheme, tick
 
     @torch.no_grad()
-    def push(self, message: Message, images: NDArray[np.uint8]) -> None:
+    def push(self, message: Stack, images: NDArray[np.uint8]) -> None:
         """Images (N, C, H, W) of levels."""
         picture = torch.from_numpy(images.astype(np.int64))
         for scale in range(self.config.splits):
@@ -64,7 +64,7 @@ class BitsBack:
         self._push_base(message, picture)
 
     @torch.no_grad()
-    def pop(self, message: Message, shape: Sequence[int]) -> NDArray[np.uint8]:
+    def pop(self, message: Stack, shape: Sequence[int]) -> NDArray[np.uint8]:
         """Images of a shape (N, C, H, W): inverse of ``push``."""
         count, channels, *size = shape
         sizes = [(size[0], size[1])]
@@ -77,7 +77,7 @@ class BitsBack:
 
     # Scales above the base: phases 1 to 3 given those before.
 
-    def _push_scale(self, message: Message, scale: int, picture: Tensor) -> Tensor:
+    def _push_scale(self, message: Stack, scale: int, picture: Tensor) -> Tensor:
         """Push phases 1 to 3, return phase 0."""
         phases = to_phases(picture)
         network = PhaseNetwork(self.layers, self.config, f"scale{scale}", STRIP)
@@ -87,7 +87,7 @@ class BitsBack:
         self.tick(3 * phases[0].numel())
         return phases[0]
 
-    def _pop_scale(self, message: Message, scale: int, first: Tensor, size: tuple[int, int]) -> Tensor:
+    def _pop_scale(self, message: Stack, scale: int, first: Tensor, size: tuple[int, int]) -> Tensor:
         """Inverse of ``_push_scale``."""
         network = PhaseNetwork(self.layers, self.config, f"scale{scale}", STRIP)
         phases = [first]
@@ -99,7 +99,7 @@ class BitsBack:
 
     # The base and its latents.
 
-    def _push_base(self, message: Message, picture: Tensor) -> None:
+    def _push_base(self, message: Stack, picture: Tensor) -> None:
         phases = to_phases(picture)
         drawn: list[Tensor] = []
         n_layers = len(self.config.latents)
@@ -113,7 +113,7 @@ class BitsBack:
         self._prior(drawn, n_layers - 1, picture).push(message, drawn[-1])
         self.tick(4 * phases[0].numel())
 
-    def _pop_base(self, message: Message, shape: tuple[int, ...]) -> Tensor:
+    def _pop_base(self, message: Stack, shape: tuple[int, ...]) -> Tensor:
         """Inverse of ``_push_base``."""
         n_layers = len(self.config.latents)
         picture = torch.empty(shape, dtype=torch.int64)
@@ -135,7 +135,7 @@ class BitsBack:
         return from_phases(phases, (shape[2], shape[3]))
 
     def _push_below(
-        self, message: Message, phases: list[Tensor], picture: Tensor, drawn: list[Tensor], layer: int
+        self, message: Stack, phases: list[Tensor], picture: Tensor, drawn: list[Tensor], layer: int
     ) -> None:  # fmt: skip
         """Push what latent ``layer`` generates: the base's phases, or the latents one layer down."""
         if layer:
@@ -152,7 +152,7 @@ class BitsBack:
             return list(found.chunk(4, dim=1))
         return [found, *(network.step(self.layers.of_levels(phase)) for phase in phases[:3])]
 
-    def _pop_base_phases(self, message: Message, picture: Tensor, latents: Tensor) -> list[Tensor]:
+    def _pop_base_phases(self, message: Stack, picture: Tensor, latents: Tensor) -> list[Tensor]:
         count, channels, *size = picture.shape
         first = torch.empty(count, channels, -(-size[0] // 2), -(-size[1] // 2), dtype=torch.int64)
         network = PhaseNetwork(self.layers, self.config, "base", STRIP)
@@ -196,7 +196,7 @@ class BitsBack:
 
     # One phase, channel after channel.
 
-    def _push_phase(self, message: Message, levels: Tensor, found: Tensor, phase: int, size: Sequence[int]) -> None:
+    def _push_phase(self, message: Stack, levels: Tensor, found: Tensor, phase: int, size: Sequence[int]) -> None:
         inside = _inside(found.shape, phase, size)
         values = levels[:, :, : inside[0], : inside[1]]
         numbers = _Parameters(found[:, :, : inside[0], : inside[1]], self.layers)
@@ -204,7 +204,7 @@ class BitsBack:
             mixtures = numbers.mixtures(channel, values)
             mixtures.push(message, values[:, channel].reshape(-1).numpy())
 
-    def _pop_phase(self, message: Message, first: Tensor, found: Tensor, phase: int, size: Sequence[int]) -> Tensor:
+    def _pop_phase(self, message: Stack, first: Tensor, found: Tensor, phase: int, size: Sequence[int]) -> Tensor:
         """A phase (N, C, h, w); what lies outside of the image is filled with phase 0."""
         inside = _inside(found.shape, phase, size)
         numbers = _Parameters(found[:, :, : inside[0], : inside[1]], self.layers)
@@ -225,11 +225,11 @@ class _LatentCoder:
         mean, log_scale = latent_numbers(found, of_posterior=of_posterior)
         self._latents = Latents(mean.reshape(-1).numpy(), log_scale.reshape(-1).numpy())
 
-    def push(self, message: Message, latents: Tensor) -> None:
+    def push(self, message: Stack, latents: Tensor) -> None:
         """Code latents."""
         self._latents.push(message, latents.reshape(-1).numpy())
 
-    def pop(self, message: Message, shape: tuple[int, ...]) -> Tensor:
+    def pop(self, message: Stack, shape: tuple[int, ...]) -> Tensor:
         """Latents of a shape."""
         return torch.from_numpy(self._latents.pop(message)).view(shape)
 
