@@ -151,8 +151,8 @@ class LosslessCodec:
         return max(1, min(CHUNK // (max(phase, *latents) * self.stack(_colours(header))[0]), GROUP_POINTS // phase))
 
     def push_chain(self, images: Sequence[Levels], tick: Ticker) -> bytes:
-        """One message of pictures (N, C, H, W) of one size: 1, 1, 2, 4, .. of them at once, so that those before pay
-        for the first latents of those that follow."""
+        """One message of pictures (N, C, H, W) of one size, in growing groups: those before pay for the first latents
+        of those that follow."""
         message = Message()
         coder = BitsBack(self.prior.layers, self.scheme, tick)
         for start, stop in groups(len(images), images[0].shape[-2] * images[0].shape[-1]):

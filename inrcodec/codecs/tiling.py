@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 
 LONGEST_SIDE = 2048
 """Sides of pictures that are coded as one; larger ones are cut into equal tiles."""
+GROUP_SHARE = 4
+"""Latents of several layers ask for a few times a picture's own length."""
 GROUP_POINTS = 1 << 18
 """Points of pictures that are coded together."""
 ORIENTATIONS = 8
 
 
 def groups(count: int, points: int) -> Iterator[tuple[int, int]]:
-    """First and last picture of each group of a chain."""
-    start, size, most = 0, 1, max(1, GROUP_POINTS // points)
+    """Each group of a chain, its first picture and the one behind it: a share of those before, whose bits pay for it."""
+    start, most = 0, max(1, GROUP_POINTS // points)
     while start < count:
-        stop = min(start + size, count)
+        stop = min(start + min(max(1, start // GROUP_SHARE), most), count)
         yield start, stop
-        size, start = min(stop, most), stop
+        start = stop
 
 
 def tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:

@@ -1,0 +1,123 @@
+"""BB-ANS against Bit-Swap by number of latent layers: negative ELBO, net rate, initial bits, totals.
+
+python benchmarks/bitsback.py bitswap-digits-1 bitswap-digits-2 bitswap-digits-4 bitswap-digits-8
+python benchmarks/bitsback.py bitswap-colour-1 bitswap-colour-2 bitswap-colour-4 bitswap-colour-8
+
+Test images are pushed one after the other on a message of random bits. Initial bits: how far the message falls below its
+start at most. Totals: initial bits and net bits of the first 1, 10 and 100 images, per dimension (Bit-Swap, section
+4.2); "from nothing": what this package's chain of them takes, which starts empty. Draws a figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import OUT, mosaic, table
+from numpy.typing import NDArray
+
+from inrcodec.codecs.lossless import LosslessCodec
+from inrcodec.maths.ans_message import Message
+from inrcodec.methods.bitsback import SCHEMES, BitsBack
+from inrcodec.models import prior_store
+from inrcodec.models.bitsback_prior import BitsBackPrior
+
+IntArray = NDArray[np.int64]
+
+
+class WatchedMessage(Message):
+    """A message that remembers the shortest it has been."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.least = self.n_bits
+
+    def pop(self, tables: IntArray) -> IntArray:
+        """As of ``Message``."""
+        found = super().pop(tables)
+        self.least = min(self.least, self.n_bits)
+        return found
+
+
+def test_images(prior: BitsBackPrior, count: int) -> NDArray[np.uint8]:
+    """(N, C, H, W) levels of the test set that the model is for."""
+    if prior.channels == 3:
+        return mosaic("cifar10/test_*.webp", 32)[:count].transpose(0, 3, 1, 2)
+    digits = mosaic("mnist/test_*.webp", 28)[:count, ..., :1].transpose(0, 3, 1, 2)
+    if prior.config.levels == 2:
+        return (np.random.default_rng(0).random(digits.shape, np.float32) * 255 < digits).astype(np.uint8)
+    return digits
+
+
+def negative_elbo(prior: BitsBackPrior, images: NDArray[np.uint8]) -> float:
+    """Bits per dimension, in floating point, one drawing of latents."""
+    torch.manual_seed(0)
+    nats = prior.model.elbo(torch.from_numpy(np.ascontiguousarray(images)).float())
+    return float(sum(part.sum() for part in nats.values())) / math.log(2.0) / images.size
+
+
+def lengths(prior: BitsBackPrior, scheme: str, images: NDArray[np.uint8]) -> tuple[int, IntArray]:
+    """Initial bits, and net bits after each image."""
+    noise = np.random.default_rng(1).integers(1, 256, 1 << 16).astype(np.uint8)
+    message = WatchedMessage(noise.tobytes())
+    coder, start, net = BitsBack(prior.layers, scheme), message.n_bits, []
+    for image in images:
+        coder.push(message, image[None])
+        net.append(message.n_bits - start)
+    return start - message.least, np.array(net)
+
+
+def main() -> None:
+    """Code, print the tables, draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("priors", nargs="+", help="names or files of lossless priors")
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--figure", type=Path, default=OUT / "bitsback.png")
+    options = parser.parse_args()
+    rows, curves = [], []
+    for name in options.priors:
+        prior = prior_store.find(name)
+        assert isinstance(prior, BitsBackPrior)
+        images = test_images(prior, options.count)
+        dims, elbo, layers = images[0].size, negative_elbo(prior, images), len(prior.config.latents)
+        for scheme in SCHEMES:
+            initial, net = lengths(prior, scheme, images)
+            totals = [(initial + net[n - 1]) / (n * dims) for n in (1, 10, 100) if n <= len(net)]
+            chain = LosslessCodec(prior, scheme).push_chain([image[None] for image in images], lambda values: None)
+            rows.append([
+                prior.name, layers, scheme, f"{elbo:.3f}", f"{net[-1] / images.size:.3f}", f"{initial:,}",
+                *(f"{total:.3f}" for total in totals), f"{8 * len(chain) / images.size:.3f}",
+            ])  # fmt: skip
+            curves.append((prior.name, layers, scheme, (initial + net) / (np.arange(1, len(net) + 1) * dims)))
+            print(*rows[-1], flush=True)
+    head = ("model", "layers", "scheme", "-ELBO", "net", "initial bits", "1 image", "10", "100", "from nothing")
+    print(table(head, rows))
+    draw(curves, options.figure)
+    print(f"figure {options.figure}")
+
+
+def draw(curves: list[tuple[str, int, str, NDArray[np.float64]]], path: Path) -> None:
+    """Bits per dimension, initial bits and all, against the number of images."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.0, 4.2), layout="constrained")
+    numbers = sorted({layers for _, layers, _, _ in curves})
+    for _, layers, scheme, values in curves:
+        colour = pyplot.get_cmap("viridis")(numbers.index(layers) / max(1, len(numbers)))
+        style = "-" if scheme == "bitswap" else "--"
+        axes.plot(range(1, len(values) + 1), values, style, color=colour, label=f"{scheme}, {layers} layers")
+    axes.set(xscale="log", xlabel="images in the message", ylabel="bits per dimension, initial bits included")
+    axes.legend(fontsize=8, ncols=2)
+    axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
