@@ -18,7 +18,7 @@ ORIENTATIONS = 8
 
 
 def groups(count: int, points: int) -> Iterator[tuple[int, int]]:
-    """Each group of a chain, its first picture and the one behind it: a share of those before, whose bits pay for it."""
+    """Where the groups of a chain begin and end: each is a share of those before, whose bits pay for it."""
     start, most = 0, max(1, GROUP_POINTS // points)
     while start < count:
         stop = min(start + min(max(1, start // GROUP_SHARE), most), count)
