@@ -152,13 +152,28 @@ class InrFile:
             self.data, [self.container(i) for i in range(len(self))], self.names if self.is_archive else None
         )
 
-    def render(self, *, scale: float | None = None, size: Sequence[int] | None = None, entry: int | str = 0) -> Signal:
-        """Decode an entry at its own size, at a scale, or on a grid of ``size`` points."""
+    def entry_bytes(self, entry: int | str = 0) -> int:
+        """Bytes that an entry takes: its payload, of a lossless chain its share; of a single signal the whole file."""
+        if self._archive is None:
+            return len(self.data)
+        from inrcodec.codecs.operations import CHAIN
+
+        container = self.container(entry)
+        return len(container.payload) or round(len(container.section(CHAIN)) / len(self))
+
+    def render(
+        self, *, scale: float | None = None, size: Sequence[int] | None = None, entry: int | str = 0,
+        progress: Progress | None = None,
+    ) -> Signal:  # fmt: skip
+        """Decode an entry at its own size, at a scale, or on a grid of ``size`` points.
+
+        ``progress``: called with the number of values that a lossless codec has decoded since the last call.
+        """
         from inrcodec.codecs.operations import decompress_container, output_size
 
         container = self.container(entry)
         wanted = output_size(container.header, scale, tuple(size) if size is not None else None)
-        return decompress_container(container, size=wanted, prior=self._prior, limits=self._limits)
+        return decompress_container(container, size=wanted, prior=self._prior, limits=self._limits, tick=progress)
 
 
 def open(source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS) -> InrFile:

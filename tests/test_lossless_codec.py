@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -330,3 +331,19 @@ def test_an_archive_of_gray_and_colour() -> None:
     for some in (pictures, pictures[1:]):
         with inrcodec.open(inrcodec.compress([signal_of(p) for p in some], lossless=True)) as opened:
             assert all(np.array_equal(opened.render(entry=i).to_native(), p) for i, p in enumerate(some))
+
+
+def test_command_line_reports_a_share_of_the_chain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    for seed in range(4):
+        Image.fromarray(levels_of(12, 12, 1, seed=seed)[..., 0]).save(tmp_path / "in" / f"{seed}.png")
+    options = ["--lossless", "--prior", "layered", "-o", str(tmp_path / "set.inrs"), "--json"]
+    assert main(["compress", str(tmp_path / "in"), *options]) == 0
+    *each, total = map(json.loads, capsys.readouterr().out.splitlines())
+    whole = (tmp_path / "set.inrs").stat().st_size
+    assert total["bytes"] == whole and 0 < whole - sum(entry["bytes"] for entry in each) < 60
+    assert main(["decompress", str(tmp_path / "set.inrs"), "-o", str(tmp_path / "out"), "-q"]) == 0
+    for seed in range(4):
+        assert np.array_equal(
+            np.asarray(Image.open(tmp_path / "out" / f"{seed}.png")), levels_of(12, 12, 1, seed=seed)[..., 0]
+        )

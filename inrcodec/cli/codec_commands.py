@@ -166,7 +166,7 @@ def _compress_archive(
     opened = InrFile(encoded.data, prior=settings.prior)
     reports = []
     for index, (file, signal) in enumerate(zip(files, signals, strict=True)):
-        own = len(opened.container(index).payload)
+        own = opened.entry_bytes(index)
         reports.append({
             "input": str(file), "output": str(target), "codec": encoded.codec, "prior": encoded.prior.id.hex(),
             "bytes": own, "payload_bytes": own, **common.rate(signal.header, own),
@@ -245,9 +245,13 @@ def decompress(
         header = opened.container(index).header
         if not whole and output is not None and not output.is_dir():
             check_writable(output, force=force)
-        begun = time.perf_counter()
-        signal = opened.render(scale=scale, size=common.parse_size(size, header), entry=index)
-        seconds = time.perf_counter() - begun
+        with common.progress(quiet, file.name) as bar:
+            bar.plan(header.n_points * header.channels)
+            begun = time.perf_counter()
+            signal = opened.render(
+                scale=scale, size=common.parse_size(size, header), entry=index, progress=bar.tick
+            )
+            seconds = time.perf_counter() - begun
         name = Path(opened.names[index] or file.name).with_suffix(default_suffix(signal))
         target = folder / name if folder is not None else output or file.with_name(name.name)
         if target.is_dir():
@@ -257,7 +261,7 @@ def decompress(
         write_signal(signal, target, force=force)
         reports.append({
             "input": str(file), "output": str(target), **_sizes(opened, index),
-            **common.rate(header, _own_bytes(opened, index)),
+            **common.rate(header, opened.entry_bytes(index)),
             "decode_seconds": round(seconds, 4), **common.size_key(signal.header),
         })  # fmt: skip
         if as_json or not whole:
@@ -275,17 +279,13 @@ def _output_folder(path: Path) -> Path:
     return path
 
 
-def _own_bytes(opened: Any, index: int) -> int:
-    return len(opened.container(index).payload) if opened.is_archive else len(opened.data)
-
-
 def _sizes(opened: Any, index: int) -> dict[str, Any]:
     from inrcodec.codecs.registry import codec_name
 
     container = opened.container(index)
     return {
         "codec": codec_name(container.codec_id), "prior": container.prior_id.hex(),
-        "bytes": _own_bytes(opened, index), "payload_bytes": len(container.payload),
+        "bytes": opened.entry_bytes(index), "payload_bytes": len(container.payload),
     }  # fmt: skip
 
 
@@ -355,7 +355,7 @@ def verify(
         seconds = time.perf_counter() - begun
         reports.append({
             "input": str(file), "output": str(path), **_sizes(opened, index),
-            **common.rate(header, _own_bytes(opened, index)),
+            **common.rate(header, opened.entry_bytes(index)),
             **common.quality(signal, decoded), "decode_seconds": round(seconds, 4), **common.size_key(header),
         })  # fmt: skip
         if as_json or not opened.is_archive:

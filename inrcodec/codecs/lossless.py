@@ -175,14 +175,14 @@ class LosslessCodec:
 
     def decode(
         self, parameters: bytes, body: bytes, header: PlainHeader, size: tuple[int, ...] | None = None,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: Limits = DEFAULT_LIMITS, tick: Ticker | None = None,
     ) -> FloatArray:  # fmt: skip
         """Values (H, W, C without alpha); FormatError when damaged, UnsupportedError for another size."""
         if parameters:
             raise FormatError("the codec's parameters go on after their end")
         _own_size(header, size)
         self._check_file(header, 1, limits)
-        return _to_values(self.levels_of(body, header, limits), header)
+        return _to_values(self.levels_of(body, header, limits, tick or (lambda values: None)), header)
 
     def decode_chain(
         self, chain: bytes, place: int, header: PlainHeader, size: tuple[int, ...] | None, limits: Limits

@@ -326,8 +326,11 @@ def decompress_container(
     size: tuple[int, ...] | None = None,
     prior: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    tick: Ticker | None = None,
 ) -> Signal:
     """The signal of one file or archive entry, on a grid of ``size`` points or its own.
+
+    ``tick`` is told of values that are decoded by the codecs that take long, the lossless ones.
 
     Raises FormatError, LimitError, PriorError; UnsupportedError when alpha or another exact part has to be resized.
     """
@@ -344,6 +347,8 @@ def decompress_container(
     chain, header = container.section(CHAIN), container.header
     if isinstance(codec, LosslessCodec) and chain:
         values = codec.decode_chain(chain, container.place, header, size, limits)
+    elif isinstance(codec, LosslessCodec):
+        values = codec.decode(parameters, body, header, size, limits, tick)
     else:
         values = codec.decode(parameters, body, header, size, limits)
     if has_alpha(header):

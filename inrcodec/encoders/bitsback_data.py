@@ -31,12 +31,12 @@ class LevelSource:
     """Pictures (H, W, C) of levels in memory; draws batches of crops of one size.
 
     ``binary``: every value becomes 1 with the probability that it stands for, anew at each drawing. ``mirror``: crops
-    are mirrored left to right at random.
+    are mirrored left to right at random. ``tile_share``: of batches that are whole tiles, where there are both.
     """
 
     def __init__(
         self, tiles: Sequence[LevelArray], photographs: Sequence[LevelArray], crop: int, *, mirror: bool, binary: bool,
-        tile_share: float = 0.5,
+        tile_share: float = 0.3,
     ) -> None:  # fmt: skip
         self.tiles = np.concatenate(list(tiles)) if tiles else None
         self.photographs = [p for p in photographs if min(p.shape[:2]) >= crop]

@@ -167,7 +167,7 @@ class Layers(Protocol):
         ...
 
     def keep(self, values: Tensor) -> Tensor:
-        """Features as they are kept until the next step."""
+        """Features and parameters as they are kept until they are used."""
         ...
 
 
@@ -202,18 +202,27 @@ class PhaseNetwork:
         if is_values:
             self._known.append(inputs)
         rows = inputs.shape[2]
-        reach = self.config.blocks + 1
-        hidden, found = [], []
-        for top in range(0, rows, self.strip or rows):
-            bottom = min(top + (self.strip or rows), rows)
-            start, stop = max(top - reach, 0), min(bottom + reach, rows)
-            part = self._strip(inputs, start, stop)
-            inner = slice(top - start, bottom - start)
-            hidden.append(self.layers.keep(part[0][:, :, inner]))
-            found.append(part[1][:, :, inner])
-        self._hidden = torch.cat(hidden, dim=2) if len(hidden) > 1 else hidden[0]
+        if not self.strip or rows <= self.strip:
+            hidden, found = map(self.layers.keep, self._strip(inputs, 0, rows))
+        else:
+            hidden, found = self._strips(inputs)
+        self._hidden = hidden
         self._step += 1
-        return torch.cat(found, dim=2) if len(found) > 1 else found[0]
+        return found
+
+    def _strips(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden features and parameters, strip by strip with the rows around each that its convolutions reach."""
+        rows, reach = inputs.shape[2], self.config.blocks + 1
+        whole: tuple[Tensor, ...] = ()
+        for top in range(0, rows, self.strip):
+            bottom = min(top + self.strip, rows)
+            start, stop = max(top - reach, 0), min(bottom + reach, rows)
+            parts = [self.layers.keep(part) for part in self._strip(inputs, start, stop)]
+            if not whole:
+                whole = tuple(p.new_empty(*p.shape[:2], rows, p.shape[3]) for p in parts)
+            for target, part in zip(whole, parts, strict=True):
+                target[:, :, top:bottom] = part[:, :, top - start : bottom - start]
+        return whole[0], whole[1]
 
     def _strip(self, inputs: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Hidden features and parameters of rows ``start`` to ``stop``, those next to a cut not to be used."""
