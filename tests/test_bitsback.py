@@ -141,3 +141,14 @@ def test_configs_and_schemes_that_cannot_be_are_refused() -> None:
         BitsBackConfig(3, latents=(4, 4), strides=(1,))
     with pytest.raises(UsageError, match="bitswap, bbans"):
         BitsBack(tiny_bitsback().layers, "swap")
+
+
+@pytest.mark.parametrize("config", [COLOUR, GRAY, LAYERED])
+def test_every_value_is_counted_once(config: BitsBackConfig) -> None:
+    told: list[int] = []
+    images = pictures(config, 2, 9, 7)
+    coder, message = BitsBack(tiny_bitsback(config).layers, tick=told.append), Message()
+    coder.push(message, images)
+    assert sum(told) == images.size
+    coder.pop(message, images.shape)
+    assert sum(told) == 2 * images.size

@@ -43,12 +43,12 @@ STRIP = 64
 Ticker = Callable[[int], None]
 
 
-def _silent(points: int) -> None:
-    del points
+def _silent(values: int) -> None:
+    del values
 
 
 class BitsBack:
-    """Pushes images of one size on a message and pops them from it. ``tick`` is told of points that are done."""
+    """Pushes images of one size on a message and pops them from it. ``tick`` is told of values that are done."""
 
     def __init__(self, layers: ExactLayers, scheme: str = "bitswap", tick: Ticker = _silent) -> None:
         if scheme not in SCHEMES:
@@ -84,7 +84,6 @@ class BitsBack:
         found = [network.step(self.layers.of_levels(phase)) for phase in phases[:3]]
         for phase in (3, 2, 1):
             self._push_phase(message, phases[phase], found.pop(), phase, picture.shape[2:])
-        self.tick(3 * phases[0].numel())
         return phases[0]
 
     def _pop_scale(self, message: Stack, scale: int, first: Tensor, size: tuple[int, int]) -> Tensor:
@@ -94,7 +93,6 @@ class BitsBack:
         for phase in (1, 2, 3):
             found = network.step(self.layers.of_levels(phases[-1]))
             phases.append(self._pop_phase(message, first, found, phase, torch.Size(size)))
-        self.tick(3 * first.numel())
         return from_phases(phases, size)
 
     # The base and its latents.
@@ -111,7 +109,6 @@ class BitsBack:
         for layer in range(n_layers if not swaps else 0):
             self._push_below(message, phases, picture, drawn, layer)
         self._prior(drawn, n_layers - 1, picture).push(message, drawn[-1])
-        self.tick(4 * phases[0].numel())
 
     def _pop_base(self, message: Stack, shape: tuple[int, ...]) -> Tensor:
         """Inverse of ``_push_base``."""
@@ -131,7 +128,6 @@ class BitsBack:
                 self._posterior(phases, drawn, layer).push(message, drawn[layer])
         for layer in reversed(range(n_layers if not swaps else 0)):
             self._posterior(phases, drawn, layer).push(message, drawn[layer])
-        self.tick(4 * phases[0].numel())
         return from_phases(phases, (shape[2], shape[3]))
 
     def _push_below(
@@ -203,6 +199,7 @@ class BitsBack:
         for channel in reversed(range(self.config.channels)):
             mixtures = numbers.mixtures(channel, values)
             mixtures.push(message, values[:, channel].reshape(-1).numpy())
+        self.tick(values.numel())
 
     def _pop_phase(self, message: Stack, first: Tensor, found: Tensor, phase: int, size: Sequence[int]) -> Tensor:
         """A phase (N, C, h, w); what lies outside of the image is filled with phase 0."""
@@ -211,6 +208,7 @@ class BitsBack:
         values = torch.zeros(*first.shape[:2], *inside, dtype=torch.int64)
         for channel in range(self.config.channels):
             values[:, channel] = torch.from_numpy(numbers.mixtures(channel, values).pop(message)).view_as(values[:, 0])
+        self.tick(values.numel())
         if values.shape == first.shape:
             return values
         out = first.clone()
