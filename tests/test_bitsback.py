@@ -12,7 +12,8 @@ from tiny_bitsback import BINARY, COLOUR, GRAY, LAYERED, tiny_bitsback, tiny_mod
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.maths.ans_message import Message
 from inrcodec.methods.bitsback import SCHEMES, BitsBack
-from inrcodec.models.bitsback_model import BitsBackConfig, PhaseNetwork, from_phases, to_phases
+from inrcodec.models.bitsback_model import PhaseNetwork, from_phases, to_phases
+from inrcodec.models.bitsback_shape import BitsBackConfig
 
 SHAPES = [(1, 1), (1, 5), (6, 1), (2, 2), (7, 9), (16, 12)]
 

@@ -7,8 +7,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from inrcodec.models.bitsback_model import BitsBackConfig, BitsBackModel
+from inrcodec.models.bitsback_model import BitsBackModel
 from inrcodec.models.bitsback_prior import BitsBackPrior
+from inrcodec.models.bitsback_shape import BitsBackConfig
 
 COLOUR = BitsBackConfig(3, splits=1, latents=(3, 2), strides=(1, 2), width=8, blocks=1, latent_width=8, components=2)
 GRAY = BitsBackConfig(1, splits=2, latents=(2,), strides=(2,), width=8, blocks=1, latent_width=8, components=1)

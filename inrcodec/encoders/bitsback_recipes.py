@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from inrcodec.encoders.bitsback_training import BitsBackTraining
 from inrcodec.ground.errors import UsageError
-from inrcodec.models.bitsback_model import MOST_LATENT_LAYERS, BitsBackConfig
+from inrcodec.models.bitsback_shape import MOST_LATENT_LAYERS, BitsBackConfig
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from inrcodec.encoders.bitsback_data import LevelSource
 from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
 from inrcodec.encoders.training_loop import run_timed
 from inrcodec.ground.errors import FormatError, UsageError
-from inrcodec.models.bitsback_model import BitsBackConfig, BitsBackModel
+from inrcodec.models.bitsback_model import BitsBackModel
 from inrcodec.models.bitsback_prior import BitsBackPrior
+from inrcodec.models.bitsback_shape import BitsBackConfig
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,8 @@ from inrcodec.ground.errors import UsageError
 from inrcodec.maths.ans_message import Stack
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.maths.logistic_tables import Latents, Mixtures
-from inrcodec.models.bitsback_model import (
-    PHASE_PLACES,
-    PhaseNetwork,
-    from_phases,
-    posterior,
-    prior,
-    spread,
-    to_phases,
-)
+from inrcodec.models.bitsback_model import PhaseNetwork, from_phases, posterior, prior, spread, to_phases
+from inrcodec.models.bitsback_shape import PHASE_PLACES
 from inrcodec.models.exact_bitsback import ExactLayers, latent_numbers
 
 SCHEMES = ("bitswap", "bbans")

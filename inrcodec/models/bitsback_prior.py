@@ -16,15 +16,8 @@ import torch
 from torch import Tensor
 
 from inrcodec.ground.errors import FormatError, PriorError
-from inrcodec.models.bitsback_model import (
-    BitsBackConfig,
-    BitsBackModel,
-    PhaseNetwork,
-    conv_shapes,
-    posterior,
-    prior,
-    spread,
-)
+from inrcodec.models.bitsback_model import BitsBackModel, PhaseNetwork, posterior, prior, spread
+from inrcodec.models.bitsback_shape import BitsBackConfig, conv_shapes
 from inrcodec.models.exact_bitsback import ExactLayers, ExactTables
 from inrcodec.models.prior_file import read_prior_bytes, write_prior_bytes
 

@@ -18,10 +18,9 @@ from inrcodec.models.bitsback_model import (
     MEAN_GAIN,
     POSTERIOR_LOG_SCALES,
     PRIOR_LOG_SCALES,
-    BitsBackConfig,
     BitsBackModel,
-    conv_shapes,
 )
+from inrcodec.models.bitsback_shape import BitsBackConfig, conv_shapes
 
 BIAS_BITS = ACTIVATION_BITS + WEIGHT_BITS
 WEIGHT_LIMIT = (1 << 15) - 1
