@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inrcodec.ground.errors import FormatError
+from inrcodec.maths import exact_network
 from inrcodec.maths.exact_network import ACTIVATION_LIMIT, ExactConv, between_anchors, to_fixed
 
 
@@ -25,22 +26,29 @@ def by_integers(values: np.ndarray, weight: np.ndarray, bias: np.ndarray, shift:
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 2**31), st.sampled_from([(1, 1), (3, 3), (1, 3)]), st.booleans(),
-    st.sampled_from([torch.float32, torch.float64]),
+    st.sampled_from([torch.float32, torch.float64]), st.sampled_from([4, 20]), st.sampled_from([1, 1 << 18]),
 )  # fmt: skip
 def test_equal_to_integer_arithmetic(
-    seed: int, kernel: tuple[int, int], periodic: bool, dtype: torch.dtype
+    seed: int, kernel: tuple[int, int], periodic: bool, dtype: torch.dtype, channels: int, at_once: int
 ) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     large = dtype is torch.float64
-    weight = rng.integers(-(1 << 15), 1 << 15, (5, 4, *kernel)) if large else rng.integers(-90, 90, (5, 4, *kernel))
+    weight = (
+        rng.integers(-(1 << 15), 1 << 15, (5, channels, *kernel))
+        if large
+        else rng.integers(-90, 90, (5, channels, *kernel))
+    )
     bias = rng.integers(-(1 << 30), 1 << 30, 5) if large else rng.integers(-1000, 1000, 5)
     limit = ACTIVATION_LIMIT if large else 255
-    values = rng.integers(-limit, limit + 1, (2, 4, 6, 5))
+    values = rng.integers(-limit, limit + 1, (2, channels, 6, 5))
     conv = ExactConv.make(
         torch.from_numpy(weight), torch.from_numpy(bias), shift=7, input_limit=limit, periodic=periodic
     )
     assert conv.weight.dtype is dtype
-    found = conv(torch.from_numpy(values)).to(torch.int64).numpy()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("STRIP_NUMBERS", "TAP_NUMBERS"):
+            patch.setattr(exact_network, name, at_once)
+        found = conv(torch.from_numpy(values)).to(torch.int64).numpy()
     assert np.array_equal(found, by_integers(values, weight, bias, 7, periodic))
 
 

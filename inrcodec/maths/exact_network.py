@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -24,6 +25,7 @@ WEIGHT_BITS = 12
 ACTIVATION_LIMIT = 1 << 23
 STRIP_NUMBERS = 1 << 19
 """Numbers of patches at once: what the cache holds, and a bound on memory."""
+LEAST_CHANNELS_BY_TAP, TAP_NUMBERS = 16, 1 << 18
 EXACT_RANGE = {torch.float32: 1 << 24, torch.float64: 1 << 53}
 
 
@@ -82,6 +84,8 @@ def _convolve(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor
     count, _, height, width = values.shape
     if weight.shape[2] == weight.shape[3] == 1:
         return torch.matmul(weight.flatten(1), values.flatten(2)).view(count, -1, height, width)
+    if weight.shape[1] >= LEAST_CHANNELS_BY_TAP:
+        return _convolve_by_tap(values, weight, rows, columns)
     padded = functional.pad(values, (columns, columns, rows, rows))
     out = values.new_empty(count, weight.shape[0], height, padded.shape[3] - weight.shape[3] + 1)
     strip = max(1, STRIP_NUMBERS // (count * out.shape[3] * weight[0].numel()))
@@ -90,6 +94,30 @@ def _convolve(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor
         patches = functional.unfold(padded[:, :, start : stop + 2 * rows], (weight.shape[2], weight.shape[3]))
         found = torch.matmul(weight.flatten(1), patches)
         out[:, :, start:stop] = found.view(count, weight.shape[0], stop - start, -1)
+    return out
+
+
+def _convolve_by_tap(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
+    """As a sum over the places of the kernel, each a matrix product with the picture moved along its rows, end to end:
+    nothing is copied, which is twice as fast as patches where there are many channels."""
+    count, channels, height, _ = values.shape
+    # One more row below, so that the last place's run of points ends inside.
+    padded = functional.pad(values, (columns, columns, rows, rows + 1))
+    line = padded.shape[3]
+    width = line - weight.shape[3] + 1
+    taps = [(r * line + c, weight[:, :, r, c].contiguous()) for r, c in np.ndindex(*weight.shape[2:])]
+    out = values.new_empty(count, weight.shape[0], height, width)
+    strip = max(1, TAP_NUMBERS // (channels * line))
+    for number in range(count):
+        flat = padded[number].reshape(channels, -1)
+        for start in range(0, height, strip):
+            stop = min(start + strip, height)
+            run = (stop - start) * line
+            total = torch.zeros(weight.shape[0], run, dtype=values.dtype)
+            for offset, tap in taps:
+                first = start * line + offset
+                total.addmm_(tap, flat[:, first : first + run])
+            out[number, :, start:stop] = total.view(-1, stop - start, line)[:, :, :width]
     return out
 
 
