@@ -347,3 +347,33 @@ def test_command_line_reports_a_share_of_the_chain(tmp_path: Path, capsys: pytes
         assert np.array_equal(
             np.asarray(Image.open(tmp_path / "out" / f"{seed}.png")), levels_of(12, 12, 1, seed=seed)[..., 0]
         )
+
+
+# Shipped models.
+
+
+def shipped(pattern: str) -> list[Path]:
+    return sorted((ROOT / "priors").glob(pattern))
+
+
+@pytest.mark.parametrize("path", shipped("bitswap-*.safetensors"), ids=lambda path: path.stem)
+def test_shipped_models_bring_pictures_back(path: Path, picture: np.ndarray) -> None:
+    prior = prior_store.load(path)
+    assert isinstance(prior, BitsBackPrior) and prior.name == path.stem
+    levels = picture[100:128, 200:228, : prior.channels]
+    if prior.config.levels == 2:
+        levels = (levels > 128).astype(np.uint8) * 255
+    data = inrcodec.compress(signal_of(levels), codec="bitswap", prior=str(path))
+    assert np.array_equal(inrcodec.decompress(data, prior=str(path)).to_native(), levels)
+
+
+@pytest.mark.parametrize("name", ["bitswap-colour", "bitswap-gray"])
+def test_shipped_models_are_smaller_than_webp_on_a_photograph(name: str, picture: np.ndarray) -> None:
+    levels = np.ascontiguousarray(picture[64:192, 128:288])
+    if name == "bitswap-gray":
+        levels = np.ascontiguousarray(levels[..., 1:2])
+    data = inrcodec.compress(signal_of(levels), codec="bitswap", prior=str(ROOT / "priors" / f"{name}.safetensors"))
+    webp = io.BytesIO()
+    image = Image.fromarray(levels if levels.shape[2] == 3 else levels[..., 0])
+    image.convert("RGB").save(webp, "WEBP", lossless=True, quality=100, method=6)
+    assert not is_stored(data) and len(data) < len(webp.getvalue())
