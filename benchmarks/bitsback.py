@@ -20,26 +20,12 @@ from common import OUT, mosaic, table
 from numpy.typing import NDArray
 
 from inrcodec.codecs.lossless import LosslessCodec
-from inrcodec.maths.ans_message import Message
+from inrcodec.maths.ans_message import WatchedMessage
 from inrcodec.methods.bitsback import SCHEMES, BitsBack
 from inrcodec.models import prior_store
 from inrcodec.models.bitsback_prior import BitsBackPrior
 
 IntArray = NDArray[np.int64]
-
-
-class WatchedMessage(Message):
-    """A message that remembers the shortest it has been."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.least = self.n_bits
-
-    def pop(self, tables: IntArray) -> IntArray:
-        """As of ``Message``."""
-        found = super().pop(tables)
-        self.least = min(self.least, self.n_bits)
-        return found
 
 
 def test_images(prior: BitsBackPrior, count: int) -> NDArray[np.uint8]:

@@ -67,7 +67,7 @@ def kodak(numbers: Sequence[int], effort: str) -> None:
     print(table(("image", "bytes", "bitswap", *OTHERS, "encode s", "decode s"), rows))
 
 
-def archive(tiles: Levels, prior: str | None, effort: str, name: str) -> None:
+def archive(tiles: Levels, prior: str | None, effort: str, name: str, ours_alone: bool) -> None:
     """A set in one archive, the same pictures as files of their own where they can be, other formats one by one."""
     signals = [signal_of(tile) for tile in tiles]
     settings = Settings("bitswap", prior, effort)
@@ -86,10 +86,9 @@ def archive(tiles: Levels, prior: str | None, effort: str, name: str) -> None:
             for i in range(TRULY_ALONE):
                 assert files[i] == run_codec([signals[i]], settings, f"{name}_{i}.inr").size
             rows.append(["files of their own", f"{sum(files):,}", f"{8 * sum(files) / tiles.size:.3f}"])
-    others = np.sum([other_sizes(tile) for tile in tiles], axis=0)
-    rows += [
-        [f"{n}, files", f"{s:,}", f"{8 * s / tiles.size:.3f}"] for n, s in zip(OTHERS, others.tolist(), strict=True)
-    ]
+    if not ours_alone:
+        others = np.sum([other_sizes(tile) for tile in tiles], axis=0).tolist()
+        rows += [[f"{n}, files", f"{s:,}", f"{8 * s / tiles.size:.3f}"] for n, s in zip(OTHERS, others, strict=True)]
     print(table(("", "bytes", "bits/dimension"), rows))
     print(f"encode {seconds:.3f} s per picture, decode {decode:.3f} s ({len(some)} pictures one by one)")
 
@@ -102,20 +101,21 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="pictures of a set; by default all")
     parser.add_argument("--prior", help="by default the shipped one")
     parser.add_argument("--effort", default="default")
+    parser.add_argument("--ours-alone", action="store_true", help="no other formats, which take minutes for a set")
     options = parser.parse_args()
     print(f"{options.set}, effort {options.effort}, {torch.get_num_threads()} threads")
     if options.set == "kodak":
         kodak(options.images, options.effort)
     elif options.set == "cifar10":
         tiles = mosaic("cifar10/test_*.webp", 32)[: options.count]
-        archive(tiles, options.prior, options.effort, "cifar10")
+        archive(tiles, options.prior, options.effort, "cifar10", options.ours_alone)
     else:
         digits = mosaic("mnist/test_*.webp", 28)[: options.count, ..., :1]
         if options.set == "binary":
             chance = np.random.default_rng(0).random(digits.shape, np.float32)
             digits = (chance * 255 < digits).astype(np.uint8) * 255
         prior = options.prior or {"mnist": "bitswap-digits", "binary": "bitswap-binary"}[options.set]
-        archive(digits, prior, options.effort, options.set)
+        archive(digits, prior, options.effort, options.set, options.ours_alone)
     print(f"peak memory {peak_gib():.2f} GiB")
 
 

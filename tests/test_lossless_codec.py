@@ -164,9 +164,9 @@ def test_sets_of_unlike_pictures_are_coded_one_by_one() -> None:
 
 
 def test_groups_of_a_chain_grow_up_to_what_memory_allows() -> None:
-    starts = [start for start, _ in tiling.groups(20, 100)]
+    starts = [start for start, _ in tiling.groups(20, 100, 4)]
     assert starts == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18]
-    assert list(tiling.groups(3, 10 * tiling.GROUP_POINTS)) == [(0, 1), (1, 2), (2, 3)]
+    assert list(tiling.groups(3, 10 * tiling.GROUP_POINTS, 1)) == [(0, 1), (1, 2), (2, 3)]
 
 
 def test_black_and_white_pictures_have_a_model_of_their_own() -> None:

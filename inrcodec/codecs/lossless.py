@@ -32,7 +32,7 @@ from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import DataError, FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
-from inrcodec.maths.ans_message import Bundle, Message
+from inrcodec.maths.ans_message import Bundle, Message, WatchedMessage
 from inrcodec.maths.logistic_tables import CHUNK
 from inrcodec.methods.bitsback import SCHEMES, BitsBack
 from inrcodec.models.bitsback_prior import BitsBackPrior
@@ -46,6 +46,8 @@ STORED, GRAY, DEEP = 0x80, 0x40, 0x20
 in ``SCHEMES`` is in the lowest bits, the orientation in the three above it."""
 SCHEME_BITS = 2
 CRC_BYTES = 4
+SHARE_MARGIN = 1.5
+"""Of pictures that pay for latents: not all of them cost what the first one does."""
 
 
 @dataclass(frozen=True)
@@ -151,20 +153,31 @@ class LosslessCodec:
         return max(1, min(CHUNK // (max(phase, *latents) * self.stack(_colours(header))[0]), GROUP_POINTS // phase))
 
     def push_chain(self, images: Sequence[Levels], tick: Ticker) -> bytes:
-        """One message of pictures (N, C, H, W) of one size, in growing groups: those before pay for the first latents
-        of those that follow."""
+        """A byte, the share of ``groups``, and one message of pictures (N, C, H, W) of one size, in growing groups:
+        those before pay for the first latents of those that follow."""
         message = Message()
-        coder = BitsBack(self.prior.layers, self.scheme, tick)
-        for start, stop in groups(len(images), images[0].shape[-2] * images[0].shape[-1]):
+        coder, share = BitsBack(self.prior.layers, self.scheme, tick), self._share(images[0])
+        for start, stop in groups(len(images), images[0].shape[-2] * images[0].shape[-1], share):
             coder.push(message, np.concatenate(images[start:stop]))
-        return message.to_bytes()
+        return bytes([share]) + message.to_bytes()
+
+    def _share(self, image: Levels) -> int:
+        """How many pictures before it pay for the initial bits of one."""
+        noise = np.random.default_rng(0).integers(1, 256, 16 * image.size).astype(np.uint8)
+        message = WatchedMessage(noise.tobytes())
+        before = message.n_bits
+        BitsBack(self.prior.layers, self.scheme).push(message, image)
+        needed, earned = before - message.least, max(1, message.n_bits - before)
+        return min(max(1, math.ceil(SHARE_MARGIN * needed / earned)), 255)
 
     def pop_chain(self, data: bytes, count: int, shape: tuple[int, ...], tick: Ticker) -> list[Levels]:
         """Inverse of ``push_chain`` for ``count`` pictures of shape (N, C, H, W)."""
-        message = Message(data)
+        if not data or not data[0]:
+            raise FormatError("the chain of pictures is damaged")
+        message = Message(data[1:])
         coder = BitsBack(self.prior.layers, self.scheme, tick)
         images: list[Levels] = []
-        for start, stop in reversed(list(groups(count, shape[-2] * shape[-1]))):
+        for start, stop in reversed(list(groups(count, shape[-2] * shape[-1], data[0]))):
             found = coder.pop(message, ((stop - start) * shape[0], *shape[1:]))
             images = [*found.reshape(stop - start, *shape), *images]
         if not message.is_empty:

@@ -10,18 +10,16 @@ from numpy.typing import NDArray
 
 LONGEST_SIDE = 2048
 """Sides of pictures that are coded as one; larger ones are cut into equal tiles."""
-GROUP_SHARE = 4
-"""Latents of several layers ask for a few times a picture's own length."""
 GROUP_POINTS = 1 << 18
 """Points of pictures that are coded together."""
 ORIENTATIONS = 8
 
 
-def groups(count: int, points: int) -> Iterator[tuple[int, int]]:
-    """Where the groups of a chain begin and end: each is a share of those before, whose bits pay for it."""
+def groups(count: int, points: int, share: int) -> Iterator[tuple[int, int]]:
+    """Where the groups of a chain begin and end: each has 1 / ``share`` of the pictures before, which pay for it."""
     start, most = 0, max(1, GROUP_POINTS // points)
     while start < count:
-        stop = min(start + min(max(1, start // GROUP_SHARE), most), count)
+        stop = min(start + min(max(1, start // share), most), count)
         yield start, stop
         start = stop
 

@@ -74,6 +74,20 @@ class Message:
         return np.asarray(self._coder.get_compressed()).astype("<u4").tobytes().rstrip(b"\0")
 
 
+class WatchedMessage(Message):
+    """A message that remembers how short it has been, ``least`` bits."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        super().__init__(data)
+        self.least = self.n_bits
+
+    def pop(self, tables: IntArray) -> IntArray:
+        """As of ``Message``."""
+        found = super().pop(tables)
+        self.least = min(self.least, self.n_bits)
+        return found
+
+
 class Bundle:
     """Messages side by side: the n symbols of a push or pop are shared out among them, equally and in order."""
 
