@@ -20,15 +20,20 @@ from common import data_folder, mosaic, peak_gib, run_codec, table
 from numpy.typing import NDArray
 from PIL import Image
 
-import inrcodec
+import inrcodec.api
+from inrcodec.codecs.lossless import CRC_BYTES
 from inrcodec.codecs.operations import Settings
 from inrcodec.ground.plain import PlainHeader
 from inrcodec.ground.signal import Signal
+from inrcodec.maths.ans_message import Message
 from inrcodec.maths.container import pack
+from inrcodec.methods.bitsback import BitsBack
+from inrcodec.models import prior_store
+from inrcodec.models.bitsback_prior import BitsBackPrior
 
 Levels = NDArray[np.uint8]
 OTHERS = ("PNG", "WebP", "JPEG XL")
-TRULY_ALONE = 10
+TRULY_ALONE = 20
 """Pictures of an archive whose files of their own are also made, and must have the lengths that are reported."""
 
 
@@ -67,6 +72,21 @@ def kodak(numbers: Sequence[int], effort: str) -> None:
     print(table(("image", "bytes", "bitswap", *OTHERS, "encode s", "decode s"), rows))
 
 
+def overhead(tiles: Levels, opened: inrcodec.api.InrFile) -> float:
+    """Bits that messages of their own take beyond what they add to a message that holds enough, a mean."""
+    prior = prior_store.find_id(opened.container(0).prior_id)
+    assert isinstance(prior, BitsBackPrior)
+    found = []
+    for number, tile in enumerate(tiles):
+        noise = np.random.default_rng(number).integers(1, 256, 1 << 15).astype(np.uint8)
+        message = Message(noise.tobytes())
+        before = message.n_bits
+        BitsBack(prior.layers).push(message, tile.transpose(2, 0, 1)[None])
+        alone = 8 * (len(opened.container(number).payload) - 1 - CRC_BYTES)
+        found.append(alone - (message.n_bits - before))
+    return float(np.mean(found))
+
+
 def archive(tiles: Levels, prior: str | None, effort: str, name: str, ours_alone: bool) -> None:
     """A set in one archive, the same pictures as files of their own where they can be, other formats one by one."""
     signals = [signal_of(tile) for tile in tiles]
@@ -86,6 +106,7 @@ def archive(tiles: Levels, prior: str | None, effort: str, name: str, ours_alone
             for i in range(TRULY_ALONE):
                 assert files[i] == run_codec([signals[i]], settings, f"{name}_{i}.inr").size
             rows.append(["files of their own", f"{sum(files):,}", f"{8 * sum(files) / tiles.size:.3f}"])
+            print(f"a message alone takes {overhead(tiles[:TRULY_ALONE], opened):.1f} bits more than its net length")
     if not ours_alone:
         others = np.sum([other_sizes(tile) for tile in tiles], axis=0).tolist()
         rows += [[f"{n}, files", f"{s:,}", f"{8 * s / tiles.size:.3f}"] for n, s in zip(OTHERS, others, strict=True)]
