@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from inrcodec.encoders.bitsback_data import LevelSource
-from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.encoders.muon import Muon
+from inrcodec.encoders.network_training import NetworkState, falling, moved, share_done
 from inrcodec.encoders.training_loop import run_timed
-from inrcodec.ground.errors import FormatError, UsageError
+from inrcodec.ground.errors import UsageError
 from inrcodec.models.bitsback_model import BitsBackModel
 from inrcodec.models.bitsback_prior import BitsBackPrior
 from inrcodec.models.bitsback_shape import BitsBackConfig
@@ -52,23 +52,14 @@ class BitsBackTraining:
 
     def share_done(self, seconds: float, steps: int) -> float:
         """How much of the training is done after so many seconds and steps, at most 1."""
-        return min(1.0, steps / self.steps if self.steps else seconds / (60.0 * self.minutes))
+        return share_done(self.minutes, self.steps, seconds, steps)
 
     def summary(self) -> dict[str, Any]:
         """The settings as plain values, for the card."""
         return {**asdict(self), "network": None}
 
 
-@dataclass
-class BitsBackState:
-    """All that changes during training."""
-
-    model: BitsBackModel
-    optimiser: torch.optim.Adam
-    average: list[Tensor]
-    seconds: float = 0.0
-    steps: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
+BitsBackState = NetworkState[BitsBackModel]
 
 
 class BitsBackTrainer:
@@ -82,9 +73,8 @@ class BitsBackTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             model = BitsBackModel(self.config.network)
-        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = torch.optim.Adam(model.parameters(), lr=self.config.lr, betas=(0.9, 0.99), fused=True)
-        return BitsBackState(model, optimiser, [p.detach().clone() for p in model.parameters()])
+        model = moved(model, self.device)
+        return BitsBackState(model, Muon(model.parameters(), self.config.lr))
 
     def run(
         self, state: BitsBackState, *, until_seconds: float, checkpoint: Path | None,
@@ -107,9 +97,8 @@ class BitsBackTrainer:
         torch.manual_seed(config.seed + 7919 * state.steps)
         levels = torch.from_numpy(self.source.draw(config.points, rng)).to(self.device)
         levels = levels.contiguous(memory_format=torch.channels_last)
-        fall = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done))
         for group in state.optimiser.param_groups:
-            group["lr"] = config.lr * fall * min(1.0, (state.steps + 1) / 300)
+            group["lr"] = falling(config.lr, done, state.steps, floor=0.01, ramp=300)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=done < config.fast_share):
             nats = state.model.elbo(levels)
         weight = min(1.0, 0.1 + 0.9 * done / config.warm_share) if config.warm_share else 1.0
@@ -120,20 +109,13 @@ class BitsBackTrainer:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
         state.optimiser.step()
-        decay = min(config.ema, 1.0 - 1.0 / (1.0 + 0.1 * state.steps))
-        with torch.no_grad():
-            torch._foreach_lerp_(state.average, list(state.model.parameters()), 1.0 - decay)
-        state.steps += 1
+        state.count_step(config.ema, ramp=10)
         parts = {f"{name}_bits": float(part.detach()) for name, part in bits.items()}
         return {**parts, "bits_per_dimension": sum(parts.values())}
 
     def averaged_model(self, state: BitsBackState) -> BitsBackModel:
         """A model with the moving average of the parameters, on the CPU."""
-        model = BitsBackModel(self.config.network)
-        with torch.no_grad():
-            for parameter, average in zip(model.parameters(), state.average, strict=True):
-                parameter.copy_(average.cpu())
-        return model
+        return state.put_average_into(BitsBackModel(self.config.network))
 
     def finish(self, state: BitsBackState, card: dict[str, Any]) -> BitsBackPrior:
         """The model that the training has reached, in integers."""
@@ -141,32 +123,10 @@ class BitsBackTrainer:
 
     def save(self, state: BitsBackState, folder: Path) -> None:
         """Write a checkpoint."""
-        tensors: dict[str, Tensor] = {}
-        for (name, parameter), average in zip(state.model.named_parameters(), state.average, strict=True):
-            tensors[f"model.{name}"], tensors[f"average.{name}"] = parameter, average
-            moments = state.optimiser.state.get(parameter)
-            if moments:
-                tensors[f"first.{name}"], tensors[f"second.{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
-        write_checkpoint(
-            folder, tensors, {"seconds": state.seconds, "steps": state.steps, "log": state.log}, state.steps
-        )
+        state.save(folder)
 
     def resume(self, folder: Path) -> BitsBackState:
         """The state of a checkpoint; FormatError when it does not fit."""
         state = self.start()
-        tensors, head = read_checkpoint(folder, self.device)
-        try:
-            with torch.no_grad():
-                for (name, parameter), average in zip(state.model.named_parameters(), state.average, strict=True):
-                    parameter.copy_(tensors[f"model.{name}"])
-                    average.copy_(tensors[f"average.{name}"])
-                    if f"first.{name}" in tensors:
-                        state.optimiser.state[parameter] = {
-                            "step": torch.tensor(float(head["steps"]), device=self.device),
-                            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"first.{name}"]),
-                            "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"second.{name}"]),
-                        }
-            state.seconds, state.steps, state.log = float(head["seconds"]), int(head["steps"]), list(head["log"])
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
+        state.load(folder, self.device)
         return state

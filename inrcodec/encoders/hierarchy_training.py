@@ -17,9 +17,8 @@ A training may go on from a learned model, grown where the network is larger (``
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
 from inrcodec.encoders.field_data import GlobeSource
 from inrcodec.encoders.growth import grown
+from inrcodec.encoders.muon import Muon
+from inrcodec.encoders.network_training import NetworkState, falling, moved, share_done
 from inrcodec.encoders.training_data import PatchSource
 from inrcodec.encoders.training_loop import run_timed
 from inrcodec.encoders.weight_prior import learn_weight_scales
-from inrcodec.ground.errors import FormatError, UsageError
+from inrcodec.ground.errors import UsageError
 from inrcodec.methods.hierarchical_fit import elbo, mixed, native_fourier, noisy
 from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR, shuffle_up
 from inrcodec.models.hierarchy_prior import HierarchyPrior
@@ -93,24 +93,14 @@ class HierarchyTraining:
 
     def share_done(self, seconds: float, steps: int) -> float:
         """How much of the training is done after so many seconds and steps, at most 1."""
-        return min(1.0, steps / self.steps if self.steps else seconds / (60.0 * self.minutes))
+        return share_done(self.minutes, self.steps, seconds, steps)
 
     def summary(self) -> dict[str, Any]:
         """The settings as plain values, for the card."""
         return {**asdict(self), "network": None}
 
 
-@dataclass
-class HierarchyState:
-    """All that changes during training."""
-
-    model: HierarchyINR
-    auxiliary: nn.ModuleDict
-    optimiser: torch.optim.Adam
-    average: list[Tensor]
-    seconds: float = 0.0
-    steps: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
+HierarchyState = NetworkState[HierarchyINR]
 
 
 class HierarchyTrainer:
@@ -133,11 +123,9 @@ class HierarchyTrainer:
             auxiliary = nn.ModuleDict(
                 {str(i): nn.Conv2d(level.width, self._asked_channels(i), 1) for i, level in levels if i}
             )
-        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        auxiliary = auxiliary.to(self.device)
-        parameters = [*model.parameters(), *auxiliary.parameters()]
-        optimiser = torch.optim.Adam(parameters, lr=self.config.lr, betas=(0.9, 0.99), fused=True)
-        return HierarchyState(model, auxiliary, optimiser, [p.detach().clone() for p in model.parameters()])
+        model, auxiliary = moved(model, self.device), auxiliary.to(self.device)
+        optimiser = Muon([*model.parameters(), *auxiliary.parameters()], self.config.lr)
+        return HierarchyState(model, optimiser, auxiliary)
 
     def run(
         self, state: HierarchyState, *, until_seconds: float, checkpoint: Path | None,
@@ -186,9 +174,7 @@ class HierarchyTrainer:
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
         if torch.isfinite(norm):
             state.optimiser.step()
-        state.steps += 1
-        keep = min(config.ema, state.steps / (state.steps + 50))
-        torch._foreach_lerp_(state.average, [p.detach() for p in state.model.parameters()], 1.0 - keep)
+        state.count_step(config.ema, ramp=50)
         return {
             "loss": float(loss.detach()), "bits_per_point": float(found.bits.detach().mean()) / (rows * columns),
             "db": float(-10.0 * found.mse.detach().clamp_min(1e-12).log10().mean()),
@@ -224,23 +210,18 @@ class HierarchyTrainer:
         axis (whose signals swing about a mean) against every point of it."""
         network = self.config.network
         stride = network.levels[level].stride
-        read = state.auxiliary[str(level)](h).float() * network.spread + network.centre
+        read = state.auxiliary.get_submodule(str(level))(h).float() * network.spread + network.centre
         if network.axes == 1:
             return (shuffle_up(read, stride, 1) - values).square().mean(dim=(1, 2, 3))
         return (read - functional.avg_pool2d(values, stride)).square().mean(dim=(1, 2, 3))
 
     def _set_rate(self, state: HierarchyState, done: float) -> None:
-        fall = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
         for group in state.optimiser.param_groups:
-            group["lr"] = self.config.lr * fall * min(1.0, (state.steps + 1) / 300)
+            group["lr"] = falling(self.config.lr, done, state.steps, floor=0.02, ramp=300)
 
     def averaged_model(self, state: HierarchyState) -> HierarchyINR:
         """A model with the moving average of the parameters, on the CPU."""
-        model = HierarchyINR(self.config.network)
-        with torch.no_grad():
-            for parameter, average in zip(model.parameters(), state.average, strict=True):
-                parameter.copy_(average.cpu())
-        return model
+        return state.put_average_into(HierarchyINR(self.config.network))
 
     def finish(self, state: HierarchyState, card: dict[str, Any]) -> HierarchyPrior:
         """The prior that the training has reached, the scales of its head's weights learned from fits."""
@@ -254,45 +235,13 @@ class HierarchyTrainer:
 
     def save(self, state: HierarchyState, folder: Path) -> None:
         """Write a checkpoint."""
-        names = [name for name, _ in state.model.named_parameters()]
-        tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
-        tensors.update({f"auxiliary.{name}": value for name, value in state.auxiliary.state_dict().items()})
-        tensors.update({f"average.{name}": value for name, value in zip(names, state.average, strict=True)})
-        for index, parameter in enumerate(self._parameters(state)):
-            moments = state.optimiser.state.get(parameter)
-            if moments:
-                tensors[f"first.{index}"] = moments["exp_avg"].bfloat16()
-                tensors[f"second.{index}"] = moments["exp_avg_sq"].bfloat16()
-        head = {"seconds": state.seconds, "steps": state.steps, "log": state.log}
-        write_checkpoint(folder, tensors, head, state.steps)
+        state.save(folder)
 
     def resume(self, folder: Path) -> HierarchyState:
         """The state of a checkpoint; FormatError when it does not fit."""
         state = self.start()
-        tensors, head = read_checkpoint(folder, self.device)
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        try:
-            state.model.load_state_dict(part("model."))
-            state.auxiliary.load_state_dict(part("auxiliary."))
-            average = part("average.")
-            state.average = [average[name] for name, _ in state.model.named_parameters()]
-            for index, parameter in enumerate(self._parameters(state)):
-                if f"first.{index}" in tensors:
-                    state.optimiser.state[parameter] = {
-                        "step": torch.tensor(float(head["steps"]), device=self.device),
-                        "exp_avg": tensors[f"first.{index}"].float().to(memory_format=torch.preserve_format),
-                        "exp_avg_sq": tensors[f"second.{index}"].float(),
-                    }
-            state.seconds, state.steps, state.log = float(head["seconds"]), int(head["steps"]), list(head["log"])
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
+        state.load(folder, self.device)
         return state
-
-    def _parameters(self, state: HierarchyState) -> list[Tensor]:
-        return [p for group in state.optimiser.param_groups for p in group["params"]]
 
 
 def _part_of(done: float, share: float) -> float:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.encoders.network_training import NetworkState, falling, share_done
 from inrcodec.encoders.training_data import PatchSource
 from inrcodec.encoders.training_loop import run_timed
-from inrcodec.ground.errors import FormatError, UsageError
+from inrcodec.ground.errors import UsageError
 from inrcodec.ground.grid import grid_coordinates
 from inrcodec.methods.maml import fit_latents, inner_steps, squared_errors
 from inrcodec.methods.modulation_coding import gaussian_nats
@@ -69,23 +69,14 @@ class ModulationTraining:
 
     def share_done(self, seconds: float, steps: int) -> float:
         """How much of the training is done after so many seconds and steps, at most 1."""
-        return min(1.0, steps / self.steps if self.steps else seconds / (60.0 * self.minutes))
+        return share_done(self.minutes, self.steps, seconds, steps)
 
     def summary(self) -> dict[str, Any]:
         """The settings as plain values, for the card."""
         return {**asdict(self), "network": None}
 
 
-@dataclass
-class ModulationState:
-    """All that changes during training."""
-
-    model: ModulatedINR
-    optimiser: torch.optim.Adam
-    average: list[Tensor]
-    seconds: float = 0.0
-    steps: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
+ModulationState = NetworkState[ModulatedINR]
 
 
 class ModulationTrainer:
@@ -112,7 +103,7 @@ class ModulationTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             model = ModulatedINR(self.config.network).to(self.device)
-        return ModulationState(model, self._optimiser(model), [p.detach().clone() for p in model.parameters()])
+        return ModulationState(model, self._optimiser(model))
 
     def _optimiser(self, model: ModulatedINR) -> torch.optim.Adam:
         """Learning rates in proportion to each parameter's size."""
@@ -167,9 +158,7 @@ class ModulationTrainer:
         norm = nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         if torch.isfinite(norm):
             state.optimiser.step()
-        state.steps += 1
-        keep = min(config.ema, state.steps / (state.steps + 20))
-        torch._foreach_lerp_(state.average, [p.detach() for p in model.parameters()], 1.0 - keep)
+        state.count_step(config.ema, ramp=20)
         mean = error / values[0].numel() * config.network.spread**2
         return {
             "cost": float(cost.mean()), "db": float(-10.0 * mean.clamp_min(1e-12).log10().mean()),
@@ -178,18 +167,14 @@ class ModulationTrainer:
 
     def _set_rate(self, state: ModulationState) -> None:
         done = self.config.share_done(state.seconds, state.steps)
-        fall = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
         for group in state.optimiser.param_groups:
-            group["lr"] = self.config.lr * group["size"] * fall * min(1.0, (state.steps + 1) / 50)
+            group["lr"] = falling(self.config.lr * group["size"], done, state.steps, floor=0.02, ramp=50)
 
     def averaged_model(self, state: ModulationState) -> ModulatedINR:
         """A model with the moving average of the parameters, on the CPU."""
         model = ModulatedINR(self.config.network)
         model.load_state_dict(state.model.state_dict())
-        with torch.no_grad():
-            for parameter, average in zip(model.parameters(), state.average, strict=True):
-                parameter.copy_(average.cpu())
-        return model
+        return state.put_average_into(model)
 
     def finish(self, state: ModulationState, card: dict[str, Any]) -> ModulationPrior:
         """The prior that the training has reached; scales from the latents of fresh training patches."""
@@ -203,38 +188,12 @@ class ModulationTrainer:
 
     def save(self, state: ModulationState, folder: Path) -> None:
         """Write a checkpoint."""
-        names = [name for name, _ in state.model.named_parameters()]
-        tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
-        tensors.update({f"average.{name}": value for name, value in zip(names, state.average, strict=True)})
-        for name, parameter in state.model.named_parameters():
-            if moments := state.optimiser.state.get(parameter):
-                tensors[f"first.{name}"] = moments["exp_avg"].bfloat16()
-                tensors[f"second.{name}"] = moments["exp_avg_sq"].bfloat16()
-        sizes = [group["size"] for group in state.optimiser.param_groups]
-        head = {"seconds": state.seconds, "steps": state.steps, "log": state.log, "sizes": sizes}
-        write_checkpoint(folder, tensors, head, state.steps)
+        state.save(folder)
 
     def resume(self, folder: Path) -> ModulationState:
         """The state of a checkpoint; FormatError when it does not fit."""
         state = self._blank()
-        tensors, head = read_checkpoint(folder, self.device)
-        try:
-            state.model.load_state_dict(
-                {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-            )
-            state.average = [tensors[f"average.{name}"] for name, _ in state.model.named_parameters()]
-            for group, size in zip(state.optimiser.param_groups, head["sizes"], strict=True):
-                group["size"] = float(size)
-            for name, parameter in state.model.named_parameters():
-                if f"first.{name}" in tensors:
-                    state.optimiser.state[parameter] = {
-                        "step": torch.tensor(float(head["steps"])),
-                        "exp_avg": tensors[f"first.{name}"].float(),
-                        "exp_avg_sq": tensors[f"second.{name}"].float(),
-                    }
-            state.seconds, state.steps, state.log = float(head["seconds"]), int(head["steps"]), list(head["log"])
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
+        state.load(folder, self.device)
         return state
 
 

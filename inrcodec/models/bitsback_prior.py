@@ -15,11 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inrcodec.ground.errors import FormatError, PriorError
 from inrcodec.models.bitsback_model import BitsBackModel, PhaseNetwork, posterior, prior, spread
 from inrcodec.models.bitsback_shape import BitsBackConfig, conv_shapes
 from inrcodec.models.exact_bitsback import ExactLayers, ExactTables
-from inrcodec.models.prior_file import read_prior_bytes, write_prior_bytes
+from inrcodec.models.prior_file import (
+    check_known_answer,
+    read_prior_bytes,
+    telling_what_is_missing,
+    write_prior_bytes,
+)
 
 FORMAT = "inrcodec-bitsback-1"
 
@@ -81,10 +85,8 @@ class BitsBackPrior:
             FormatError: damaged, incomplete, or made of values that cannot be.
             PriorError: this machine computes the integer networks otherwise than the one that wrote the file.
         """
-        head, tensors = read_prior_bytes(data, source)
-        try:
-            if head["format"] != FORMAT:
-                raise FormatError(f"{source}: prior format is {head['format']!r}, expected {FORMAT!r}")
+        head, tensors = read_prior_bytes(data, source, FORMAT)
+        with telling_what_is_missing(source):
             config = BitsBackConfig.from_dict(head["config"])
             name, card, answer = str(head["name"]), dict(head["card"]), str(head["known_answer"])
             top = _integers(tensors["top"], (2 * config.latents[-1],))
@@ -92,15 +94,9 @@ class BitsBackPrior:
             for conv, inputs, outputs, kernel in conv_shapes(config):
                 weights[conv] = _integers(tensors[f"weight.{conv}"], (outputs, inputs, kernel, kernel))
                 biases[conv] = _integers(tensors[f"bias.{conv}"], (outputs,))
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"{source}: the prior lacks or misstates {error}") from None
         tables = ExactTables(weights, biases, top)
         made = cls(name, config, tables, answer, card, hashlib.sha256(data).digest()[:8])
-        if _answer(made.layers) != answer:
-            raise PriorError(
-                f"{source}: this machine computes the integer networks of the prior otherwise than it should; "
-                "files made with it would be misread"
-            )
+        check_known_answer(_answer(made.layers), answer, source)
         return made
 
     @cached_property

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inrcodec.ground.errors import FormatError, PriorError
+from inrcodec.ground.errors import FormatError
 from inrcodec.models.exact_hierarchy import (
     DOWNWARD,
     RESIDUAL_BITS,
@@ -27,7 +27,12 @@ from inrcodec.models.exact_hierarchy import (
     scale_indices,
 )
 from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR, walk_down
-from inrcodec.models.prior_file import read_prior_bytes, write_prior_bytes
+from inrcodec.models.prior_file import (
+    check_known_answer,
+    read_prior_bytes,
+    telling_what_is_missing,
+    write_prior_bytes,
+)
 
 FORMAT = "inrcodec-hierarchy-1"
 _KEPT_LAYERS = 4
@@ -124,10 +129,8 @@ class HierarchyPrior:
             FormatError: damaged, incomplete, or made of values that cannot be.
             PriorError: this machine computes the integer network otherwise than the one that wrote the file.
         """
-        head, tensors = read_prior_bytes(data, source)
-        try:
-            if head["format"] != FORMAT:
-                raise FormatError(f"{source}: prior format is {head['format']!r}, expected {FORMAT!r}")
+        head, tensors = read_prior_bytes(data, source, FORMAT)
+        with telling_what_is_missing(source):
             config = HierarchyConfig.from_dict(head["config"])
             name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
             answer = str(head["known_answer"])
@@ -136,8 +139,6 @@ class HierarchyPrior:
                 tensors["first"].to(torch.int64),
             )  # fmt: skip
             log_scale = tensors["weight_log_scale"].float()
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"{source}: the prior lacks or misstates {error}") from None
         floats = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
         prior = cls(
             name, kind, config, tables, floats, log_scale, answer, card, hashlib.sha256(data).digest()[:8]
@@ -163,11 +164,7 @@ class HierarchyPrior:
             raise FormatError(f"{source}: holds values that are not finite")
         if self.weight_log_scale.abs().max() > 20 or min(int(step.min()) for step in self.tables.steps.values()) < 1:
             raise FormatError(f"{source}: scales or steps are out of range")
-        if _answer(self.config, self.tables) != self.known_answer:
-            raise PriorError(
-                f"{source}: this machine computes the integer network of the prior otherwise than it should; "
-                "files made with it would be misread"
-            )
+        check_known_answer(_answer(self.config, self.tables), self.known_answer, source)
 
 
 def _is_exact(key: str) -> bool:

@@ -24,7 +24,7 @@ from inrcodec.models.exact_hierarchy import scale_indices
 from inrcodec.models.modulated_inr import ModulatedConfig, ModulatedINR
 from inrcodec.models.modulation_flow import ModulationFlow
 from inrcodec.models.modulation_predictor import ModulationPredictor
-from inrcodec.models.prior_file import read_prior_bytes, write_prior_bytes
+from inrcodec.models.prior_file import read_prior_bytes, telling_what_is_missing, write_prior_bytes
 
 FORMAT = "inrcodec-modulation-1"
 LARGEST_STEP = 16.0
@@ -175,16 +175,12 @@ class ModulationPrior:
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "prior") -> ModulationPrior:
         """Read a prior; FormatError when it is damaged, incomplete or holds values that cannot be."""
-        head, tensors = read_prior_bytes(data, source)
-        try:
-            if head["format"] != FORMAT:
-                raise FormatError(f"{source}: prior format is {head['format']!r}, expected {FORMAT!r}")
+        head, tensors = read_prior_bytes(data, source, FORMAT)
+        with telling_what_is_missing(source):
             config = ModulatedConfig.from_dict(head["config"])
             name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
             log_scale = tensors["log_scale"].to(torch.int64)
             low, high = (float(step) for step in head["steps"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"{source}: the prior lacks or misstates {error}") from None
         parameters = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
         predictor, flow = (
             {k.removeprefix(part): v.float() for k, v in tensors.items() if k.startswith(part)}

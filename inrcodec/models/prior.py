@@ -26,7 +26,7 @@ from torch import Tensor
 
 from inrcodec.ground.errors import FormatError
 from inrcodec.models.bayesian_inr import BayesianINR, NetworkConfig
-from inrcodec.models.prior_file import read_prior_bytes, write_prior_bytes
+from inrcodec.models.prior_file import read_prior_bytes, telling_what_is_missing, write_prior_bytes
 
 KL_UNITS_PER_BIT = 1024
 CLASS_TABLE_TOTAL = 1 << 16
@@ -112,16 +112,12 @@ class Prior:
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "prior") -> Prior:
         """Read a prior; FormatError when it is damaged, incomplete or holds values that cannot be."""
-        head, tensors = read_prior_bytes(data, source)
-        try:
-            if head["format"] != FORMAT:
-                raise FormatError(f"{source}: prior format is {head['format']!r}, this version reads {FORMAT!r}")
+        head, tensors = read_prior_bytes(data, source, FORMAT)
+        with telling_what_is_missing(source):
             config = NetworkConfig.from_dict(head["config"])
             fields = {name: tensors[name] for name in _LATENT_TENSORS}
             name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
             centre, spread = float(head["centre"]), float(head["spread"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"{source}: the prior lacks or misstates {error}") from None
         parameters = {
             name.removeprefix("model."): value.float() for name, value in tensors.items() if name.startswith("model.")
         }

@@ -1,0 +1,105 @@
+"""What trainings of a network have in common: their state, its checkpoint, the moving average, the learning rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.ground.errors import FormatError
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass
+class NetworkState(Generic[Model]):
+    """All that changes during training. ``auxiliary``: networks that serve the training alone; ``average``: the moving
+    average of the model's parameters, in their order."""
+
+    model: Model
+    optimiser: torch.optim.Optimizer
+    auxiliary: nn.Module = field(default_factory=nn.Module)
+    average: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    steps: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.average:
+            self.average = [p.detach().clone() for p in self.model.parameters()]
+
+    @torch.no_grad()
+    def count_step(self, ema: float, ramp: float) -> None:
+        """One more step is done: the average follows the parameters, at first in about ``ramp`` steps, later at
+        ``ema``."""
+        self.steps += 1
+        keep = min(ema, self.steps / (self.steps + ramp))
+        torch._foreach_lerp_(self.average, list(self.model.parameters()), 1.0 - keep)
+
+    @torch.no_grad()
+    def put_average_into(self, model: Model) -> Model:
+        """``model`` with the averaged parameters."""
+        for parameter, average in zip(model.parameters(), self.average, strict=True):
+            parameter.copy_(average)
+        return model
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint, from which the training goes on as if it had never stopped."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors.update({f"auxiliary.{name}": value for name, value in self.auxiliary.state_dict().items()})
+        names = [name for name, _ in self.model.named_parameters()]
+        tensors.update({f"average.{name}": value for name, value in zip(names, self.average, strict=True)})
+        for index, parameter in enumerate(self._optimised()):
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{index}.{key}"] = value
+        groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
+        head = {"seconds": self.seconds, "steps": self.steps, "log": self.log, "groups": groups}
+        write_checkpoint(folder, tensors, head, self.steps)
+
+    def load(self, folder: Path, device: torch.device) -> None:
+        """Become the state of a checkpoint; FormatError when it does not fit."""
+        tensors, head = read_checkpoint(folder, device)
+        try:
+            for part, module in (("model.", self.model), ("auxiliary.", self.auxiliary)):
+                module.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
+            self.average = [
+                torch.empty_like(parameter).copy_(tensors[f"average.{name}"])
+                for name, parameter in self.model.named_parameters()
+            ]
+            parameters = self._optimised()
+            for name, value in tensors.items():
+                if name.startswith("optimiser."):
+                    index, key = name.removeprefix("optimiser.").split(".")
+                    like = parameters[int(index)]
+                    moment = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+                    self.optimiser.state[like][key] = moment
+            for group, found in zip(self.optimiser.param_groups, head["groups"], strict=True):
+                group.update({k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k != "params"})
+            self.seconds, self.steps, self.log = float(head["seconds"]), int(head["steps"]), list(head["log"])
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+            raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
+
+    def _optimised(self) -> list[Tensor]:
+        return [p for group in self.optimiser.param_groups for p in group["params"]]
+
+
+def falling(lr: float, done: float, steps: int, *, floor: float, ramp: int) -> float:
+    """The learning rate at a share of the training: it rises over ``ramp`` steps and falls as a half cosine to
+    ``floor`` of itself."""
+    fall = floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+    return lr * fall * min(1.0, (steps + 1) / ramp)
+
+
+def share_done(minutes: float, planned_steps: int, seconds: float, steps: int) -> float:
+    """How much of a training is done, at most 1: of its ``planned_steps`` where there are any, else of its minutes."""
+    return min(1.0, steps / planned_steps if planned_steps else seconds / (60.0 * minutes))
+
+
+def moved(module: Any, device: torch.device) -> Any:
+    """A network of convolutions on a device, channels last."""
+    return module.to(device, memory_format=torch.channels_last)
