@@ -1,6 +1,7 @@
 """Lossless files beside PNG (optimised), WebP and JPEG XL: whole files, bits per dimension (8 bytes / values), seconds.
 
 python benchmarks/lossless.py kodak                 the photographs, one file each
+python benchmarks/lossless.py large --side 2048     one picture of this side, photographs side by side
 python benchmarks/lossless.py cifar10               2,000 test images: one archive, and files of their own
 python benchmarks/lossless.py mnist                 10,000 test digits in one archive
 python benchmarks/lossless.py binary                the same, every value 1 with the probability that it stands for
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import io
 import time
-from collections.abc import Sequence
 
 import imagecodecs
 import numpy as np
@@ -54,17 +54,30 @@ def signal_of(levels: Levels) -> Signal:
     return Signal((levels / np.float32(255)).astype(np.float32), header)
 
 
-def kodak(numbers: Sequence[int], effort: str) -> None:
-    """A table of photographs."""
+def photograph(number: int) -> Levels:
+    """Levels (H, W, 3)."""
+    return np.asarray(Image.open(data_folder() / "kodak" / f"kodim{number:02d}.png").convert("RGB"))
+
+
+def side_by_side(side: int) -> Levels:
+    """A picture (side, side, 3) of photographs in rows."""
+    lying = [picture for picture in map(photograph, range(1, 17)) if picture.shape[1] > picture.shape[0]]
+    height, width = lying[0].shape[:2]
+    down, across = -(-side // height), -(-side // width)
+    rows = [np.hstack([lying[(r * across + c) % len(lying)] for c in range(across)]) for r in range(down)]
+    return np.ascontiguousarray(np.vstack(rows)[:side, :side])
+
+
+def photographs(pictures: dict[str, Levels], prior: str | None, effort: str) -> None:
+    """A table of pictures, each a file."""
     rows, totals, values = [], np.zeros(4), 0
-    for number in numbers:
-        levels = np.asarray(Image.open(data_folder() / "kodak" / f"kodim{number:02d}.png").convert("RGB"))
-        found = run_codec([signal_of(levels)], Settings("bitswap", effort=effort), f"kodim{number:02d}_lossless.inr")
+    for name, levels in pictures.items():
+        found = run_codec([signal_of(levels)], Settings("bitswap", prior, effort), f"{name}_lossless.inr")
         assert np.array_equal(found.decoded[0].to_native(), levels)
         sizes = [found.size, *other_sizes(levels)]
         totals, values = totals + sizes, values + levels.size
         rows.append([
-            f"kodim{number:02d}", f"{found.size:,}", *(f"{8 * size / levels.size:.3f}" for size in sizes),
+            name, f"{found.size:,}", *(f"{8 * size / levels.size:.3f}" for size in sizes),
             f"{found.encode_seconds:.1f}", f"{found.decode_seconds:.1f}",
         ])  # fmt: skip
         print(" ".join(rows[-1]), flush=True)
@@ -117,8 +130,9 @@ def archive(tiles: Levels, prior: str | None, effort: str, name: str, ours_alone
 def main() -> None:
     """Compress, decode, compare, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=("kodak", "cifar10", "mnist", "binary"))
+    parser.add_argument("set", choices=("kodak", "large", "cifar10", "mnist", "binary"))
     parser.add_argument("--images", type=int, nargs="+", default=list(range(1, 17)), help="numbers of photographs")
+    parser.add_argument("--side", type=int, default=2048, help="points along a side of the large picture")
     parser.add_argument("--count", type=int, help="pictures of a set; by default all")
     parser.add_argument("--prior", help="by default the shipped one")
     parser.add_argument("--effort", default="default")
@@ -126,7 +140,9 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{options.set}, effort {options.effort}, {torch.get_num_threads()} threads")
     if options.set == "kodak":
-        kodak(options.images, options.effort)
+        photographs({f"kodim{n:02d}": photograph(n) for n in options.images}, options.prior, options.effort)
+    elif options.set == "large":
+        photographs({f"side {options.side}": side_by_side(options.side)}, options.prior, options.effort)
     elif options.set == "cifar10":
         tiles = mosaic("cifar10/test_*.webp", 32)[: options.count]
         archive(tiles, options.prior, options.effort, "cifar10", options.ours_alone)

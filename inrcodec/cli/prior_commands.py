@@ -93,7 +93,8 @@ def list_priors(as_json: bool) -> None:
 @click.option("--no-proposal", is_flag=True, help="Start every fit at the prior: the published iterative scheme alone.")
 @click.option("--patches", type=int, help="Training patches of the iterative stage.")
 @click.option(
-    "--start-from", help="Go on from this prior (hierarchical; a name, or a file), grown where it is smaller."
+    "--start-from",
+    help="Go on from this prior (hierarchical or bitswap; a name or a file); the former grows where it is smaller.",
 )
 @click.option(
     "--rate-power",
@@ -141,7 +142,7 @@ def train(
     recipe = recipe or ("colour" if codec == "bitswap" else "photographs")
     if codec == "combiner":
         if start_from or rate_power:
-            raise UsageError("--start-from and --rate-power are for --codec hierarchical")
+            raise UsageError("--start-from and --rate-power are not for --codec combiner")
         changes: dict[str, Any] = {} if not no_proposal else {"proposal_hidden": 0}
         if reparameterisation:
             changes["reparameterisation"] = reparameterisation
@@ -163,9 +164,11 @@ def train(
             raise UsageError("--codec coin++ takes none of the options that name another codec")
         job = training_jobs.modulation_job(data, recipe, output.stem, tile, variable, minutes, seed, chosen)
     elif codec == "bitswap":
-        if reparameterisation or latent_dims or no_proposal or patches or start_from or rate_power or variable:
+        if reparameterisation or latent_dims or no_proposal or patches or rate_power or variable:
             raise UsageError("--codec bitswap takes none of the options that name another codec")
-        job = training_jobs.bitsback_job(data, recipe, output.stem, tile, latent_layers, minutes, seed, chosen)
+        job = training_jobs.bitsback_job(
+            data, recipe, output.stem, tile, latent_layers, start_from, minutes, seed, chosen
+        )
     else:
         raise UsageError(f"codec must be hierarchical, combiner, coin++ or bitswap, got {codec!r}")
     resumes = checkpoint is not None and (checkpoint / "state.json").exists()

@@ -98,14 +98,17 @@ def modulation_job(
 
 
 def bitsback_job(
-    data: Sequence[Path], recipe: str, name: str, tile: int | None, latent_layers: int | None, minutes: float,
-    seed: int, device: str,
+    data: Sequence[Path], recipe: str, name: str, tile: int | None, latent_layers: int | None, start_from: str | None,
+    minutes: float, seed: int, device: str,
 ) -> Job:  # fmt: skip
-    """Training a lossless model; ``latent_layers``: that of the papers with so many."""
+    """Training a lossless model; ``latent_layers``: that of the papers with so many; ``start_from``: a model of the
+    same shape to go on from."""
     from inrcodec.encoders.bitsback_data import read_level_data
     from inrcodec.encoders.bitsback_evaluation import evaluate_bitsback
     from inrcodec.encoders.bitsback_recipes import bitsback_recipe_named
     from inrcodec.encoders.bitsback_training import BitsBackTrainer
+    from inrcodec.models import prior_store
+    from inrcodec.models.bitsback_prior import BitsBackPrior
 
     chosen = bitsback_recipe_named(recipe)
     chosen = chosen.with_layers(latent_layers) if latent_layers else chosen
@@ -113,9 +116,15 @@ def bitsback_job(
         data, chosen.network.channels, chosen.crop, tile=tile or chosen.tile, mirror=chosen.mirror,
         binary=chosen.network.levels == 2,
     )  # fmt: skip
-    config = replace(chosen.training(minutes, seed), name=name)
+    config, begin = replace(chosen.training(minutes, seed), name=name), None
+    if start_from:
+        earlier = prior_store.find(start_from)
+        if not isinstance(earlier, BitsBackPrior):
+            raise UsageError(f"prior {start_from!r} is not a lossless model")
+        config, begin = config.going_on(), earlier.model
     return Job(
-        BitsBackTrainer(config, source.training, device), source, config.summary(),
+        BitsBackTrainer(config, source.training, device, begin), source,
+        {**config.summary(), "start_from": earlier.id.hex() if start_from else None},
         lambda entry: f"{entry['bits_per_dimension']:.3f} bits/dimension",
         lambda prior: evaluate_bitsback(prior, source.held_out),
     )  # fmt: skip

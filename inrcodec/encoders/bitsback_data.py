@@ -36,7 +36,7 @@ class LevelSource:
 
     def __init__(
         self, tiles: Sequence[LevelArray], photographs: Sequence[LevelArray], crop: int, *, mirror: bool, binary: bool,
-        tile_share: float = 0.3,
+        tile_share: float = 0.25,
     ) -> None:  # fmt: skip
         self.tiles = np.concatenate(list(tiles)) if tiles else None
         self.photographs = [p for p in photographs if min(p.shape[:2]) >= crop]

@@ -46,9 +46,9 @@ RECIPES = {
     for recipe in (
         BitsBackRecipe(
             "colour", BitsBackConfig(3, width=96, blocks=2, latents=(8, 8), strides=(1, 2), latent_width=64),
-            crop=64, points=1 << 15,
+            crop=64, points=1 << 14,
         ),
-        BitsBackRecipe("gray", BitsBackConfig(1, width=64, blocks=2), crop=64, points=1 << 15),
+        BitsBackRecipe("gray", BitsBackConfig(1, width=64, blocks=2), crop=64, points=1 << 14),
         BitsBackRecipe("digits", _DIGITS, crop=28, points=64 * 28 * 28, tile=28, mirror=False, layered=2),
         BitsBackRecipe(
             "binary", replace(_DIGITS, levels=2, components=1), crop=28, points=64 * 28 * 28, tile=28,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class BitsBackTraining:
     name: str
     minutes: float
     points: int
-    lr: float = 1.5e-3
+    lr: float = 4e-3
     warm_share: float = 0.1
     fast_share: float = 0.85
     clip: float = 1.0
@@ -49,6 +49,10 @@ class BitsBackTraining:
     def __post_init__(self) -> None:
         if self.minutes <= 0 or self.points < 1:
             raise UsageError("minutes must be positive, points at least 1")
+
+    def going_on(self) -> BitsBackTraining:
+        """The settings for a model that has learned before: latents at their full weight, half the learning rate."""
+        return replace(self, lr=0.5 * self.lr, warm_share=0.0)
 
     def share_done(self, seconds: float, steps: int) -> float:
         """How much of the training is done after so many seconds and steps, at most 1."""
@@ -63,16 +67,23 @@ BitsBackState = NetworkState[BitsBackModel]
 
 
 class BitsBackTrainer:
-    """Runs the training; random numbers come from ``config.seed`` and the step."""
+    """Runs the training; random numbers come from ``config.seed`` and the step. ``begin``: a model of the same shape
+    to go on from; UsageError when it is of another."""
 
-    def __init__(self, config: BitsBackTraining, source: LevelSource, device: str = "cpu") -> None:
-        self.config, self.source, self.device = config, source, torch.device(device)
+    def __init__(
+        self, config: BitsBackTraining, source: LevelSource, device: str = "cpu", begin: BitsBackModel | None = None
+    ) -> None:
+        self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
+        if begin is not None and begin.config != config.network:
+            raise UsageError("the model to go on from has another shape than the recipe's")
 
     def start(self) -> BitsBackState:
         """A fresh state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             model = BitsBackModel(self.config.network)
+        if self.begin is not None:
+            model.load_state_dict(self.begin.state_dict())
         model = moved(model, self.device)
         return BitsBackState(model, Muon(model.parameters(), self.config.lr))
 
