@@ -25,7 +25,8 @@ from inrcodec.ground.plain import PlainHeader
 from inrcodec.methods.hierarchical_fit import MAX_LOG_SCALE, MIN_LOG_SCALE, native_fourier
 from inrcodec.methods.latent_coders import CODERS
 from inrcodec.models import prior_store
-from inrcodec.models.hierarchy import HierarchyINR, interpolate, walk_down
+from inrcodec.models.hierarchy import HierarchyINR, walk_down
+from inrcodec.models.hierarchy_points import interpolate
 
 BETAS = (8e-3, 1.5e-3, 3e-4)
 SIZE = 32

@@ -10,7 +10,8 @@ import torch
 from inrcodec.encoders.growth import grown
 from inrcodec.ground.errors import UsageError
 from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
-from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR, LevelConfig
+from inrcodec.models.hierarchy import HierarchyINR
+from inrcodec.models.hierarchy_shape import HierarchyConfig, LevelConfig
 
 SMALL = HierarchyConfig(
     channels=3, axes=2, feature_stride=2, feature_width=8, head_width=8, log_lambdas=(4.0, 10.0),

@@ -28,9 +28,10 @@ from inrcodec.ground.plain import PlainHeader
 from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
 from inrcodec.methods.latent_coders import CODERS
 from inrcodec.models.exact_hierarchy import ExactTables, log_lambda_of, max_quality, quality_of
-from inrcodec.models.hierarchy import fourier_count, interpolate
+from inrcodec.models.hierarchy_points import interpolate
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_render import render
+from inrcodec.models.hierarchy_shape import fourier_count
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,8 +15,8 @@ from inrcodec.encoders.latent_encoder import LatentEffort
 from inrcodec.encoders.weight_encoder import HeadProblem, fit_weights, gain_bits, kl_bits, receive_weights, send_weights
 from inrcodec.encoders.weight_prior import learn_weight_scales
 from inrcodec.ground.errors import FormatError
-from inrcodec.models.hierarchy import fourier_count
 from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.hierarchy_shape import fourier_count
 
 
 def wide_prior() -> HierarchyPrior:

@@ -9,12 +9,12 @@ from tiny import smooth_tiles
 
 from inrcodec.encoders.hierarchy_training import HierarchyState, HierarchyTrainer, HierarchyTraining
 from inrcodec.encoders.training_data import TileSource
-from inrcodec.models.hierarchy import HierarchyConfig, LevelConfig
 from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.hierarchy_shape import HierarchyConfig, LevelConfig
 
 CONFIG = HierarchyConfig(
     channels=3, axes=2, feature_stride=2, feature_width=8, head_width=8, n_anchors=3, log_lambdas=(3.0, 8.0),
-    levels=(LevelConfig(8, 16, (4,), 1, 1), LevelConfig(4, 16, (3, 3), 2, 1)),
+    levels=(LevelConfig(8, 16, (4,), 1, 1), LevelConfig(4, 16, (3, 3), 2, 1, phases=2)),
 )  # fmt: skip
 
 

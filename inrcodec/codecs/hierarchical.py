@@ -44,9 +44,10 @@ from inrcodec.ground.plain import PlainHeader
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.methods.latent_coders import CODERS, make_reader
 from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, place_latents, quality_of, scale_indices
-from inrcodec.models.hierarchy import HierarchyConfig, block_names, walk_down
+from inrcodec.models.hierarchy import walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior, multiply_adds_per_point
 from inrcodec.models.hierarchy_render import render
+from inrcodec.models.hierarchy_shape import HierarchyConfig, block_names
 
 FloatArray = NDArray[np.float32]
 

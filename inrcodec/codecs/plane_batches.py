@@ -16,8 +16,8 @@ from inrcodec.encoders.latent_refinement import Batch
 from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError
 from inrcodec.maths.resample import resample_grid
-from inrcodec.models.hierarchy import HierarchyConfig
 from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.hierarchy_shape import HierarchyConfig
 
 FloatArray = NDArray[np.float32]
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from inrcodec.ground.errors import UsageError
-from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR
+from inrcodec.models.hierarchy import HierarchyINR
+from inrcodec.models.hierarchy_shape import HierarchyConfig
 
 
 def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
@@ -53,7 +54,7 @@ def _check(small: HierarchyConfig, large: HierarchyConfig) -> None:
     )  # fmt: skip
     fits = all(getattr(small, name) == getattr(large, name) for name in same) and len(small.levels) == len(large.levels)
     fits = fits and all(
-        a.stride == b.stride and a.latents == b.latents and a.width <= b.width
+        a.stride == b.stride and a.latents == b.latents and a.phases == b.phases and a.width <= b.width
         and a.blocks_up <= b.blocks_up and a.blocks_down <= b.blocks_down
         for a, b in zip(small.levels, large.levels, strict=True)
     )  # fmt: skip

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from inrcodec.encoders.hierarchy_training import HierarchyTraining
 from inrcodec.encoders.training_presets import Wanted
 from inrcodec.ground.errors import UsageError
-from inrcodec.models.hierarchy import HierarchyConfig
-from inrcodec.models.hierarchy import LevelConfig as Level
+from inrcodec.models.hierarchy_shape import HierarchyConfig
+from inrcodec.models.hierarchy_shape import LevelConfig as Level
 
 
 @dataclass(frozen=True)

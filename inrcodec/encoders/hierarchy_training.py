@@ -36,8 +36,9 @@ from inrcodec.encoders.training_loop import run_timed
 from inrcodec.encoders.weight_prior import learn_weight_scales
 from inrcodec.ground.errors import UsageError
 from inrcodec.methods.hierarchical_fit import elbo, mixed, native_fourier, noisy
-from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR, shuffle_up
+from inrcodec.models.hierarchy import HierarchyINR, shuffle_up
 from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.hierarchy_shape import HierarchyConfig
 
 UNLEARNED_LOG_SCALE = -6.0
 

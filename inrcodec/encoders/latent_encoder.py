@@ -18,9 +18,11 @@ from torch import Tensor
 from inrcodec.encoders.latent_refinement import Batch, Ticker, refine
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.methods.latent_coders import CODERS, check_coder, make_writer
+from inrcodec.models.chequered import pick
 from inrcodec.models.exact_hierarchy import log_lambda_of, place_latents, scale_indices
 from inrcodec.models.hierarchy import walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.hierarchy_shape import block_phase
 
 UNIT = float(1 << ACTIVATION_BITS)
 SMALL_POINTS = 1 << 14
@@ -76,7 +78,7 @@ class LatentEncoder:
             scales = scale_indices(prior.chunk(2, dim=1)[1])
             proposed = model.ask(name, (h / UNIT).float(), risen, rate) / model.steps(name, rate)
             if batch.offsets:
-                proposed = proposed + batch.offsets[name]
+                proposed = proposed + pick(batch.offsets[name], block_phase(config, name))
             flat, contexts = proposed.flatten(1).numpy(), scales.flatten(1).numpy()
             sent = [w.send(values, context) for w, values, context in zip(writers, flat, contexts, strict=True)]
             return place_latents(layers, name, prior, torch.from_numpy(np.stack(sent)).view(proposed.shape))

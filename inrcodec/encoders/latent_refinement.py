@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from inrcodec.methods.hierarchical_fit import Elbo, elbo, native_fourier, rounded
 from inrcodec.models.exact_hierarchy import log_lambda_of
-from inrcodec.models.hierarchy import HierarchyConfig
 from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.models.hierarchy_shape import HierarchyConfig
 
 Ticker = Callable[[int], None]
 Offsets = dict[str, Tensor]

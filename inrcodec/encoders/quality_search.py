@@ -16,7 +16,7 @@ from inrcodec.encoders.latent_encoder import CodedLatents, LatentEncoder
 from inrcodec.encoders.latent_refinement import Batch
 from inrcodec.methods.hierarchical_fit import elbo, rounded
 from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, quality_of
-from inrcodec.models.hierarchy import HierarchyConfig
+from inrcodec.models.hierarchy_shape import HierarchyConfig
 
 TOLERANCE = 0.015
 MOST_TRIES, MOST_REFINED, PILOT_TRIES = 7, 3, 2

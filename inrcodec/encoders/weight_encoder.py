@@ -22,7 +22,8 @@ from inrcodec.ground.bits import BitReader, BitWriter, read_varint, write_varint
 from inrcodec.ground.errors import FormatError
 from inrcodec.ground.randomness import permutation
 from inrcodec.methods.rec import decode_blocks, encode_blocks
-from inrcodec.models.hierarchy import HierarchyINR, interpolate
+from inrcodec.models.hierarchy import HierarchyINR
+from inrcodec.models.hierarchy_points import interpolate
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 
 BLOCK_BITS = 14

@@ -15,13 +15,10 @@ import torch
 from torch import Tensor
 
 from inrcodec.maths.gaussian_coder import LARGEST_SCALE, SMALLEST_SCALE
-from inrcodec.models.hierarchy import (
-    HierarchyConfig,
-    HierarchyINR,
-    fourier_features,
-    interpolate,
-    walk_down,
-)
+from inrcodec.models.chequered import pick, put
+from inrcodec.models.hierarchy import HierarchyINR, walk_down
+from inrcodec.models.hierarchy_points import fourier_features, interpolate
+from inrcodec.models.hierarchy_shape import HierarchyConfig, block_phase
 
 SMALLEST_PROBABILITY = 2.0**-16
 MIN_LOG_SCALE, MAX_LOG_SCALE = math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE)
@@ -136,9 +133,10 @@ def elbo(
         step = model.steps(name, rate)
         residual = model.ask(name, h, found, rate).float() / step
         if offsets is not None:
-            residual = residual + offsets[name]
+            residual = residual + pick(offsets[name], block_phase(model.config, name))
         sent, counted = quantise(residual, log_scale)
-        spent.append(symbol_bits(counted, log_scale).sum(1))
+        bits = symbol_bits(counted, log_scale).sum(1, keepdim=True)
+        spent.append(put(bits, block_phase(model.config, name))[:, 0])
         return mean + step * sent
 
     stride = model.config.coarsest

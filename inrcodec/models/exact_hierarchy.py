@@ -21,7 +21,8 @@ from inrcodec.maths.exact_network import (
     to_fixed,
 )
 from inrcodec.maths.gaussian_coder import LARGEST_SCALE, N_SCALES, SMALLEST_SCALE
-from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR, block_names
+from inrcodec.models.hierarchy import HierarchyINR
+from inrcodec.models.hierarchy_shape import HierarchyConfig, block_names
 
 QUALITY_BITS = 8
 BIAS_BITS = ACTIVATION_BITS + WEIGHT_BITS

@@ -22,97 +22,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inrcodec.ground.errors import FormatError
-
-
-@dataclass(frozen=True)
-class LevelConfig:
-    """One stride: width of its features, channels of each latent block, residual blocks on the way down and up."""
-
-    stride: int
-    width: int
-    latents: tuple[int, ...]
-    blocks_down: int
-    blocks_up: int
-
-
-@dataclass(frozen=True)
-class HierarchyConfig:
-    """``levels`` from the coarsest to the finest, each at half or a quarter of the stride before.
-
-    ``axes``: 1 or 2. ``periodic``: the last axis is a circle; ``sphere``: the axes are
-    latitude and longitude. ``head_width``: units of the SIREN. ``log_lambdas``:
-    lowest and highest; ``n_anchors`` lie evenly between. ``feature_stride``: stride of the features that the head
-    interpolates, at most the finest level's.
-    """
-
-    channels: int
-    axes: int
-    levels: tuple[LevelConfig, ...]
-    feature_stride: int
-    feature_width: int
-    head_width: int = 32
-    harmonics: int = 1
-    n_anchors: int = 9
-    log_lambdas: tuple[float, float] = (3.5, 11.0)
-    periodic: bool = False
-    sphere: bool = False
-    centre: float = 0.5
-    spread: float = 0.25
-
-    @property
-    def coarsest(self) -> int:
-        """Stride that signal sizes are padded to."""
-        return self.levels[0].stride
-
-    def __post_init__(self) -> None:
-        strides = [level.stride for level in self.levels]
-        ratios = [a / b for a, b in itertools.pairwise([*strides, self.feature_stride])]
-        sizes = [self.channels, self.feature_width, self.head_width, self.harmonics]
-        sizes += [n for level in self.levels for n in (level.width, *level.latents)]
-        numbers = [*self.log_lambdas, self.centre, self.spread]
-        if not (
-            self.axes in (1, 2)
-            and 1 <= len(strides) <= 12
-            and all(ratio in (1, 2, 4, 8) for ratio in ratios)
-            and self.feature_stride >= 1
-            and strides[0] <= 1 << 12
-            and all(1 <= n <= 1 << 12 for n in sizes)
-            and all(1 <= len(v.latents) <= 16 and 0 <= v.blocks_down <= 64 >= v.blocks_up >= 0 for v in self.levels)
-            and 2 <= self.n_anchors <= 64
-            and all(math.isfinite(x) and abs(x) < 1e6 for x in numbers)
-            and self.log_lambdas[0] < self.log_lambdas[1]
-            and self.spread > 0
-        ):
-            raise FormatError("the configuration of a hierarchical model is out of range")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> HierarchyConfig:
-        """Inverse of ``to_dict``; FormatError when a value is missing or cannot be."""
-        try:
-            values = {field.name: data[field.name] for field in fields(cls)}
-            values["levels"] = tuple(
-                LevelConfig(
-                    int(v["stride"]), int(v["width"]), tuple(map(int, v["latents"])), int(v["blocks_down"]),
-                    int(v["blocks_up"]),
-                )
-                for v in values["levels"]
-            )  # fmt: skip
-            values["log_lambdas"] = tuple(map(float, values["log_lambdas"]))
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"the model's configuration lacks or misstates {error}") from None
+from inrcodec.models.chequered import pick, put
+from inrcodec.models.hierarchy_shape import HierarchyConfig, block_phase, fourier_count
 
 
 class Layers(Protocol):
@@ -134,12 +51,8 @@ class Layers(Protocol):
 
 
 Choose = Callable[[str, Tensor, Tensor], Tensor]
-"""(name of the latent block, features, prior parameters (N, 2c, H, W): means and log scales) -> latents (N, c, H, W)"""
-
-
-def block_names(config: HierarchyConfig) -> list[str]:
-    """Names of the latent blocks in coding order: level, block."""
-    return [f"{i}.{j}" for i, level in enumerate(config.levels) for j in range(len(level.latents))]
+"""(name of the latent block, features, prior parameters (N, 2c, h, w): means and log scales) -> latents (N, c, h, w);
+features are those of the whole grid, (h, w) the block's places on it (``models.chequered.pick``)"""
 
 
 def walk_down(layers: Layers, count: int, height: int, width: int, choose: Choose) -> Tensor:
@@ -156,8 +69,10 @@ def walk_down(layers: Layers, count: int, height: int, width: int, choose: Choos
         for j, n_blocks in enumerate(per_latent):
             for k in range(n_blocks):
                 h = _residual(layers, f"down.{i}.{j}.{k}", h)
-            prior = layers.conv(f"prior_out.{i}.{j}", layers.relu(layers.conv(f"prior_in.{i}.{j}", h)))
-            h = h + layers.conv(f"latent_in.{i}.{j}", choose(f"{i}.{j}", h, prior))
+            name = f"{i}.{j}"
+            phase = block_phase(config, name)
+            prior = layers.conv(f"prior_out.{name}", layers.relu(layers.conv(f"prior_in.{name}", pick(h, phase))))
+            h = h + layers.conv(f"latent_in.{name}", put(choose(name, h, prior), phase))
     return h
 
 
@@ -325,11 +240,10 @@ class HierarchyINR(nn.Module):
         return out
 
     def ask(self, name: str, h: Tensor, risen: list[Tensor], rate: Tensor) -> Tensor:
-        """Posterior mean less prior mean of a latent block, in latent units."""
+        """Posterior mean less prior mean of a latent block at its places, in latent units."""
         both = torch.cat([h, risen[int(name.split(".")[0])]], dim=1)
         hidden = functional.relu(self.conv(f"ask_in.{name}")(both, rate))
-        out: Tensor = self.conv(f"ask_out.{name}")(hidden, rate)
-        return out
+        return pick(self.conv(f"ask_out.{name}")(hidden, rate), block_phase(self.config, name))
 
     def layers(self, rate: Tensor) -> FloatLayers:
         """The way down at given rates."""
@@ -399,65 +313,3 @@ class FloatLayers:
     def relu(self, values: Tensor) -> Tensor:
         """max(0, values)."""
         return functional.relu(values)
-
-
-def _waves_per_axis(config: HierarchyConfig) -> int:
-    stride = config.feature_stride
-    return sum(2 if 2 * h < stride else 1 for h in range(1, config.harmonics + 1) if 2 * h <= stride)
-
-
-def fourier_count(config: HierarchyConfig) -> int:
-    """Number F of Fourier features."""
-    per_axis = _waves_per_axis(config)
-    waves = per_axis if config.axes == 1 else (1 + per_axis) ** 2 - 1
-    return waves + (3 if config.sphere else 0)
-
-
-def fourier_features(config: HierarchyConfig, places: Tensor, extent: tuple[int, ...]) -> Tensor:
-    """Fourier features (P, F) of places (P, axes) in units of the native grid, 0 at its border.
-
-    Sines and cosines with periods of a cell of the feature grid over 1, 2 .. ``harmonics``, as far as points of the
-    native grid can tell them apart; of two axes all products. On the sphere also x, y, z of a grid of ``extent`` points
-    from the north pole down and around.
-    """
-    axes = [_axis_waves(config, places[:, axis]) for axis in range(config.axes)]
-    if config.axes == 1:
-        return axes[0]
-    ones = torch.ones_like(places[:, :1])
-    rows, columns = torch.cat([ones, axes[0]], -1), torch.cat([ones, axes[1]], -1)
-    products = (rows[:, :, None] * columns[:, None, :]).flatten(1)[:, 1:]
-    if not config.sphere:
-        return products
-    down, around = math.pi * places[:, 0] / extent[0], 2.0 * math.pi * places[:, 1] / extent[1]
-    ball = [torch.sin(down) * torch.cos(around), torch.sin(down) * torch.sin(around), torch.cos(down)]
-    return torch.cat([products, torch.stack(ball, dim=1)], dim=1)
-
-
-def _axis_waves(config: HierarchyConfig, places: Tensor) -> Tensor:
-    """Waves (P, n) along one axis; the cosine of two points per period is 0 at every native point and left out."""
-    stride, out = config.feature_stride, [places.new_empty(len(places), 0)]
-    for h in range(1, config.harmonics + 1):
-        if 2 * h > stride:
-            break
-        angle = 2.0 * math.pi * h / stride * places
-        out.append(torch.sin(angle)[:, None])
-        if 2 * h < stride:
-            out.append(torch.cos(angle)[:, None])
-    return torch.cat(out, dim=1)
-
-
-def interpolate(config: HierarchyConfig, features: Tensor, height: int, width: int) -> Tensor:
-    """Features (N, F, H', W') at the points of the native grid, (N, height * width, F), bilinear between cell centres.
-
-    ``models.hierarchy_render`` does the same band by band.
-    """
-    factor = float(config.feature_stride)
-    if config.axes == 1:
-        out = functional.interpolate(features[:, :, 0], scale_factor=factor, mode="linear")[:, :, None]
-    elif config.periodic:
-        wide = functional.pad(features, (1, 1, 0, 0), mode="circular")
-        out = functional.interpolate(wide, scale_factor=factor, mode="bilinear")
-        out = out[..., config.feature_stride : -config.feature_stride]
-    else:
-        out = functional.interpolate(features, scale_factor=factor, mode="bilinear")
-    return out[:, :, :height, :width].permute(0, 2, 3, 1).flatten(1, 2)

@@ -26,7 +26,8 @@ from inrcodec.models.exact_hierarchy import (
     place_latents,
     scale_indices,
 )
-from inrcodec.models.hierarchy import HierarchyConfig, HierarchyINR, walk_down
+from inrcodec.models.hierarchy import HierarchyINR, walk_down
+from inrcodec.models.hierarchy_shape import HierarchyConfig
 from inrcodec.models.prior_file import (
     check_known_answer,
     read_prior_bytes,
@@ -196,11 +197,6 @@ def _answer(config: HierarchyConfig, tables: ExactTables) -> str:
     return seen.hexdigest()
 
 
-def n_latents(config: HierarchyConfig, points: int) -> int:
-    """Latents of a padded signal of ``points`` grid points."""
-    return sum(points // level.stride**config.axes * sum(level.latents) for level in config.levels)
-
-
 @cache
 def multiply_adds_per_point(config: HierarchyConfig) -> int:
     """Multiply-adds of a decode per grid point, the head included."""
@@ -214,5 +210,6 @@ def multiply_adds_per_point(config: HierarchyConfig) -> int:
         if word == "up":
             stride = config.levels[int(rest[0]) - 1].stride
         if word in DOWNWARD or word in ("widen", "last", "to_head"):
-            total += conv.weight.numel() / stride**config.axes
+            places = config.levels[int(rest[0])].phases if word.startswith("prior") else 1
+            total += conv.weight.numel() / (places * stride**config.axes)
     return round(total) + config.head_width * (config.head_width + 2 * config.channels) + 64

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.maths.resample import resample_grid
-from inrcodec.models.hierarchy import HierarchyINR, fourier_features
+from inrcodec.models.hierarchy import HierarchyINR
+from inrcodec.models.hierarchy_points import fourier_features
 
 FloatArray = NDArray[np.float32]
 
