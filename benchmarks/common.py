@@ -39,6 +39,20 @@ def mosaic(pattern: str, tile: int) -> NDArray[np.uint8]:
     return np.concatenate([cut_tiles(np.asarray(Image.open(f).convert("RGB")), tile) for f in files])
 
 
+def photograph(number: int) -> NDArray[np.uint8]:
+    """Levels (H, W, 3) of a Kodak photograph."""
+    return np.asarray(Image.open(data_folder() / "kodak" / f"kodim{number:02d}.png").convert("RGB"))
+
+
+def side_by_side(height: int, width: int) -> NDArray[np.uint8]:
+    """A picture (height, width, 3) of lying photographs in rows."""
+    lying = [picture for picture in map(photograph, range(1, 17)) if picture.shape[1] > picture.shape[0]]
+    tall, wide = lying[0].shape[:2]
+    down, across = -(-height // tall), -(-width // wide)
+    rows = [np.hstack([lying[(r * across + c) % len(lying)] for c in range(across)]) for r in range(down)]
+    return np.ascontiguousarray(np.vstack(rows)[:height, :width])
+
+
 def peak_gib() -> float:
     """Peak resident memory of this process in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

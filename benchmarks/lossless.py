@@ -16,7 +16,7 @@ import time
 import imagecodecs
 import numpy as np
 import torch
-from common import data_folder, mosaic, peak_gib, run_codec, table
+from common import mosaic, peak_gib, photograph, run_codec, side_by_side, table
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -52,20 +52,6 @@ def signal_of(levels: Levels) -> Signal:
     layout = "rgb" if levels.shape[-1] == 3 else "gray"
     header = PlainHeader("image", layout, "u8", levels.shape[:2], levels.shape[-1])
     return Signal((levels / np.float32(255)).astype(np.float32), header)
-
-
-def photograph(number: int) -> Levels:
-    """Levels (H, W, 3)."""
-    return np.asarray(Image.open(data_folder() / "kodak" / f"kodim{number:02d}.png").convert("RGB"))
-
-
-def side_by_side(side: int) -> Levels:
-    """A picture (side, side, 3) of photographs in rows."""
-    lying = [picture for picture in map(photograph, range(1, 17)) if picture.shape[1] > picture.shape[0]]
-    height, width = lying[0].shape[:2]
-    down, across = -(-side // height), -(-side // width)
-    rows = [np.hstack([lying[(r * across + c) % len(lying)] for c in range(across)]) for r in range(down)]
-    return np.ascontiguousarray(np.vstack(rows)[:side, :side])
 
 
 def photographs(pictures: dict[str, Levels], prior: str | None, effort: str) -> None:
@@ -142,7 +128,7 @@ def main() -> None:
     if options.set == "kodak":
         photographs({f"kodim{n:02d}": photograph(n) for n in options.images}, options.prior, options.effort)
     elif options.set == "large":
-        photographs({f"side {options.side}": side_by_side(options.side)}, options.prior, options.effort)
+        photographs({f"side {options.side}": side_by_side(options.side, options.side)}, options.prior, options.effort)
     elif options.set == "cifar10":
         tiles = mosaic("cifar10/test_*.webp", 32)[: options.count]
         archive(tiles, options.prior, options.effort, "cifar10", options.ours_alone)

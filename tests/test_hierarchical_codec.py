@@ -25,13 +25,14 @@ from inrcodec.encoders.training_data import TileSource
 from inrcodec.ground.errors import FormatError, InrcodecError, LimitError, PriorError, UsageError
 from inrcodec.ground.limits import Limits
 from inrcodec.ground.plain import PlainHeader
+from inrcodec.maths import strips
 from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
 from inrcodec.methods.latent_coders import CODERS
+from inrcodec.models import hierarchy_render
 from inrcodec.models.exact_hierarchy import ExactTables, log_lambda_of, max_quality, quality_of
 from inrcodec.models.hierarchy_points import interpolate
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_render import render
-from inrcodec.models.hierarchy_shape import fourier_count
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -131,10 +132,24 @@ def test_integers_and_floats_agree() -> None:
 
 def test_render_at_the_native_grid_is_what_was_fitted() -> None:
     prior = tiny_prior()
-    features = torch.randn(1, CONFIG.head_width + CONFIG.channels * (1 + fourier_count(CONFIG)), 6, 8)
+    h, rate = torch.randn(1, CONFIG.levels[-1].width, 3, 4), prior.model.rates(torch.tensor([5.0]))
+    features = prior.model.features(h, rate)
     fourier = native_fourier(CONFIG, 12, 16)
     fitted = prior.model.values(interpolate(CONFIG, features, 12, 16), fourier)[0].reshape(12, 16, 3)
-    assert np.allclose(render(prior.model, features[0], (12, 16), (12, 16)), fitted.numpy(), atol=1e-4)
+    assert np.allclose(render(prior.model, h, rate, (12, 16), (12, 16)), fitted.numpy(), atol=1e-4)
+
+
+def test_bands_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rendering and the integer network in strips of a few rows give what they give at once."""
+    source = image(88, 40)
+    coded = encode(source, Rate(beta=0.01))
+    whole = decode(coded, source)
+    monkeypatch.setattr(hierarchy_render, "POINTS_AT_ONCE", 120)
+    monkeypatch.setattr(hierarchy_render, "FEATURES_AT_ONCE", 100)
+    assert np.allclose(decode(coded, source), whole, atol=1e-5)
+    monkeypatch.setattr(strips, "STRIP_NUMBERS", 400)
+    assert np.allclose(decode(coded, source), whole, atol=1e-5)
+    assert encode(source, Rate(beta=0.01)).bodies == coded.bodies
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 9), (16, 16), (33, 50)])

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from inrcodec.ground import metrics
 from inrcodec.ground.errors import DataError
 from inrcodec.ground.metrics import audio_psnr, bpp, image_psnr, kbps, mse, psnr, snr
 
@@ -44,3 +45,10 @@ def test_rates_count_file_bytes() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(DataError, match="equal shape"):
         mse(np.zeros(3), np.zeros(4))
+
+
+def test_large_signals_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = np.random.default_rng(0).random((2, 37, 11, 3))
+    whole = image_psnr(a, b), mse(a, b)
+    monkeypatch.setattr(metrics, "NUMBERS_AT_ONCE", 100)
+    assert (image_psnr(a, b), mse(a, b)) == pytest.approx(whole, rel=1e-12)

@@ -41,9 +41,15 @@ from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError, LimitError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
-from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.methods.latent_coders import CODERS, make_reader
-from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, place_latents, quality_of, scale_indices
+from inrcodec.models.exact_hierarchy import (
+    log_lambda_of,
+    max_quality,
+    place_latents,
+    quality_of,
+    scale_indices,
+    to_floats,
+)
 from inrcodec.models.hierarchy import walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior, multiply_adds_per_point
 from inrcodec.models.hierarchy_render import render
@@ -165,9 +171,8 @@ class HierarchicalCodec:
         for number in range(planes.n_planes):
             *weights, latents = messages[number * per_plane : (number + 1) * per_plane]
             h = self.latent_features(latents, told.quality, told.coder, padded_shape(config, shape))
-            features = model.features(h, rate)[0]
             head = receive_weights(self.prior, weights[0]) if weights else None
-            out[number] = render(model, features, shape, wanted, head)
+            out[number] = render(model, h, rate, shape, wanted, head)
         return planes.from_planes(out * np.float32(gain) if gain != 1.0 else out)
 
     def latent_features(self, message: bytes, quality: int, coder: str, padded: tuple[int, ...]) -> torch.Tensor:
@@ -184,7 +189,7 @@ class HierarchicalCodec:
         rows = 1 if len(padded) == 1 else padded[0] // coarsest
         h = walk_down(layers, 1, rows, padded[-1] // coarsest, choose)
         reader.finish()
-        return (h * 2.0**-ACTIVATION_BITS).float()
+        return to_floats(h)
 
     def _check_work(self, n_planes: int, shape: tuple[int, ...], size: tuple[int, ...], limits: Limits) -> None:
         made = math.prod(size) * n_planes

@@ -19,7 +19,7 @@ from inrcodec.encoders.latent_refinement import Batch, Ticker, refine
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.methods.latent_coders import CODERS, check_coder, make_writer
 from inrcodec.models.chequered import pick
-from inrcodec.models.exact_hierarchy import log_lambda_of, place_latents, scale_indices
+from inrcodec.models.exact_hierarchy import log_lambda_of, place_latents, scale_indices, to_floats
 from inrcodec.models.hierarchy import walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_shape import block_phase
@@ -76,7 +76,7 @@ class LatentEncoder:
 
         def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
             scales = scale_indices(prior.chunk(2, dim=1)[1])
-            proposed = model.ask(name, (h / UNIT).float(), risen, rate) / model.steps(name, rate)
+            proposed = model.ask(name, h, risen, rate, 1.0 / UNIT) / model.steps(name, rate)
             if batch.offsets:
                 proposed = proposed + pick(batch.offsets[name], block_phase(config, name))
             flat, contexts = proposed.flatten(1).numpy(), scales.flatten(1).numpy()
@@ -85,4 +85,5 @@ class LatentEncoder:
 
         rows = height if config.axes == 1 else height // config.coarsest
         h = walk_down(layers, count, rows, width // config.coarsest, choose)
-        return CodedLatents([writer.to_bytes() for writer in writers], (h / UNIT).float())
+        risen.clear()
+        return CodedLatents([writer.to_bytes() for writer in writers], to_floats(h))

@@ -11,33 +11,54 @@ Conventions (the published curves of Kodak, CIFAR-10 and LibriSpeech use the sam
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from inrcodec.ground.errors import DataError
 from inrcodec.ground.signal import Signal
 
+AnyArray = NDArray[Any]
+FloatArray = NDArray[np.float64]
+
+NUMBERS_AT_ONCE = 1 << 21
+"""Of larger signals this many numbers are compared at a time."""
+
 
 def mse(a: ArrayLike, b: ArrayLike) -> float:
     """Mean squared difference of two arrays of equal shape; DataError when the shapes differ."""
-    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if x.shape != y.shape:
-        raise DataError(f"signals to compare must have equal shape, got {x.shape} and {y.shape}")
-    return float(np.mean(np.square(x - y)))
+    x, y = np.asarray(a), np.asarray(b)
+    return _mean_square(x, y, lambda part: part)
 
 
 def psnr(a: ArrayLike, b: ArrayLike, peak: float = 1.0) -> float:
     """Peak signal-to-noise ratio in dB; infinite for equal arrays."""
-    error = mse(a, b)
+    return _decibels(mse(a, b), peak)
+
+
+def _decibels(error: float, peak: float) -> float:
     return math.inf if error == 0 else 10.0 * math.log10(peak**2 / error)
+
+
+def _mean_square(a: AnyArray, b: AnyArray, mapped: Callable[[FloatArray], FloatArray]) -> float:
+    """Mean squared difference of mapped values, a part of the rows at a time."""
+    if a.shape != b.shape:
+        raise DataError(f"signals to compare must have equal shape, got {a.shape} and {b.shape}")
+    if a.ndim == 0 or a.size <= NUMBERS_AT_ONCE:
+        return float(np.mean(np.square(mapped(a.astype(np.float64)) - mapped(b.astype(np.float64)))))
+    rows = max(1, NUMBERS_AT_ONCE * len(a) // a.size)
+    parts = (slice(start, start + rows) for start in range(0, len(a), rows))
+    sums = [np.square(mapped(a[p].astype(np.float64)) - mapped(b[p].astype(np.float64))).sum() for p in parts]
+    return math.fsum(sums) / a.size
 
 
 def image_psnr(a: ArrayLike, b: ArrayLike, bit_depth: int = 8) -> float:
     """PSNR in dB of images with values in [0, 1], both clamped and rounded to ``bit_depth`` bits."""
     top = 2**bit_depth - 1
-    levels = [np.rint(np.clip(np.asarray(x, np.float64), 0.0, 1.0) * top) for x in (a, b)]
-    return psnr(levels[0], levels[1], peak=top)
+    error = _mean_square(np.asarray(a), np.asarray(b), lambda part: np.rint(np.clip(part, 0.0, 1.0) * top))
+    return _decibels(error, top)
 
 
 def audio_psnr(a: ArrayLike, b: ArrayLike) -> float:

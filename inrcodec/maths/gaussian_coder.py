@@ -127,7 +127,7 @@ def make_tables() -> IntArray:
     return np.concatenate([[len(row) for row in rows], *rows]).astype(np.int64)
 
 
-def _reading_order(scales: IntArray, *, last: bool) -> tuple[IntArray, IntArray]:
+def _reading_order(scales: NDArray[np.uint8], *, last: bool) -> tuple[IntArray, IntArray]:
     """Places of a part's values in the order in which they are read, and of the last part those that are its end."""
     order = np.argsort(scales, kind="stable")
     if not last:
@@ -138,7 +138,7 @@ def _reading_order(scales: IntArray, *, last: bool) -> tuple[IntArray, IntArray]
     return order[: len(order) - n_end], order[len(order) - n_end :]
 
 
-def _runs(order: IntArray, scales: IntArray) -> list[tuple[int, IntArray]]:
+def _runs(order: IntArray, scales: NDArray[np.uint8]) -> list[tuple[int, IntArray]]:
     """Scale indices in order, and the places of each."""
     found, first = np.unique(scales[order], return_index=True)
     return list(zip(found.tolist(), np.split(order, first[1:]), strict=True)) if len(order) else []
@@ -148,29 +148,30 @@ class GaussianWriter:
     """Collects parts of a message in the order in which they will be read; ``to_bytes`` codes them all."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[IntArray, IntArray]] = []
+        self._parts: list[tuple[NDArray[np.int32], NDArray[np.uint8]]] = []
 
     def write(self, values: IntArray, scales: IntArray) -> None:
         """Append values (n,) with scale indices (n,); LimitError when a value is out of all range."""
         if values.size and int(np.abs(values).max()) >= LARGEST_VALUE:
             raise LimitError("a latent is out of the range of its code: the signal is far from what the prior knows")
-        self._parts.append((np.asarray(values, np.int64), np.asarray(scales, np.int64)))
+        self._parts.append((np.asarray(values, np.int32), np.asarray(scales, np.uint8)))
 
     def to_bytes(self) -> bytes:
         """The message."""
         coder = constriction.stream.stack.AnsCoder()
         last = max((number for number, (values, _) in enumerate(self._parts) if values.any()), default=0)
-        for number, (values, scales) in reversed(list(enumerate(self._parts[: last + 1]))):
-            order, end = _reading_order(scales, last=number == last)
+        for part, (values, scales) in reversed(list(enumerate(self._parts[: last + 1]))):
+            order, end = _reading_order(scales, last=part == last)
             if end.size:
-                coder = constriction.stream.stack.AnsCoder(_words(_integer_of(values[end], scales[end])))
+                number = _integer_of(values[end].astype(np.int64), scales[end].astype(np.int64))
+                coder = constriction.stream.stack.AnsCoder(_words(number))
             for index, places in reversed(_runs(order, scales)):
                 half = support(index)
-                part = values[places]
-                out = np.abs(part) > half
+                placed = values[places].astype(np.int64)
+                out = np.abs(placed) > half
                 if out.any():
-                    coder.encode_reverse(_escape_digits(part[out]).reshape(-1).astype(np.int32), _escape_model())
-                symbols = np.where(out, 2 * half + 1, _symbols(part))
+                    coder.encode_reverse(_escape_digits(placed[out]).reshape(-1).astype(np.int32), _escape_model())
+                symbols = np.where(out, 2 * half + 1, _symbols(placed))
                 coder.encode_reverse(symbols.astype(np.int32), _model(index))
         if len(self._parts) > 1:
             coder.encode_reverse(last, _number_model(len(self._parts)))
@@ -192,12 +193,13 @@ class GaussianReader:
         """The next values (n,) for scale indices (n,); of a damaged message any values, or FormatError in the part
         with the end."""
         out = np.zeros(len(scales), np.int64)
+        rows = scales.astype(np.uint8)
         self._number += 1
         if self._number > self._last + 1:
             return out
         last = self._number == self._last + 1
-        order, end = _reading_order(scales, last=last)
-        for index, places in _runs(order, scales):
+        order, end = _reading_order(rows, last=last)
+        for index, places in _runs(order, rows):
             half = support(index)
             symbols = self._coder.decode(_model(index), len(places)).astype(np.int64)
             values = _values(symbols)

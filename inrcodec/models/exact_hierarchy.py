@@ -7,6 +7,7 @@ in units of 1/256 anchor; it is what a file carries of log(lambda).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from inrcodec.maths.exact_network import (
     to_fixed,
 )
 from inrcodec.maths.gaussian_coder import LARGEST_SCALE, N_SCALES, SMALLEST_SCALE
+from inrcodec.maths.strips import in_strips, narrow_integers
 from inrcodec.models.hierarchy import HierarchyINR
 from inrcodec.models.hierarchy_shape import HierarchyConfig, block_names
 
@@ -129,6 +131,12 @@ class ExactLayers:
         """max(0, values)."""
         return values.clamp_min(0)
 
+    def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
+        """Strip by strip, in float32 in between where that holds the integers."""
+        return in_strips(
+            lambda *parts: narrow_integers(function(*parts)), values, *others, halo=halo, overwrite=True
+        )  # fmt: skip
+
     def step(self, name: str) -> Tensor:
         """Posterior steps (c, 1, 1) of a latent block in units of 2^-13."""
         return self._steps[name][:, None, None]
@@ -136,13 +144,26 @@ class ExactLayers:
 
 def scale_indices(log_scale: Tensor) -> Tensor:
     """Rows of the tables of ``maths.gaussian_coder`` for log scales in units of 2^-13, int64."""
-    scaled = (log_scale.to(torch.int64) + SCALE_OFFSET) * SCALE_FACTOR + (1 << (SCALE_SHIFT - 1))
-    return (scaled >> SCALE_SHIFT).clamp(0, N_SCALES - 1)
+
+    def indices(part: Tensor) -> Tensor:
+        scaled = (part.to(torch.int64) + SCALE_OFFSET) * SCALE_FACTOR + (1 << (SCALE_SHIFT - 1))
+        return (scaled >> SCALE_SHIFT).clamp_(0, N_SCALES - 1)
+
+    return in_strips(indices, log_scale, halo=0)
+
+
+def to_floats(h: Tensor) -> Tensor:
+    """Features in floating point, float32; ``h`` is used up."""
+    return h.float().mul_(2.0**-ACTIVATION_BITS)
 
 
 def place_latents(layers: ExactLayers, name: str, prior: Tensor, residual: Tensor) -> Tensor:
-    """Latents of a block: prior mean plus residual (in 2^-8 steps) times step, clamped to the activations' range."""
-    mean = prior.chunk(2, dim=1)[0]
-    moved = residual.to(mean.dtype) * layers.step(name)
-    shift = (moved * 2.0**-RESIDUAL_BITS + 0.5).floor_()
-    return (mean + shift).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    """Latents of a block: prior mean plus residual (in 2^-8 steps) times step, clamped to the activations' range; the
+    means are used up."""
+    step = layers.step(name) * 2.0**-RESIDUAL_BITS
+
+    def moved(mean: Tensor, residual: Tensor) -> Tensor:
+        shift = (residual.double() * step + 0.5).floor_()
+        return (mean + shift).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+
+    return layers.local(moved, prior.chunk(2, dim=1)[0], residual, halo=0)

@@ -22,14 +22,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inrcodec.maths.strips import in_strips
 from inrcodec.models.chequered import pick, put
 from inrcodec.models.hierarchy_shape import HierarchyConfig, block_phase, fourier_count
+
+LARGE = 1 << 23
+"""Numbers of a level's features of the signal beyond which they are kept in float16."""
 
 
 class Layers(Protocol):
@@ -49,6 +54,11 @@ class Layers(Protocol):
         """max(0, values)."""
         ...
 
+    def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
+        """``function`` of arrays of equal height, a row of whose outcome depends on rows at most ``halo`` away; the
+        first array may be written over."""
+        ...
+
 
 Choose = Callable[[str, Tensor, Tensor], Tensor]
 """(name of the latent block, features, prior parameters (N, 2c, h, w): means and log scales) -> latents (N, c, h, w);
@@ -64,16 +74,30 @@ def walk_down(layers: Layers, count: int, height: int, width: int, choose: Choos
     h = layers.start(count, height, width)
     for i, level in enumerate(config.levels):
         if i:
-            h = shuffle_up(layers.conv(f"up.{i}", h), config.levels[i - 1].stride // level.stride, config.axes)
+            h = layers.local(_upwards(layers, i), h, halo=0)
         per_latent = _share(level.blocks_down, len(level.latents))
         for j, n_blocks in enumerate(per_latent):
             for k in range(n_blocks):
-                h = _residual(layers, f"down.{i}.{j}.{k}", h)
+                h = layers.local(_residual(layers, f"down.{i}.{j}.{k}"), h, halo=1)
             name = f"{i}.{j}"
             phase = block_phase(config, name)
-            prior = layers.conv(f"prior_out.{name}", layers.relu(layers.conv(f"prior_in.{name}", pick(h, phase))))
-            h = h + layers.conv(f"latent_in.{name}", put(choose(name, h, prior), phase))
+            prior = layers.local(_prior(layers, name), pick(h, phase), halo=0)
+            h = layers.local(_with_latents(layers, name), h, put(choose(name, h, prior), phase), halo=1)
     return h
+
+
+def _upwards(layers: Layers, level: int) -> Callable[[Tensor], Tensor]:
+    config = layers.config
+    factor = config.levels[level - 1].stride // config.levels[level].stride
+    return lambda h: shuffle_up(layers.conv(f"up.{level}", h), factor, config.axes)
+
+
+def _prior(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
+    return lambda h: layers.conv(f"prior_out.{name}", layers.relu(layers.conv(f"prior_in.{name}", h)))
+
+
+def _with_latents(layers: Layers, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda h, latents: h + layers.conv(f"latent_in.{name}", latents)
 
 
 def _share(total: int, parts: int) -> list[int]:
@@ -81,8 +105,8 @@ def _share(total: int, parts: int) -> list[int]:
     return [total // parts + (1 if j < total % parts else 0) for j in range(parts)]
 
 
-def _residual(layers: Layers, name: str, h: Tensor) -> Tensor:
-    return h + layers.conv(f"{name}.out", layers.relu(layers.conv(f"{name}.in", h)))
+def _residual(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
+    return lambda h: h + layers.conv(f"{name}.out", layers.relu(layers.conv(f"{name}.in", h)))
 
 
 def shuffle_up(values: Tensor, factor: int, axes: int) -> Tensor:
@@ -225,25 +249,45 @@ class HierarchyINR(nn.Module):
 
     def rise(self, values: Tensor, rate: Tensor) -> list[Tensor]:
         """Features of a signal (N, C, H, W), sizes multiples of the coarsest stride: one tensor per level, coarsest
-        first."""
+        first; large ones in float16 where no gradient is wanted."""
         out: list[Tensor] = []
         h = (values - self.config.centre) / self.config.spread
         stride = 1
         for i in reversed(range(len(self.config.levels))):
             level = self.config.levels[i]
-            h = self.conv(f"shrink.{i}")(shuffle_down(h, level.stride // stride, self.config.axes), rate)
+            h = shuffle_down(h, level.stride // stride, self.config.axes)
+            h = self._local(partial(self._risen, i, rate), h, halo=1 + level.blocks_up)
+            if h.numel() > LARGE and not torch.is_grad_enabled():
+                h = h.half()
             stride = level.stride
-            for k in range(level.blocks_up):
-                name = f"rise.{i}.{k}"
-                h = h + self.conv(f"{name}.out")(functional.relu(self.conv(f"{name}.in")(h, rate)), rate)
             out.insert(0, h)
         return out
 
-    def ask(self, name: str, h: Tensor, risen: list[Tensor], rate: Tensor) -> Tensor:
-        """Posterior mean less prior mean of a latent block at its places, in latent units."""
-        both = torch.cat([h, risen[int(name.split(".")[0])]], dim=1)
-        hidden = functional.relu(self.conv(f"ask_in.{name}")(both, rate))
-        return pick(self.conv(f"ask_out.{name}")(hidden, rate), block_phase(self.config, name))
+    def _risen(self, i: int, rate: Tensor, h: Tensor) -> Tensor:
+        h = self.conv(f"shrink.{i}")(h.float() if h.dtype == torch.float16 else h, rate)
+        for k in range(self.config.levels[i].blocks_up):
+            name = f"rise.{i}.{k}"
+            h = h + self.conv(f"{name}.out")(functional.relu(self.conv(f"{name}.in")(h, rate)), rate)
+        return h
+
+    def _local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
+        """Strip by strip where no gradient is wanted."""
+        if torch.is_grad_enabled():
+            return function(values, *others)
+        return in_strips(function, values, *others, halo=halo)
+
+    def ask(self, name: str, h: Tensor, risen: list[Tensor], rate: Tensor, unit: float = 1.0) -> Tensor:
+        """Posterior mean less prior mean of a latent block at its places, in latent units; features are in units of
+        ``unit``."""
+
+        def asked(h: Tensor, risen: Tensor) -> Tensor:
+            both = torch.cat([h if unit == 1.0 else (h * unit).float(), risen.to(h.dtype)], dim=1)
+            hidden = functional.relu(self.conv(f"ask_in.{name}")(both, rate))
+            out: Tensor = self.conv(f"ask_out.{name}")(hidden, rate)
+            return out
+
+        found = self._local(asked, h, risen[int(name.split(".")[0])], halo=1)
+        return pick(found, block_phase(self.config, name))
 
     def layers(self, rate: Tensor) -> FloatLayers:
         """The way down at given rates."""
@@ -256,6 +300,12 @@ class HierarchyINR(nn.Module):
         h = h + self.conv("last.out")(functional.relu(self.conv("last.in")(h, rate)), rate)
         out: Tensor = self.conv("to_head")(h, rate)
         return out
+
+    def feature_rows(self, h: Tensor, rate: Tensor, first: int, last: int) -> Tensor:
+        """Rows ``first`` to ``last`` (not included) of ``features``."""
+        factor = self.config.levels[-1].stride // self.config.feature_stride if self.config.axes == 2 else 1
+        top, bottom = max(0, first // factor - 1), min(h.shape[2], -(-last // factor) + 1)
+        return self.features(h[:, :, top:bottom], rate)[:, :, first - top * factor : last - top * factor]
 
     def values(self, features: Tensor, fourier: Tensor, weights: Tensor | None = None) -> Tensor:
         """The head at P points: features there (N, P, head_width + C (1 + F)) and ``fourier`` (P, F) to values
@@ -313,3 +363,7 @@ class FloatLayers:
     def relu(self, values: Tensor) -> Tensor:
         """max(0, values)."""
         return functional.relu(values)
+
+    def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
+        """All at once."""
+        return function(values, *others)

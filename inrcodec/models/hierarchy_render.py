@@ -21,31 +21,40 @@ from inrcodec.models.hierarchy_points import fourier_features
 
 FloatArray = NDArray[np.float32]
 
-POINTS_AT_ONCE = 1 << 16
+POINTS_AT_ONCE, FEATURES_AT_ONCE = 1 << 16, 1 << 18
 
 
 def render(
-    model: HierarchyINR, features: Tensor, shape: tuple[int, ...], size: tuple[int, ...], weights: Tensor | None = None
-) -> FloatArray:
+    model: HierarchyINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], size: tuple[int, ...],
+    weights: Tensor | None = None,
+) -> FloatArray:  # fmt: skip
     """Values (*size, C) of one signal.
 
-    ``features`` (F, H', W') as ``HierarchyINR.features`` gives them, ``shape`` the native grid, ``weights`` (n,) the
-    head's, by default the prior's mean.
+    ``h`` (1, C', H', W'): features at the finest stride, at anchor weights ``rate`` (1, A); ``shape``: the native grid;
+    ``weights`` (n,) the head's, by default the prior's mean.
     """
-    return resample_grid(_native(model, features, shape, weights), size, periodic=model.config.periodic)
+    return resample_grid(_native(model, h, rate, shape, weights), size, periodic=model.config.periodic)
 
 
-def _native(model: HierarchyINR, features: Tensor, shape: tuple[int, ...], weights: Tensor | None) -> FloatArray:
+def _native(
+    model: HierarchyINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], weights: Tensor | None
+) -> FloatArray:  # fmt: skip
     config = model.config
     height, width = (1, *shape) if config.axes == 1 else shape
     out = np.empty((height * width, config.channels), np.float32)
     columns = torch.arange(width) + 0.5
-    left, right, part = _taps(columns, features.shape[2], config.feature_stride, config.periodic)
-    by_row = features.permute(1, 2, 0).contiguous()
+    factor = config.levels[-1].stride // config.feature_stride
+    down, across = h.shape[2] * (factor if config.axes == 2 else 1), h.shape[3] * factor
+    left, right, part = _taps(columns, across, config.feature_stride, config.periodic)
+    first, by_row = 0, torch.empty(0)
     for begin, end in _bands(height, width):
         rows = torch.arange(begin, end) + 0.5
-        above, below, share = _taps(rows, features.shape[1], config.feature_stride if config.axes == 2 else 1, False)
-        band = torch.lerp(by_row[above], by_row[below], share[:, None, None])
+        above, below, share = _taps(rows, down, config.feature_stride if config.axes == 2 else 1, False)
+        if int(below[-1]) >= first + len(by_row):
+            first = int(above[0])
+            last = min(down, max(first + FEATURES_AT_ONCE // across, int(below[-1]) + 1))
+            by_row = model.feature_rows(h, rate, first, last)[0].permute(1, 2, 0).contiguous()
+        band = torch.lerp(by_row[above - first], by_row[below - first], share[:, None, None])
         band = torch.lerp(band[:, left], band[:, right], part[None, :, None]).flatten(0, 1)
         places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)
         fourier = fourier_features(config, places[:, -config.axes :], shape)
