@@ -143,13 +143,13 @@ class ExactLayers:
 
 
 def scale_indices(log_scale: Tensor) -> Tensor:
-    """Rows of the tables of ``maths.gaussian_coder`` for log scales in units of 2^-13, int64."""
+    """Rows of the tables of ``maths.gaussian_coder`` for log scales (any shape) in units of 2^-13, int64."""
 
     def indices(part: Tensor) -> Tensor:
         scaled = (part.to(torch.int64) + SCALE_OFFSET) * SCALE_FACTOR + (1 << (SCALE_SHIFT - 1))
         return (scaled >> SCALE_SHIFT).clamp_(0, N_SCALES - 1)
 
-    return in_strips(indices, log_scale, halo=0)
+    return in_strips(indices, log_scale, halo=0) if log_scale.ndim == 4 else indices(log_scale)
 
 
 def to_floats(h: Tensor) -> Tensor:
