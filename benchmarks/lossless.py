@@ -1,7 +1,6 @@
 """Lossless files beside PNG (optimised), WebP and JPEG XL: whole files, bits per dimension (8 bytes / values), seconds.
 
 python benchmarks/lossless.py kodak                 the photographs, one file each
-python benchmarks/lossless.py large --side 2048     one picture of this side, photographs side by side
 python benchmarks/lossless.py cifar10               2,000 test images: one archive, and files of their own
 python benchmarks/lossless.py mnist                 10,000 test digits in one archive
 python benchmarks/lossless.py binary                the same, every value 1 with the probability that it stands for
@@ -16,7 +15,7 @@ import time
 import imagecodecs
 import numpy as np
 import torch
-from common import mosaic, peak_gib, photograph, run_codec, side_by_side, table
+from common import mosaic, peak_gib, photograph, run_codec, table
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -116,9 +115,8 @@ def archive(tiles: Levels, prior: str | None, effort: str, name: str, ours_alone
 def main() -> None:
     """Compress, decode, compare, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=("kodak", "large", "cifar10", "mnist", "binary"))
+    parser.add_argument("set", choices=("kodak", "cifar10", "mnist", "binary"))
     parser.add_argument("--images", type=int, nargs="+", default=list(range(1, 17)), help="numbers of photographs")
-    parser.add_argument("--side", type=int, default=2048, help="points along a side of the large picture")
     parser.add_argument("--count", type=int, help="pictures of a set; by default all")
     parser.add_argument("--prior", help="by default the shipped one")
     parser.add_argument("--effort", default="default")
@@ -127,8 +125,6 @@ def main() -> None:
     print(f"{options.set}, effort {options.effort}, {torch.get_num_threads()} threads")
     if options.set == "kodak":
         photographs({f"kodim{n:02d}": photograph(n) for n in options.images}, options.prior, options.effort)
-    elif options.set == "large":
-        photographs({f"side {options.side}": side_by_side(options.side, options.side)}, options.prior, options.effort)
     elif options.set == "cifar10":
         tiles = mosaic("cifar10/test_*.webp", 32)[: options.count]
         archive(tiles, options.prior, options.effort, "cifar10", options.ours_alone)
