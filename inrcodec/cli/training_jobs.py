@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from inrcodec.ground.errors import UsageError
+
+Earlier = TypeVar("Earlier")
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,16 @@ class Job:
     settings: dict[str, Any]
     reading: Callable[[dict[str, float]], str]
     evaluate: Callable[[Any], Sequence[Any]]
+
+
+def _earlier(name: str, kind: type[Earlier], words: str) -> Earlier:
+    """A prior to go on from; UsageError when it is not of this kind."""
+    from inrcodec.models import prior_store
+
+    found = prior_store.find(name)
+    if not isinstance(found, kind):
+        raise UsageError(f"prior {name!r} is not {words}")
+    return found
 
 
 def combiner_job(
@@ -58,16 +70,13 @@ def hierarchical_job(
     from inrcodec.encoders.hierarchy_recipes import adapted_hierarchy, hierarchy_recipe_named
     from inrcodec.encoders.hierarchy_training import HierarchyTrainer
     from inrcodec.encoders.training_presets import read_training_data
-    from inrcodec.models import prior_store
     from inrcodec.models.hierarchy_prior import HierarchyPrior
 
     chosen = adapted_hierarchy(hierarchy_recipe_named(recipe), name=name, tile=tile)
     source = read_training_data(chosen.wanted, data, variable=variable)
     config, begin = replace(chosen.training(minutes, seed), rate_power=rate_power), None
     if start_from:
-        earlier = prior_store.find(start_from)
-        if not isinstance(earlier, HierarchyPrior):
-            raise UsageError(f"prior {start_from!r} is not of the hierarchical codec")
+        earlier = _earlier(start_from, HierarchyPrior, "of the hierarchical codec")
         config, begin = config.going_on(), earlier.model
     return Job(
         HierarchyTrainer(config, source.training, device, begin), source,
@@ -107,7 +116,6 @@ def bitsback_job(
     from inrcodec.encoders.bitsback_evaluation import evaluate_bitsback
     from inrcodec.encoders.bitsback_recipes import bitsback_recipe_named
     from inrcodec.encoders.bitsback_training import BitsBackTrainer
-    from inrcodec.models import prior_store
     from inrcodec.models.bitsback_prior import BitsBackPrior
 
     chosen = bitsback_recipe_named(recipe)
@@ -118,9 +126,7 @@ def bitsback_job(
     )  # fmt: skip
     config, begin = replace(chosen.training(minutes, seed), name=name), None
     if start_from:
-        earlier = prior_store.find(start_from)
-        if not isinstance(earlier, BitsBackPrior):
-            raise UsageError(f"prior {start_from!r} is not a lossless model")
+        earlier = _earlier(start_from, BitsBackPrior, "a lossless model")
         config, begin = config.going_on(), earlier.model
     return Job(
         BitsBackTrainer(config, source.training, device, begin), source,
