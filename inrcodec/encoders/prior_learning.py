@@ -264,8 +264,10 @@ class PriorTrainer:
                 members = ((anchor == index) & (state.classes == c)).nonzero()[:, 0]
                 mean, variance = whole.mean[index], (2.0 * whole.log_scale[index]).exp()
                 if len(members):
-                    own_mean, own_second = _moments(q[members])
-                    own_variance = (own_second - own_mean.square()).clamp_min(1e-10)
+                    own_mean = q.mean[members].mean(dim=0)
+                    # Centred: second moments less squared means lose small variances of large means in float32.
+                    spread = (q.mean[members] - own_mean).square() + (2.0 * q.log_scale[members]).exp()
+                    own_variance = spread.mean(dim=0).clamp_min(1e-10)
                     trust = len(members) / (len(members) + self.config.shrinkage)
                     mean, variance = torch.lerp(mean, own_mean, trust), torch.lerp(variance, own_variance, trust)
                 means.append(mean)
