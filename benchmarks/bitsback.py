@@ -2,6 +2,7 @@
 
 python benchmarks/bitsback.py bitswap-digits-1 bitswap-digits-2 bitswap-digits-4 bitswap-digits-8
 python benchmarks/bitsback.py bitswap-colour-1 bitswap-colour-2 bitswap-colour-4 bitswap-colour-8
+python benchmarks/bitsback.py bitswap-binary-1 bitswap-binary-2 bitswap-binary-4 bitswap-binary-8
 
 Test images are pushed one after the other on a message of random bits. Initial bits: how far the message falls below
 its start at most. Totals: initial bits and net bits of the first 1, 10 and 100 images, per dimension (Bit-Swap, section

@@ -29,12 +29,14 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-20)
     unit = torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
-    gram, product = x @ x.mT, unit
+    gram = x @ x.mT
     linear, cubic, quintic = COEFFICIENTS
-    for _ in range(ITERATIONS):
+    product = linear * unit + cubic * gram + quintic * (gram @ gram)
+    factor = product
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ gram @ factor
         factor = linear * unit + cubic * gram + quintic * (gram @ gram)
         product = factor @ product
-        gram = factor @ gram @ factor
     x = product @ x
     return x.mT if tall else x
 
