@@ -51,6 +51,8 @@ def _signal_options(command: Command) -> Command:
 @click.option("--target-bpp", type=float, help="File bits per pixel or grid point.")
 @click.option("--target-kbps", type=float, help="File kilobits per second of a sound.")
 @click.option("--target-psnr", type=float, help="Quality in dB, met within 0.1 dB.")
+@click.option("--optimise", "measure", default="psnr", show_default=True, help="psnr or ms-ssim: what trial steps "
+              "raise at the rate asked for (images, codec hierarchical).")  # fmt: skip
 @_signal_options
 @_FORCE
 @_QUIET
@@ -58,7 +60,7 @@ def _signal_options(command: Command) -> Command:
 def compress(
     inputs: tuple[Path, ...], output: Path | None, codec: str, prior: str | None, effort: str, coder: str | None,
     beta: float | None, target_bpp: float | None, target_kbps: float | None, target_psnr: float | None,
-    variable: str | None, lossless: bool,
+    measure: str, variable: str | None, lossless: bool,
     select: tuple[str, ...], force: bool, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compress images, sounds or fields.
@@ -71,13 +73,14 @@ def compress(
       inrcodec compress t2m.nc --variable t2m --select time=0
       inrcodec compress a.png b.png c.png -o set.inrs
       inrcodec compress thumbnails/ -o set.inrs --target-bpp 0.9
+      inrcodec compress photo.png --target-bpp 0.3 --optimise ms-ssim
       inrcodec compress scan.png --lossless
     """
     from inrcodec.codecs.operations import Settings, lossless_codec
 
     common.keep_memory()
     codec = lossless_codec(codec) if lossless else codec
-    settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder)
+    settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder, measure)
     files = _expand(inputs)
     archive = (output is not None and output.suffix.lower() == ".inrs") or (output is None and inputs[0].is_dir())
     read = _reader(variable, select)
@@ -248,9 +251,7 @@ def decompress(
         with common.progress(quiet, file.name) as bar:
             bar.plan(header.n_points * header.channels)
             begun = time.perf_counter()
-            signal = opened.render(
-                scale=scale, size=common.parse_size(size, header), entry=index, progress=bar.tick
-            )
+            signal = opened.render(scale=scale, size=common.parse_size(size, header), entry=index, progress=bar.tick)
             seconds = time.perf_counter() - begun
         name = Path(opened.names[index] or file.name).with_suffix(default_suffix(signal))
         target = folder / name if folder is not None else output or file.with_name(name.name)

@@ -32,13 +32,13 @@ from inrcodec.codecs.plane_batches import (
     split_messages,
 )
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.encoders.latent_encoder import CodedLatents, LatentEffort, LatentEncoder
+from inrcodec.encoders.latent_encoder import MEASURES, CodedLatents, LatentEncoder
 from inrcodec.encoders.latent_presets import latent_effort_named
 from inrcodec.encoders.latent_refinement import Batch, Ticker
 from inrcodec.encoders.quality_search import search_quality
 from inrcodec.encoders.weight_encoder import HeadProblem, fit_weights, receive_weights, send_weights
 from inrcodec.ground.bits import read_varint, write_varint
-from inrcodec.ground.errors import FormatError, LimitError
+from inrcodec.ground.errors import FormatError, LimitError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
 from inrcodec.methods.latent_coders import CODERS, make_reader
@@ -87,11 +87,18 @@ class HierarchicalCodec:
     # Sender.
 
     def encoding(
-        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None
-    ) -> HierarchicalEncoding:
+        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None,
+        measure: str = MEASURES[0],
+    ) -> HierarchicalEncoding:  # fmt: skip
         """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name, ``coder`` one of
-        ``methods.latent_coders``."""
-        return HierarchicalEncoding(self, sources, latent_effort_named(effort), tick, coder or CODERS[0])
+        ``methods.latent_coders``, ``measure`` what trial steps raise.
+
+        UsageError when that takes steps and there are none."""
+        chosen = latent_effort_named(effort)
+        if measure != MEASURES[0] and (self.prior.kind != "image" or chosen.steps == 0):
+            raise UsageError(f"optimising {measure} takes an image and trial steps: use effort default or best")
+        encoder = LatentEncoder(self.prior, chosen, coder or CODERS[0], tick or (lambda steps: None), measure)
+        return HierarchicalEncoding(self, sources, encoder)
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
         """Gradient steps of ``encode`` (choosing a quality for a wanted rate may take some more)."""
@@ -204,11 +211,8 @@ class HierarchicalCodec:
 class HierarchicalEncoding:
     """Signals being encoded: coding them again at nearly the same rate goes on from the posteriors found before."""
 
-    def __init__(
-        self, codec: HierarchicalCodec, sources: Sequence[Source], effort: LatentEffort, tick: Ticker | None, coder: str
-    ) -> None:
-        self.codec, self.sources = codec, sources
-        self.encoder = LatentEncoder(codec.prior, effort, coder, tick or (lambda steps: None))
+    def __init__(self, codec: HierarchicalCodec, sources: Sequence[Source], encoder: LatentEncoder) -> None:
+        self.codec, self.sources, self.encoder = codec, sources, encoder
         self.level = codec.level_of(sources)
         self.halvings = 0
         self._grid_beta: float | None = None

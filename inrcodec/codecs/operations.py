@@ -23,6 +23,7 @@ from inrcodec.codecs.lossless import LosslessCodec, LosslessEncoding
 from inrcodec.codecs.modulation import ModulationCodec, ModulationEncoding
 from inrcodec.codecs.planes import has_alpha
 from inrcodec.codecs.registry import AUTO, CODEC_IDS, codec_id, codec_name
+from inrcodec.encoders.latent_encoder import MEASURES
 from inrcodec.encoders.progressive import Ticker
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
@@ -58,7 +59,8 @@ class Settings:
 
     ``beta``: squared value units per bit per point (values of images in [0, 1], of sounds in [-1, 1]). ``target_bpp``:
     file bits per grid point. ``target_kbps``: 1000 file bits per second. ``target_psnr``: dB. ``coder``:
-    "dither" (quantisation, the default) or "astar" (relative entropy coding).
+    "dither" (quantisation, the default) or "astar" (relative entropy coding). ``measure``: "psnr" or "ms-ssim",
+    what the hierarchical codec's trial steps raise at the rate asked for.
     """
 
     codec: str = AUTO
@@ -69,12 +71,15 @@ class Settings:
     target_kbps: float | None = None
     target_psnr: float | None = None
     coder: str | None = None
+    measure: str = MEASURES[0]
 
     def __post_init__(self) -> None:
         if self.codec != AUTO:
             codec_id(self.codec)
         if self.effort not in EFFORT_NAMES:
             raise UsageError(f"effort must be one of {', '.join(EFFORT_NAMES)}, got {self.effort!r}")
+        if self.measure not in MEASURES:
+            raise UsageError(f"optimise must be one of {', '.join(MEASURES)}, got {self.measure!r}")
         wanted = self._wanted()
         if len(wanted) > 1:
             raise UsageError(f"give only one of {', '.join(name.replace('_', '-') for name in wanted)}")
@@ -184,7 +189,12 @@ def compress_signals(
     if isinstance(codec, LosslessCodec) and settings.wants_rate:
         raise UsageError(f"codec {codec.name} is lossless: it takes no beta and no target")
     rate = _rate(settings, codec, signals, names)
-    encoding = codec.encoding(sources, settings.effort, tick, settings.coder)
+    if isinstance(codec, HierarchicalCodec):
+        encoding: AnyEncoding = codec.encoding(sources, settings.effort, tick, settings.coder, settings.measure)
+    elif settings.measure != MEASURES[0]:
+        raise UsageError(f"codec {codec.name} cannot optimise {settings.measure}: the hierarchical codec does")
+    else:
+        encoding = codec.encoding(sources, settings.effort, tick, settings.coder)
     if settings.target_psnr is not None:
         return _search_psnr(encoding, signals, settings.target_psnr, build)
     return build(encoding.at(rate))

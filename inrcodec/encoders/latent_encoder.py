@@ -17,6 +17,7 @@ from torch import Tensor
 
 from inrcodec.encoders.latent_refinement import Batch, Ticker, refine
 from inrcodec.maths.exact_network import ACTIVATION_BITS
+from inrcodec.maths.ms_ssim import structure_errors
 from inrcodec.methods.latent_coders import CODERS, check_coder, make_writer
 from inrcodec.models.chequered import pick
 from inrcodec.models.exact_hierarchy import log_lambda_of, place_latents, scale_indices, to_floats
@@ -26,6 +27,8 @@ from inrcodec.models.hierarchy_shape import block_phase
 
 UNIT = float(1 << ACTIVATION_BITS)
 SMALL_POINTS = 1 << 14
+MEASURES = ("psnr", "ms-ssim")
+"""What trial steps can raise at equal bits."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,16 @@ class LatentEncoder:
     """Encodes batches under one prior."""
 
     def __init__(
-        self, prior: HierarchyPrior, effort: LatentEffort, coder: str = CODERS[0], tick: Ticker = lambda steps: None
-    ) -> None:
+        self, prior: HierarchyPrior, effort: LatentEffort, coder: str = CODERS[0], tick: Ticker = lambda steps: None,
+        measure: str = MEASURES[0],
+    ) -> None:  # fmt: skip
         check_coder(coder)
         self.prior, self.effort, self.coder, self.tick = prior, effort, coder, tick
+        self.errors = structure_errors if measure == "ms-ssim" else None
 
     def refine(self, batch: Batch, quality: int) -> None:
         """Trial steps on the batch's offsets; those of an earlier call at about this quality are gone on from."""
-        refine(self.prior, batch, quality, self.effort.steps_for(batch.points), self.tick)
+        refine(self.prior, batch, quality, self.effort.steps_for(batch.points), self.tick, self.errors)
 
     @torch.no_grad()
     def code(self, batch: Batch, quality: int) -> CodedLatents:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inrcodec.methods.hierarchical_fit import Elbo, elbo, native_fourier, rounded
+from inrcodec.methods.hierarchical_fit import Elbo, Errors, elbo, native_fourier, rounded
 from inrcodec.models.exact_hierarchy import log_lambda_of
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_shape import HierarchyConfig
@@ -73,8 +73,10 @@ def zero_offsets(config: HierarchyConfig, count: int, height: int, width: int) -
     return out
 
 
-def refine(prior: HierarchyPrior, batch: Batch, quality: int, steps: int, tick: Ticker) -> None:
-    """Take trial steps on the batch's offsets.
+def refine(
+    prior: HierarchyPrior, batch: Batch, quality: int, steps: int, tick: Ticker, errors: Errors | None = None
+) -> None:
+    """Take trial steps on the batch's offsets, by squared errors or by ``errors``.
 
     Those found at nearly the same quality are gone on from, with fewer steps: what they gain is which way latents are
     rounded, and 1/20 of an anchor away most of it is lost.
@@ -89,7 +91,7 @@ def refine(prior: HierarchyPrior, batch: Batch, quality: int, steps: int, tick: 
     batch.refined_at = quality
     for tile in tiles(prior.config, height, width):
         part = tile.cut(prior.config, batch)
-        _Descent(prior, part, quality).run(steps, tick)
+        _Descent(prior, part, quality, errors).run(steps, tick)
         tile.put(prior.config, part.offsets, batch.offsets)
 
 
@@ -157,15 +159,28 @@ def _cuts(size: int, piece: int, margin: int) -> Iterator[tuple[slice, slice]]:
 class _Descent:
     """Trial steps on one batch."""
 
-    def __init__(self, prior: HierarchyPrior, batch: Batch, quality: int) -> None:
+    def __init__(self, prior: HierarchyPrior, batch: Batch, quality: int, errors: Errors | None) -> None:
         self.model, self.config, self.batch = prior.model, prior.config, batch
         count = len(batch.values)
         log_lambda = log_lambda_of(self.config, quality)
-        self.log_lambda, self.error_weight = torch.full((count,), log_lambda), math.exp(log_lambda)
+        self.log_lambda, self.error_weight = (
+            torch.full((count,), log_lambda),
+            torch.full((count,), math.exp(log_lambda)),
+        )
         with torch.no_grad():
             self.risen = self.model.rise(batch.values, self.model.rates(self.log_lambda))
         self.fourier = batch.fourier(self.config)
         self.random = torch.Generator().manual_seed(quality)
+        self.errors: Errors | None = None
+        if errors is not None:
+            self._weigh(errors)
+
+    @torch.no_grad()
+    def _weigh(self, errors: Errors) -> None:
+        """Measure by ``errors``, weighted so that what is proposed costs as much as its squared errors do."""
+        squared = self._evaluate(self.batch.offsets).mse
+        self.errors = errors
+        self.error_weight = self.error_weight * squared / self._evaluate(self.batch.offsets).mse.clamp_min(1e-9)
 
     def run(self, steps: int, tick: Ticker) -> None:
         """Leaves the best offsets found in the batch."""
@@ -176,7 +191,7 @@ class _Descent:
             found = self._evaluate(trial)
             cost = self._cell_costs(found)
             if step < steps:
-                total = found.bits.sum() + self.error_weight * found.mse.sum() * self.batch.points
+                total = found.bits.sum() + (self.error_weight * found.mse).sum() * self.batch.points
                 gradients = dict(zip(trial, torch.autograd.grad(total, list(trial.values())), strict=True))
             else:
                 gradients = trial
@@ -194,7 +209,7 @@ class _Descent:
     def _evaluate(self, offsets: Offsets) -> Elbo:
         return elbo(
             self.model, self.batch.values, self.log_lambda, self.fourier, rounded,
-            risen=self.risen, offsets=offsets, mask=self.batch.mask,
+            risen=self.risen, offsets=offsets, mask=self.batch.mask, errors=self.errors,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -204,7 +219,7 @@ class _Descent:
         errors = found.errors
         if self.batch.mask is not None:
             errors = errors * self.batch.mask.view(errors.shape[1:])
-        total = self.error_weight * self._pool(errors, cell)
+        total = self.error_weight[:, None, None] * self._pool(errors, cell)
         for level, bits in zip(self._levels(), found.bit_maps, strict=True):
             total = total + self._pool(bits, cell // level)
         return total

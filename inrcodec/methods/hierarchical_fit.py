@@ -52,6 +52,10 @@ Quantise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(residuals in steps, log scales) to the residuals that the decoder gets and those that bits are counted for."""
 
 
+Errors = Callable[[Tensor, Tensor], Tensor]
+"""Decoded values and those of the signal, both (N, C, H, W), to an error of every point, (N, H, W)."""
+
+
 def noisy(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
     """A sample of the uniform posterior: what dithered quantisation sends."""
     sample = residual + torch.rand_like(residual) - 0.5
@@ -114,13 +118,14 @@ def native_fourier(
 def elbo(
     model: HierarchyINR, values: Tensor, log_lambda: Tensor, fourier: Tensor, quantise: Quantise, *,
     risen: list[Tensor] | None = None, offsets: dict[str, Tensor] | None = None, weights: Tensor | None = None,
-    mask: Tensor | None = None, watch: Callable[[str, Tensor], None] | None = None,
+    mask: Tensor | None = None, watch: Callable[[str, Tensor], None] | None = None, errors: Errors | None = None,
 ) -> Elbo:  # fmt: skip
     """One evaluation with one sample of every posterior.
 
     ``values`` (N, C, H, W), sizes multiples of the coarsest stride. ``risen``: the way up, if it is known already.
     ``offsets``: what is added to the proposed residuals of a latent block, in steps. ``weights`` (N, n): the head's.
-    ``mask`` (H * W,): 1 where a point counts. ``watch`` is shown every latent block's name and the features before it.
+    ``mask`` (H * W,): 1 where a point counts. ``errors``: what stands in for squared errors. ``watch`` is shown
+    every latent block's name and the features before it.
     """
     rate = model.rates(log_lambda)
     found = model.rise(values, rate) if risen is None else risen
@@ -145,6 +150,9 @@ def elbo(
     h = walk_down(model.layers(rate), len(values), rows, width // stride, choose)
     features = model.features(h, rate).float()
     decoded = model.values(interpolate(model.config, features, height, width), fourier, weights)
-    error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)).square().mean(dim=2)
+    if errors is None:
+        error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)).square().mean(dim=2)
+    else:
+        error = errors(decoded.unflatten(1, (height, width)).permute(0, 3, 1, 2), values).flatten(1)
     mse = error.mean(dim=1) if mask is None else (error @ mask) / mask.sum()
     return Elbo(mse, error.unflatten(1, (height, width)), spent)

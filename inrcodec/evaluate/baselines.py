@@ -1,0 +1,174 @@
+"""Other codecs, run: file bytes and what comes back at their settings.
+
+Images: JPEG (optimised, progressive), WebP (method 6), JPEG 2000 (irreversible) and AVIF (4:4:4) through Pillow, JPEG
+XL through imagecodecs (extra ``baselines``). Sounds: MP3, Opus and Vorbis through libsndfile, fed with 16-bit PCM.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from PIL import Image
+
+from inrcodec.ground.errors import UnsupportedError, UsageError
+from inrcodec.ground.metrics import signal_psnr
+from inrcodec.ground.signal import Signal
+
+Levels = NDArray[Any]
+MOST_DELAY = 4096
+"""Samples that a sound codec's output is looked for behind its input."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """``encode`` turns levels (H, W, C) of an image, or samples (n, C) of a sound and its rate, to a file at a setting;
+    ``settings`` go from the smallest files to the largest."""
+
+    name: str
+    kind: str
+    settings: tuple[float, ...]
+    encode: Callable[[Levels, int, float], bytes]
+    decode: Callable[[bytes], Levels]
+
+
+@dataclass(frozen=True)
+class BaselinePoint:
+    """One file: its setting, bytes and what comes back."""
+
+    setting: float
+    file_bytes: int
+    decoded: Signal
+    psnr: float
+
+
+def run_baseline(baseline: Baseline, signal: Signal, setting: float) -> BaselinePoint:
+    """Encode and decode; UnsupportedError when the codec does not carry such a signal."""
+    if signal.header.kind != baseline.kind:
+        raise UnsupportedError(f"{baseline.name} does not carry signals of kind {signal.header.kind}")
+    native = signal.with_values(signal.values).to_native()
+    if baseline.kind == "image":
+        if signal.meta.bit_depth != 8:
+            raise UnsupportedError(f"{baseline.name} is run on images of 8 bits, not {signal.meta.bit_depth}")
+        n_colours = signal.colour_values.shape[-1]
+        data = baseline.encode(native[..., :n_colours], 0, setting)
+        back = baseline.decode(data).reshape(*native.shape[:2], n_colours).astype(np.float32) / 255.0
+        values = np.concatenate([back, signal.values[..., n_colours:]], axis=-1)
+    else:
+        data = baseline.encode(native, signal.header.sample_rate, setting)
+        values = _aligned(baseline.decode(data), native)
+    decoded = signal.with_values(values)
+    return BaselinePoint(setting, len(data), decoded, signal_psnr(signal, decoded))
+
+
+def baseline_at_size(baseline: Baseline, signal: Signal, file_bytes: int) -> BaselinePoint | None:
+    """The best setting whose file is not larger than ``file_bytes``; None when even the smallest is."""
+    low, high, best = 0, len(baseline.settings) - 1, None
+    while low <= high:
+        middle = (low + high) // 2
+        found = run_baseline(baseline, signal, baseline.settings[middle])
+        if found.file_bytes <= file_bytes:
+            best, low = found, middle + 1
+        else:
+            high = middle - 1
+    return best
+
+
+def baseline_named(name: str) -> Baseline:
+    """The codec of this name; UsageError when there is none."""
+    if name not in BASELINES:
+        raise UsageError(f"baseline must be one of {', '.join(BASELINES)}, got {name!r}")
+    return BASELINES[name]
+
+
+def _pillow(kind: str, setting: str, **fixed: Any) -> Callable[[Levels, int, float], bytes]:
+    def encode(levels: Levels, rate: int, value: float) -> bytes:
+        out = io.BytesIO()
+        chosen: Any = [value] if kind == "JPEG2000" else int(value)
+        Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).save(
+            out, kind, **{setting: chosen}, **fixed
+        )
+        return out.getvalue()
+
+    return encode
+
+
+def _open(data: bytes) -> Levels:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+def _encode_jxl(levels: Levels, rate: int, distance: float) -> bytes:
+    return bytes(
+        _imagecodecs().jpegxl_encode(levels.squeeze(-1) if levels.shape[-1] == 1 else levels, distance=distance)
+    )
+
+
+def _decode_jxl(data: bytes) -> Levels:
+    return np.asarray(_imagecodecs().jpegxl_decode(data))
+
+
+def _imagecodecs() -> Any:
+    try:
+        import imagecodecs
+    except ImportError:
+        raise UsageError("JPEG XL needs imagecodecs: pip install 'inrcodec[baselines]'") from None
+    return imagecodecs
+
+
+def _sound(kind: str, subtype: str, **fixed: Any) -> Callable[[Levels, int, float], bytes]:
+    def encode(samples: Levels, rate: int, level: float) -> bytes:
+        out = io.BytesIO()
+        pcm = np.rint(samples * 32767.0).astype(np.int16)
+        try:
+            soundfile.write(out, pcm, rate, format=kind, subtype=subtype, compression_level=1.0 - level, **fixed)
+        except soundfile.LibsndfileError as error:
+            raise UnsupportedError(f"{subtype} cannot write {pcm.shape[1]} channels at {rate} Hz: {error}") from None
+        return out.getvalue()
+
+    return encode
+
+
+def _read_sound(data: bytes) -> Levels:
+    return np.asarray(soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)[0])
+
+
+def _aligned(decoded: Levels, original: Levels) -> NDArray[np.float32]:
+    """Decoded samples moved by the codec's delay, where they agree best with the original, and of its length."""
+    n = len(original)
+    n_fft = 1 << (n + MOST_DELAY).bit_length()
+    mono = [np.fft.rfft(np.asarray(x, np.float64).mean(axis=1)[: n + MOST_DELAY], n_fft) for x in (decoded, original)]
+    likeness = np.fft.irfft(mono[0] * mono[1].conj())[:MOST_DELAY]
+    part = decoded[int(np.argmax(likeness)) :][:n]
+    return np.pad(part, ((0, n - len(part)), (0, 0))).astype(np.float32)
+
+
+def _evenly(first: float, last: float, count: int) -> tuple[float, ...]:
+    """Settings of even ratio."""
+    return tuple(float(value) for value in np.geomspace(first, last, count))
+
+
+_SOUND_LEVELS = tuple(float(value) for value in np.linspace(0.01, 1.0, 34))
+BASELINES = {
+    baseline.name: baseline
+    for baseline in (
+        Baseline(
+            "jpeg", "image", tuple(range(1, 99)), _pillow("JPEG", "quality", optimize=True, progressive=True), _open,
+        ),
+        Baseline("webp", "image", tuple(range(101)), _pillow("WEBP", "quality", method=6), _open),
+        Baseline(
+            "jpeg2000", "image", _evenly(600.0, 2.0, 120),
+            _pillow("JPEG2000", "quality_layers", quality_mode="rates", irreversible=True, no_jp2=True), _open,
+        ),
+        Baseline("avif", "image", tuple(range(100)), _pillow("AVIF", "quality", speed=4, subsampling="4:4:4"), _open),
+        Baseline("jxl", "image", _evenly(24.0, 0.05, 80), _encode_jxl, _decode_jxl),
+        Baseline("mp3", "audio", _SOUND_LEVELS, _sound("MP3", "MPEG_LAYER_III", bitrate_mode="CONSTANT"), _read_sound),
+        Baseline("opus", "audio", _SOUND_LEVELS, _sound("OGG", "OPUS"), _read_sound),
+        Baseline("vorbis", "audio", _SOUND_LEVELS, _sound("OGG", "VORBIS"), _read_sound),
+    )
+}  # fmt: skip
