@@ -29,11 +29,6 @@ from inrcodec.maths.files import read_signal
 
 PUBLISHED = ("BPG444", "RECOMBINER", "COIN++", "JPEG2000", "VTM", "C3")
 IMAGE_BASELINES = tuple(name for name, baseline in BASELINES.items() if baseline.kind == "image")
-CURVE_PLACES = {
-    "jpeg": (0.03, 0.8), "webp": (0.0, 0.8), "jpeg2000": (0.15, 0.75), "avif": (0.15, 0.75), "jxl": (0.05, 0.65),
-}  # fmt: skip
-"""Part of a codec's settings that its curve goes over."""
-CURVE_POINTS = 8
 
 
 @dataclass(frozen=True)
@@ -109,8 +104,8 @@ def _figures(task: Task) -> tuple[float, ...]:
 
 def _curve(name: str, signal: Signal) -> list[float]:
     baseline, out = baseline_named(name), []
-    for place in np.linspace(*CURVE_PLACES[name], CURVE_POINTS):
-        point = run_baseline(baseline, signal, baseline.settings[round(place * (len(baseline.settings) - 1))])
+    for setting in baseline.curve():
+        point = run_baseline(baseline, signal, setting)
         out += [8 * point.file_bytes / signal.header.n_points, point.psnr]
     return out
 

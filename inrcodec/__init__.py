@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from inrcodec.ground.version import VERSION
+
 if TYPE_CHECKING:
     from inrcodec.api import Signal, compress, decompress, open, read_signal
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["Signal", "__version__", "compress", "decompress", "open", "read_signal"]
 
 _FROM_API = frozenset(__all__) - {"__version__"}

@@ -39,6 +39,7 @@ def compress(
     target_bpp: float | None = None,
     target_kbps: float | None = None,
     target_psnr: float | None = None,
+    optimise: str = "psnr",
     progress: Progress | None = None,
 ) -> bytes:
     """Compress one signal to the bytes of an ``.inr`` file, or a list of them to those of an ``.inrs`` archive.
@@ -52,6 +53,7 @@ def compress(
         coder: how latents of codec hierarchical are sent: "dither" (quantisation, the default) or "astar" (relative
             entropy coding).
         beta, target_bpp, target_kbps, target_psnr: at most one; file bits count.
+        optimise: "psnr" or "ms-ssim": what trial steps of codec hierarchical raise at the rate asked for.
         progress: called with the number of gradient steps done since the last call.
 
     Raises:
@@ -60,7 +62,7 @@ def compress(
     from inrcodec.codecs.operations import Settings, compress_signals, lossless_codec
 
     codec = lossless_codec(codec) if lossless else codec
-    settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder)
+    settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder, optimise)
     many = not isinstance(source, str | Path | Signal)
     items: list[str | Path | Signal] = list(source) if many else [source]  # type: ignore[arg-type, list-item]
     if not items:

@@ -22,7 +22,7 @@ def _curve(steps: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return list(zip(rates.tolist(), (27.0 + np.cumsum([rise for _, rise in steps])).tolist(), strict=True))
 
 
-_STEPS = st.lists(st.tuples(st.floats(0.2, 1.0), st.floats(0.5, 3.0)), min_size=4, max_size=7)
+_STEPS = st.lists(st.tuples(st.floats(0.2, 1.0), st.floats(0.8, 2.0)), min_size=4, max_size=7)
 
 
 @given(_STEPS, _STEPS)

@@ -81,7 +81,7 @@ def compress(
     common.keep_memory()
     codec = lossless_codec(codec) if lossless else codec
     settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder, measure)
-    files = _expand(inputs)
+    files = expand(inputs)
     archive = (output is not None and output.suffix.lower() == ".inrs") or (output is None and inputs[0].is_dir())
     read = _reader(variable, select)
     if archive:
@@ -101,7 +101,7 @@ def compress(
         common.show(common.summary(reports), as_json, quiet)
 
 
-def _expand(inputs: Sequence[Path]) -> list[Path]:
+def expand(inputs: Sequence[Path]) -> list[Path]:
     """Files as they are, folders as the sorted files in them (hidden ones left out)."""
     files: list[Path] = []
     for path in inputs:

@@ -1,1 +1,9 @@
-"""Evaluation: studies of the codec and comparison with published results."""
+"""Evaluation: rate-distortion sweeps, BD-rate, other codecs run, comparison with published results, studies.
+
+from inrcodec.evaluate import sweep
+"""
+
+from inrcodec.evaluate.bd_rate import BDRate, bd_rate
+from inrcodec.evaluate.sweeps import Sweep, sweep
+
+__all__ = ["BDRate", "Sweep", "bd_rate", "sweep"]

@@ -7,6 +7,7 @@ XL through imagecodecs (extra ``baselines``). Sounds: MP3, Opus and Vorbis throu
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,42 +29,62 @@ MOST_DELAY = 4096
 @dataclass(frozen=True)
 class Baseline:
     """``encode`` turns levels (H, W, C) of an image, or samples (n, C) of a sound and its rate, to a file at a setting;
-    ``settings`` go from the smallest files to the largest."""
+    ``settings`` go from the smallest files to the largest, a curve goes over the part ``places`` of them."""
 
     name: str
     kind: str
     settings: tuple[float, ...]
+    places: tuple[float, float]
     encode: Callable[[Levels, int, float], bytes]
     decode: Callable[[bytes], Levels]
+
+    def curve(self, count: int = 8) -> list[float]:
+        """Settings of a rate-distortion curve over the usual rates."""
+        last = len(self.settings) - 1
+        return [self.settings[round(place * last)] for place in np.linspace(*self.places, count)]
 
 
 @dataclass(frozen=True)
 class BaselinePoint:
-    """One file: its setting, bytes and what comes back."""
+    """One file: its setting, bytes, what comes back and how long both ways took."""
 
     setting: float
-    file_bytes: int
+    data: bytes
     decoded: Signal
     psnr: float
+    encode_seconds: float
+    decode_seconds: float
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the file."""
+        return len(self.data)
 
 
 def run_baseline(baseline: Baseline, signal: Signal, setting: float) -> BaselinePoint:
     """Encode and decode; UnsupportedError when the codec does not carry such a signal."""
     if signal.header.kind != baseline.kind:
         raise UnsupportedError(f"{baseline.name} does not carry signals of kind {signal.header.kind}")
-    native = signal.with_values(signal.values).to_native()
+    if baseline.kind == "image" and signal.meta.bit_depth != 8:
+        raise UnsupportedError(f"{baseline.name} is run on images of 8 bits, not {signal.meta.bit_depth}")
+    native = signal.to_native()
     if baseline.kind == "image":
-        if signal.meta.bit_depth != 8:
-            raise UnsupportedError(f"{baseline.name} is run on images of 8 bits, not {signal.meta.bit_depth}")
-        n_colours = signal.colour_values.shape[-1]
-        data = baseline.encode(native[..., :n_colours], 0, setting)
-        back = baseline.decode(data).reshape(*native.shape[:2], n_colours).astype(np.float32) / 255.0
-        values = np.concatenate([back, signal.values[..., n_colours:]], axis=-1)
-    else:
-        data = baseline.encode(native, signal.header.sample_rate, setting)
-        values = _aligned(baseline.decode(data), native)
-    decoded = signal.with_values(values)
-    return BaselinePoint(setting, len(data), decoded, signal_psnr(signal, decoded))
+        native = native[..., : signal.colour_values.shape[-1]]
+    begun = time.perf_counter()
+    data = baseline.encode(native, signal.header.sample_rate, setting)
+    encoded = time.perf_counter()
+    decoded = decode_baseline(baseline, signal, data)
+    done = time.perf_counter()
+    return BaselinePoint(setting, data, decoded, signal_psnr(signal, decoded), encoded - begun, done - encoded)
+
+
+def decode_baseline(baseline: Baseline, signal: Signal, data: bytes) -> Signal:
+    """What a file of ``signal`` gives back, moved to where the signal lies; alpha is the signal's own."""
+    if baseline.kind == "audio":
+        return signal.with_values(_aligned(baseline.decode(data), signal.values))
+    colours = signal.colour_values
+    back = baseline.decode(data).reshape(colours.shape).astype(np.float32) / 255.0
+    return signal.with_values(np.concatenate([back, signal.values[..., colours.shape[-1] :]], axis=-1))
 
 
 def baseline_at_size(baseline: Baseline, signal: Signal, file_bytes: int) -> BaselinePoint | None:
@@ -154,21 +175,20 @@ def _evenly(first: float, last: float, count: int) -> tuple[float, ...]:
 
 
 _SOUND_LEVELS = tuple(float(value) for value in np.linspace(0.01, 1.0, 34))
+_JPEG = _pillow("JPEG", "quality", optimize=True, progressive=True)
+_JPEG2000 = _pillow("JPEG2000", "quality_layers", quality_mode="rates", irreversible=True, no_jp2=True)
+_AVIF = _pillow("AVIF", "quality", speed=4, subsampling="4:4:4")
+_MP3 = _sound("MP3", "MPEG_LAYER_III", bitrate_mode="CONSTANT")
 BASELINES = {
     baseline.name: baseline
     for baseline in (
-        Baseline(
-            "jpeg", "image", tuple(range(1, 99)), _pillow("JPEG", "quality", optimize=True, progressive=True), _open,
-        ),
-        Baseline("webp", "image", tuple(range(101)), _pillow("WEBP", "quality", method=6), _open),
-        Baseline(
-            "jpeg2000", "image", _evenly(600.0, 2.0, 120),
-            _pillow("JPEG2000", "quality_layers", quality_mode="rates", irreversible=True, no_jp2=True), _open,
-        ),
-        Baseline("avif", "image", tuple(range(100)), _pillow("AVIF", "quality", speed=4, subsampling="4:4:4"), _open),
-        Baseline("jxl", "image", _evenly(24.0, 0.05, 80), _encode_jxl, _decode_jxl),
-        Baseline("mp3", "audio", _SOUND_LEVELS, _sound("MP3", "MPEG_LAYER_III", bitrate_mode="CONSTANT"), _read_sound),
-        Baseline("opus", "audio", _SOUND_LEVELS, _sound("OGG", "OPUS"), _read_sound),
-        Baseline("vorbis", "audio", _SOUND_LEVELS, _sound("OGG", "VORBIS"), _read_sound),
+        Baseline("jpeg", "image", tuple(range(1, 99)), (0.03, 0.8), _JPEG, _open),
+        Baseline("webp", "image", tuple(range(101)), (0.0, 0.8), _pillow("WEBP", "quality", method=6), _open),
+        Baseline("jpeg2000", "image", _evenly(600.0, 2.0, 120), (0.15, 0.75), _JPEG2000, _open),
+        Baseline("avif", "image", tuple(range(100)), (0.15, 0.75), _AVIF, _open),
+        Baseline("jxl", "image", _evenly(24.0, 0.05, 80), (0.05, 0.65), _encode_jxl, _decode_jxl),
+        Baseline("mp3", "audio", _SOUND_LEVELS, (0.0, 0.5), _MP3, _read_sound),
+        Baseline("opus", "audio", _SOUND_LEVELS, (0.0, 0.25), _sound("OGG", "OPUS"), _read_sound),
+        Baseline("vorbis", "audio", _SOUND_LEVELS, (0.0, 0.8), _sound("OGG", "VORBIS"), _read_sound),
     )
-}  # fmt: skip
+}

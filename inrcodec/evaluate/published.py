@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
-from inrcodec.ground.errors import DataError
+from inrcodec.ground.errors import DataError, UsageError
 
 Curve = list[tuple[float, float]]
+
+TABLES = {
+    "kodak": ("kodak_rd.csv", ("BPG444", "RECOMBINER", "COIN++", "JPEG2000", "VTM", "C3")),
+    "cifar10": ("cifar10_rd.csv", ("BPG", "RECOMBINER", "COIN++", "COMBINER")),
+    "librispeech": ("librispeech_rd.csv", ("MP3", "RECOMBINER", "COIN++", "COMBINER")),
+    "era5": ("era5_rd.csv", ("BPG", "COIN++")),
+}
+"""File and usual codecs of the tables of published results."""
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
@@ -32,3 +41,23 @@ def psnr_at(curve: Curve, rate: float) -> float | None:
     if not rates[0] <= rate <= rates[-1]:
         return None
     return float(np.interp(np.log(rate), np.log(rates), values))
+
+
+def published_curves(table: str | Path) -> dict[str, Curve]:
+    """Curves of a table by name (``TABLES``), of its usual codecs, or all of a CSV file's.
+
+    Tables lie in the folder ``published`` of the data folder, which the variable INRCODEC_DATA names. UsageError when
+    there is no such table.
+    """
+    if str(table) not in TABLES:
+        if not Path(table).is_file():
+            raise UsageError(f"published must be a CSV file or one of {', '.join(TABLES)}, got {table}")
+        return read_curves(Path(table))
+    name, usual = TABLES[str(table)]
+    folder = os.environ.get("INRCODEC_DATA")
+    if folder is None:
+        raise UsageError(
+            f"published results {table!r} are read from a data folder: set INRCODEC_DATA, or give a CSV file"
+        )
+    curves = read_curves(Path(folder) / "published" / name)
+    return {codec: curves[codec] for codec in usual if codec in curves}

@@ -1,0 +1,142 @@
+"""Points of a sweep: one job makes one file of one signal, here or in a worker process."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inrcodec.codecs.operations import Settings, compress_signals, decompress_container
+from inrcodec.evaluate.baselines import baseline_named, run_baseline
+from inrcodec.evaluate.points import Point
+from inrcodec.ground import metrics
+from inrcodec.ground.errors import InrcodecError
+from inrcodec.ground.signal import Signal
+from inrcodec.ground.version import VERSION
+from inrcodec.maths.atomic import write_whole
+from inrcodec.maths.container import unpack
+from inrcodec.maths.files import read_signal
+from inrcodec.maths.ms_ssim import ms_ssim
+
+UNITS = {"image": "bpp", "audio": "kbps", "field": "bpp"}
+MOST_POINTS_FOR_STRUCTURE = 1 << 24
+"""MS-SSIM of larger images is left out."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A point to be made: ``settings`` of this package's codecs, or a ``baseline`` at ``value``."""
+
+    key: str
+    name: str
+    source: Path | Signal
+    series: str
+    setting: str
+    settings: Settings | None = None
+    baseline: str = ""
+    value: float = 0.0
+
+
+def outcomes(jobs: Sequence[Job], files: Path, workers: int) -> Iterator[tuple[Job, Point | str]]:
+    """Every job with its point or what went wrong, in the order in which they end."""
+    if workers == 1:
+        for job in jobs:
+            yield job, _point_or_error(job, files)
+        return
+    with ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(os.getpid(),)) as pool:
+        waiting = {pool.submit(_point_or_error, job, files): job for job in jobs}
+        try:
+            while waiting:
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield waiting.pop(future), future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker(parent: int) -> None:
+    """One thread; ends with its parent, however that ends."""
+    torch.set_num_threads(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _point_or_error(job: Job, files: Path) -> Point | str:
+    try:
+        return make_point(job, files)
+    except InrcodecError as error:
+        return " ".join(str(error).split())
+
+
+def make_point(job: Job, files: Path) -> Point:
+    """Encode, decode and measure; the file goes to ``files``."""
+    signal = read_source(job.source)
+    details: dict[str, Any]
+    if job.settings is not None:
+        begun = time.perf_counter()
+        encoded = compress_signals([signal], job.settings)
+        middle = time.perf_counter()
+        decoded = decompress_container(unpack(encoded.data), prior=job.settings.prior)
+        seconds = middle - begun, time.perf_counter() - middle
+        data, payload, suffix = encoded.data, encoded.payload_bytes, "inr"
+        chosen = {k: v for k, v in asdict(job.settings).items() if v is not None}
+        details = {**chosen, "prior_id": encoded.prior.id.hex(), "threads": torch.get_num_threads(), **versions()}
+    else:
+        point = run_baseline(baseline_named(job.baseline), signal, job.value)
+        decoded, data, payload, suffix = point.decoded, point.data, len(point.data), job.baseline
+        seconds = point.encode_seconds, point.decode_seconds
+        details = {"setting": job.value, **versions()}
+    path = files / f"{job.key}.{suffix}"
+    write_whole(path, data, force=True)
+    header, audio = signal.header, signal.header.kind == "audio"
+    rate = (
+        metrics.kbps(len(data), header.n_points, header.sample_rate)
+        if audio
+        else metrics.bpp(len(data), header.n_points)
+    )
+    return Point(
+        job.key, job.name, job.series, job.setting, UNITS[header.kind], len(data), payload, rate,
+        min(metrics.signal_psnr(signal, decoded), 200.0), *seconds,
+        snr=min(metrics.snr(signal.values, decoded.values), 200.0) if audio else None,
+        ms_ssim=_structure(signal, decoded), file=f"files/{path.name}", details=details,
+    )  # fmt: skip
+
+
+def _structure(signal: Signal, decoded: Signal) -> float | None:
+    if signal.header.kind != "image" or signal.header.n_points > MOST_POINTS_FOR_STRUCTURE:
+        return None
+    first, second = (
+        torch.from_numpy(s.to_native()[..., : s.colour_values.shape[-1]].astype("float64")).permute(2, 0, 1)[None]
+        / (2**signal.meta.bit_depth - 1)
+        for s in (signal, replace(decoded, meta=signal.meta))
+    )
+    return float(ms_ssim(first, second))
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> Signal:
+    return read_signal(path)
+
+
+def read_source(source: Path | Signal) -> Signal:
+    """The signal itself, or in a file."""
+    return _read(source) if isinstance(source, Path) else source
+
+
+def versions() -> dict[str, str]:
+    """Versions that results depend on."""
+    return {"inrcodec": VERSION, "torch": torch.__version__, "python": platform.python_version()}

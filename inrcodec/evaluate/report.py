@@ -1,0 +1,125 @@
+"""The report of a sweep: one HTML file that needs nothing else, with a slider through an example's operating points."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from inrcodec.evaluate.example import example_frames
+from inrcodec.evaluate.jobs import versions
+from inrcodec.evaluate.plots import UNIT_NAMES, plot_seconds
+from inrcodec.maths.atomic import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from inrcodec.evaluate.sweeps import Sweep
+
+PAGE = Template((Path(__file__).parent / "report.html").read_text("utf-8"))
+MOST_SIGNAL_PLOTS = 24
+
+
+def write_report(result: Sweep, path: Path) -> Path:
+    """Write the page; returns its path."""
+    names = list(dict.fromkeys(point.signal for point in result.points))
+    second = "snr" if result.unit == "kbps" else "ms_ssim"
+    plots = [svg(result.plot())]
+    if any(getattr(point, second) is not None for point in result.points):
+        plots.append(svg(result.plot(measure=second)))
+    plots.append(svg(plot_seconds(result)))
+    each = [svg(result.plot(signal=name)) for name in names[:MOST_SIGNAL_PLOTS]] if len(names) > 1 else []
+    left = len(names) - MOST_SIGNAL_PLOTS
+    page = PAGE.substitute(
+        title="Rate-distortion sweep",
+        summary=html.escape(_summary(result, names)),
+        plots="".join(f"<figure>{plot}</figure>" for plot in plots),
+        bd_rates=_bd_table(result),
+        example=_script_json(example_frames(result, names[0])),
+        example_name=html.escape(names[0]),
+        each="".join(f"<figure>{plot}</figure>" for plot in each) + (f"<p>… and {left} more.</p>" if left > 0 else ""),
+        each_hidden="" if each else "hidden",
+        points=_point_table(result),
+        failed="".join(f"<li>{html.escape(text)}</li>" for text in result.failed),
+        failed_hidden="" if result.failed else "hidden",
+        settings=html.escape(json.dumps(_settings(result), indent=1)),
+    )
+    write_whole(path, page.encode(), force=True)
+    return path
+
+
+def summary_html(result: Sweep) -> str:
+    """Curves and BD-rates, for a notebook."""
+    return f"<div>{svg(result.plot())}{_bd_table(result)}</div>"
+
+
+def svg(ax: Axes) -> str:
+    """The figure of axes as an SVG element."""
+    out = io.BytesIO()
+    ax.get_figure().savefig(out, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
+    text = out.getvalue().decode()
+    return text[text.index("<svg") :]
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Bytes as an address that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _script_json(content: Any) -> str:
+    """JSON that ends no script element."""
+    return json.dumps(content).replace("<", "\\u003c")
+
+
+def _summary(result: Sweep, names: list[str]) -> str:
+    signals = f"{len(names)} signals" if len(names) > 1 else names[0]
+    failed = f", {len(result.failed)} could not be made" if result.failed else ""
+    return f"{signals}, {len(result.points)} files{failed}. Rates are those of whole files."
+
+
+def _bd_table(result: Sweep) -> str:
+    rows = []
+    for reference, name, found in result.bd_rates():
+        shown = f"{reference}, published" if reference in result.published else reference
+        cells = ["no PSNR in common", "", ""]
+        if found is not None:
+            span = f"{found.low_db:.1f} to {found.high_db:.1f} dB"
+            cells = [f"{found.percent:+.1f} %", span, f"{100 * found.overlap:.0f} %"]
+        rows.append(_row([name, shown, *cells]))
+    head = _row(["codec", "against", "BD-rate", "over", "of the reference's range"], "th")
+    return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _point_table(result: Sweep) -> str:
+    second = "snr" if result.unit == "kbps" else "ms_ssim"
+    label = {"snr": "SNR, dB", "ms_ssim": "MS-SSIM"}[second]
+    head = ["signal", "codec", "setting", "bytes", UNIT_NAMES[result.unit], "PSNR, dB", label, "encode, s", "decode, s"]
+    rows = []
+    for p in result.points:
+        other = getattr(p, second)
+        rows.append(
+            _row(
+                [
+                    p.signal, p.series, p.setting, f"{p.file_bytes:,}", f"{p.rate:.4g}", f"{p.psnr:.2f}",
+                    "" if other is None else f"{other:.4g}", f"{p.encode_seconds:.2f}", f"{p.decode_seconds:.3f}",
+                ]
+            )
+        )  # fmt: skip
+    return f"<table><thead>{_row(head, 'th')}</thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _row(cells: list[str], tag: str = "td") -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _settings(result: Sweep) -> dict[str, Any]:
+    """What all points of a series share."""
+    out: dict[str, Any] = {"versions": versions()}
+    for name in result.series:
+        every = [point.details for point in result.points if point.series == name]
+        out[name] = {key: value for key, value in every[0].items() if all(other.get(key) == value for other in every)}
+    return out
