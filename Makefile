@@ -2,6 +2,8 @@
 # make test      lint, types and all tests but the slow ones
 # make test-all  the slow ones too
 # make lint      ruff and mypy alone
+# make docs      the pages, in docs/_build/html
+# make notebooks run all notebooks and keep what they show
 # make venv      the environment that the tests use, in .venv
 # make clean     remove all that these made
 
@@ -12,7 +14,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Two threads where a library asks; the tests themselves hold torch to one.
 RUN := OMP_NUM_THREADS=2 $(BIN)/python
 
-.PHONY: demo test test-all lint venv clean
+.PHONY: demo test test-all lint docs notebooks venv clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -23,6 +25,13 @@ test: lint
 
 test-all: lint
 	$(RUN) -m pytest -q
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+notebooks: $(VENV)/.docs
+	OMP_NUM_THREADS=2 $(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 lint: venv
 	$(BIN)/ruff check .
@@ -45,6 +54,10 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml
 	$(INSTALL) -e '.[test,demo]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.made pyproject.toml
+	$(INSTALL) -e '.[docs,demo,fields,baselines]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) docs/_build docs/notebooks build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

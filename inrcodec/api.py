@@ -1,9 +1,11 @@
-"""The Python face of the codec: everything that the command line does is one call of these.
+"""The Python face of the codec::
 
-blob = inrcodec.compress("photo.png", target_bpp=0.3)
-image = inrcodec.decompress(blob, scale=2.0)
-with inrcodec.open("photo.inr") as f:
-    f.info, f.render(size=(1024, 1536))
+    blob = inrcodec.compress("photo.png", target_bpp=0.3)
+    image = inrcodec.decompress(blob, scale=2.0)
+    with inrcodec.open("photo.inr") as f:
+        f.info, f.render(size=(1024, 1536))
+
+Everything that the command line does is one call of these.
 """
 
 from __future__ import annotations

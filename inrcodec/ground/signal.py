@@ -238,7 +238,7 @@ class Signal:
 
     def to_native(self) -> NDArray[Any]:
         """Samples as their file had them: images uint8 or uint16 (H, W, C), sounds float32 (n, C), fields in physical
-        units and their own type, (*shape) or (*shape, C)."""
+        units and their own type, ``(*shape)`` or ``(*shape, C)``."""
         if self.header.kind == "image":
             top = 2**self.meta.bit_depth - 1
             levels = np.rint(np.clip(self.values.astype(np.float64), 0.0, 1.0) * top)
