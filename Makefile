@@ -1,6 +1,6 @@
 # make demo      a picture and a sound through the codec, from nothing: environment, package, result
 # make test      lint, types and all tests but the slow ones
-# make test-all  the slow ones too
+# make test-all  the slow ones and the notebooks too
 # make lint      ruff and mypy alone
 # make docs      the pages, in docs/_build/html
 # make notebooks run all notebooks and keep what they show
@@ -23,8 +23,9 @@ demo: $(VENV)/.demo
 test: lint
 	$(RUN) -m pytest -q -m "not slow"
 
-test-all: lint
+test-all: lint $(VENV)/.docs
 	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q --nbmake --nbmake-timeout=180 notebooks
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
