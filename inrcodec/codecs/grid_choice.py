@@ -86,7 +86,8 @@ def _error(
     rate = prior.model.rates(torch.full((1,), log_lambda_of(prior.config, quality)))
     total = 0.0
     for owned, found in zip(batches, coded, strict=True):
-        for owner, own in zip(owned.owners, found.features, strict=True):
+        assert found.features is not None
+        for (owner, _), own in zip(owned.owners, found.features, strict=True):
             plane = left[owner].pop(0)
             decoded = render(prior.model, own[None], rate, owned.batch.extent, plane.shape[:-1])
             total += float(np.square(decoded - plane, dtype=np.float64).mean(axis=-1).sum())

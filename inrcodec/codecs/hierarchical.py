@@ -13,7 +13,7 @@ Level: values of sounds are divided by 2^(level / 4), so that their root mean sq
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ from inrcodec.codecs.plane_batches import (
     split_messages,
 )
 from inrcodec.codecs.planes import PlaneMap
+from inrcodec.codecs.tiles import Mosaic, Window, plane_tiles
 from inrcodec.encoders.latent_encoder import MEASURES, CodedLatents, LatentEncoder
 from inrcodec.encoders.latent_presets import latent_effort_named
 from inrcodec.encoders.latent_refinement import Batch, Ticker
@@ -41,6 +42,7 @@ from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError, LimitError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
+from inrcodec.maths.resample import resample_grid
 from inrcodec.methods.latent_coders import CODERS, make_reader
 from inrcodec.models.exact_hierarchy import (
     log_lambda_of,
@@ -97,7 +99,10 @@ class HierarchicalCodec:
         chosen = latent_effort_named(effort)
         if measure != MEASURES[0] and (self.prior.kind != "image" or chosen.steps == 0):
             raise UsageError(f"optimising {measure} takes an image and trial steps: use effort default or best")
-        encoder = LatentEncoder(self.prior, chosen, coder or CODERS[0], tick or (lambda steps: None), measure)
+        encoder = LatentEncoder(
+            self.prior, chosen, coder or CODERS[0], tick or (lambda steps: None), measure,
+            keep_features=chosen.weight_steps > 0,
+        )  # fmt: skip
         return HierarchicalEncoding(self, sources, encoder)
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
@@ -169,18 +174,30 @@ class HierarchicalCodec:
         planes = PlaneMap.make(header, self.prior)
         wanted = planes.plane_size(size if size is not None else header.shape)
         shape = coarser_shape(planes.shape, told.halvings)
-        self._check_work(planes.n_planes, shape, wanted, limits)
+        tiles = plane_tiles(self.prior, shape)
+        self._check_work(planes.n_planes, shape, tiles, wanted, limits)
         out = np.empty((planes.n_planes, *wanted, self.prior.channels), np.float32)
-        config, model = self.prior.config, self.prior.model
-        rate = model.rates(torch.full((1,), log_lambda_of(config, told.quality)))
-        per_plane = 1 + told.weights
-        messages = split_messages(body, planes.n_planes * per_plane)
+        messages = iter(split_messages(body, planes.n_planes * len(tiles) * (1 + told.weights)))
         for number in range(planes.n_planes):
-            *weights, latents = messages[number * per_plane : (number + 1) * per_plane]
-            h = self.latent_features(latents, told.quality, told.coder, padded_shape(config, shape))
-            head = receive_weights(self.prior, weights[0]) if weights else None
-            out[number] = render(model, h, rate, shape, wanted, head)
+            if len(tiles) == 1:
+                out[number] = self._decoded_tile(messages, told, shape, wanted)
+                continue
+            mosaic = Mosaic(shape, self.prior.channels)
+            for tile in tiles:
+                size = tuple(part.stop - part.start for part in tile)
+                mosaic.put(tile, self._decoded_tile(messages, told, size, size))
+            out[number] = resample_grid(mosaic.values, wanted)
         return planes.from_planes(out * np.float32(gain) if gain != 1.0 else out)
+
+    def _decoded_tile(
+        self, messages: Iterator[bytes], told: Parameters, shape: tuple[int, ...], size: tuple[int, ...]
+    ) -> FloatArray:
+        """Values (*size, C) of the next plane or tile, which covers a grid of ``shape``."""
+        head = receive_weights(self.prior, next(messages)) if told.weights else None
+        h = self.latent_features(next(messages), told.quality, told.coder, padded_shape(self.prior.config, shape))
+        model = self.prior.model
+        rate = model.rates(torch.full((1,), log_lambda_of(self.prior.config, told.quality)))
+        return render(model, h, rate, shape, size, head)
 
     def latent_features(self, message: bytes, quality: int, coder: str, padded: tuple[int, ...]) -> torch.Tensor:
         """Features at the finest stride that a message stands for, in floating point."""
@@ -198,9 +215,12 @@ class HierarchicalCodec:
         reader.finish()
         return to_floats(h)
 
-    def _check_work(self, n_planes: int, shape: tuple[int, ...], size: tuple[int, ...], limits: Limits) -> None:
-        made = math.prod(size) * n_planes
-        padded = math.prod(padded_shape(self.prior.config, shape)) * n_planes
+    def _check_work(
+        self, n_planes: int, shape: tuple[int, ...], tiles: Sequence[Window], size: tuple[int, ...], limits: Limits
+    ) -> None:
+        made = math.prod(max(a, b) for a, b in zip(shape, size, strict=True)) * n_planes
+        shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
+        padded = sum(math.prod(padded_shape(self.prior.config, one)) for one in shapes) * n_planes
         if max(made, padded) > limits.max_points or max(size) > limits.max_axis:
             raise LimitError(f"decoding evaluates {max(made, padded)} points, the limit is {limits.max_points}")
         work = padded * multiply_adds_per_point(self.prior.config)
@@ -236,12 +256,13 @@ class HierarchicalEncoding:
             quality, coded = search_quality(self.encoder, [o.batch for o in self.batches], rate.bits)
         weights = [self._weights(owned.batch, found, quality) for owned, found in zip(self.batches, coded, strict=True)]
         sent = any(message for group in weights for message in group)
-        parts: list[list[bytes]] = [[] for _ in self.sources]
+        parts: list[dict[int, list[bytes]]] = [{} for _ in self.sources]
         for owned, heads, found in zip(self.batches, weights, coded, strict=True):
-            for owner, head, message in zip(owned.owners, heads, found.messages, strict=True):
-                parts[owner] += [head, message] if sent else [message]
+            for (owner, place), head, message in zip(owned.owners, heads, found.messages, strict=True):
+                parts[owner][place] = [head, message] if sent else [message]
         parameters = Parameters(quality, self.encoder.coder, sent, self.level, self.halvings)
-        return Coded(self.codec.write_parameters(parameters), [join_messages(part) for part in parts])
+        bodies = [join_messages([m for place in sorted(part) for m in part[place]]) for part in parts]
+        return Coded(self.codec.write_parameters(parameters), bodies)
 
     def _choose_grid(self, rate: Rate, usual: float) -> None:
         """Betas near one that a grid was chosen for stay on it, so that a search over them sees a smooth curve."""
@@ -265,7 +286,7 @@ class HierarchicalEncoding:
     def _weights(self, batch: Batch, coded: CodedLatents, quality: int) -> list[bytes]:
         """Messages of the weights of a batch's planes, empty where the prior's mean serves."""
         steps, prior = self.encoder.effort.weight_steps, self.codec.prior
-        if steps == 0 or batch.points < LEAST_POINTS_FOR_WEIGHTS:
+        if coded.features is None or batch.points < LEAST_POINTS_FOR_WEIGHTS:
             return [b""] * len(batch.values)
         log_lambda = log_lambda_of(prior.config, quality)
         out = []

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from inrcodec.codecs.face import Source
 from inrcodec.codecs.planes import PlaneMap
+from inrcodec.codecs.tiles import plane_tiles
 from inrcodec.encoders.latent_refinement import Batch
 from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError
@@ -28,10 +29,11 @@ IMPROVEMENTS = 6
 
 @dataclass(frozen=True)
 class OwnedBatch:
-    """A batch and, for each of its planes, the number of the source that it comes from."""
+    """A batch and, for each of its planes or tiles of planes, the number of the source that it comes from and the place
+    among all of that source."""
 
     batch: Batch
-    owners: list[int]
+    owners: list[tuple[int, int]]
 
 
 def padded_shape(config: HierarchyConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -45,14 +47,18 @@ def coarser_shape(shape: tuple[int, ...], halvings: int) -> tuple[int, ...]:
 
 
 def make_batches(sources: Sequence[Source], prior: HierarchyPrior, gain: float, halvings: int = 0) -> list[OwnedBatch]:
-    """All planes of all sources divided by ``gain``, those of one shape together, in the order of the sources; on grids
-    halved so often."""
-    by_shape: dict[tuple[int, ...], list[tuple[int, FloatArray]]] = {}
+    """All planes of all sources, large ones cut into tiles, divided by ``gain``, those of one shape together, in the
+    order of the sources; on grids halved so often."""
+    by_shape: dict[tuple[int, ...], list[tuple[tuple[int, int], FloatArray]]] = {}
     for number, source in enumerate(sources):
         planes = PlaneMap.make(source.header, prior)
         shape = coarser_shape(planes.shape, halvings)
-        for plane in planes.to_planes(source.values):
-            by_shape.setdefault(shape, []).append((number, on_coarser_grid(plane, shape, prior.config.periodic)))
+        tiles = plane_tiles(prior, shape)
+        for place, plane in enumerate(planes.to_planes(source.values)):
+            values = on_coarser_grid(plane, shape, prior.config.periodic)
+            for index, tile in enumerate(tiles):
+                part = values[tile]
+                by_shape.setdefault(part.shape[:-1], []).append(((number, place * len(tiles) + index), part))
     made = []
     for shape, members in by_shape.items():
         at_once = max(1, POINTS_AT_ONCE // math.prod(padded_shape(prior.config, shape)))

@@ -48,10 +48,11 @@ class LatentEffort:
 
 @dataclass
 class CodedLatents:
-    """Messages of the signals of a batch and the features (N, C, H', W') that the receiver will have."""
+    """Messages of the signals of a batch and the features (N, C, H', W') that the receiver will have, None where they
+    are not wanted."""
 
     messages: list[bytes]
-    features: Tensor
+    features: Tensor | None
 
 
 class LatentEncoder:
@@ -59,11 +60,12 @@ class LatentEncoder:
 
     def __init__(
         self, prior: HierarchyPrior, effort: LatentEffort, coder: str = CODERS[0], tick: Ticker = lambda steps: None,
-        measure: str = MEASURES[0],
+        measure: str = MEASURES[0], keep_features: bool = True,
     ) -> None:  # fmt: skip
         check_coder(coder)
         self.prior, self.effort, self.coder, self.tick = prior, effort, coder, tick
         self.errors = structure_errors if measure == "ms-ssim" else None
+        self.keep_features = keep_features
 
     def refine(self, batch: Batch, quality: int) -> None:
         """Trial steps on the batch's offsets; those of an earlier call at about this quality are gone on from."""
@@ -91,4 +93,4 @@ class LatentEncoder:
         rows = height if config.axes == 1 else height // config.coarsest
         h = walk_down(layers, count, rows, width // config.coarsest, choose)
         risen.clear()
-        return CodedLatents([writer.to_bytes() for writer in writers], to_floats(h))
+        return CodedLatents([writer.to_bytes() for writer in writers], to_floats(h) if self.keep_features else None)

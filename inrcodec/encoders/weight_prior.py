@@ -34,6 +34,7 @@ def learn_weight_scales(prior: HierarchyPrior, signals: Tensor) -> Tensor:
         coded = LatentEncoder(prior, LatentEffort("fast", 0)).code(batch, quality)
         rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
         with torch.no_grad():
+            assert coded.features is not None
             features = model.features(coded.features, rate)
         problem = HeadProblem.make(model, features, one, batch.fourier(config), None)
         problems.append((problem, math.exp(log_lambda)))

@@ -1,0 +1,63 @@
+"""Large pictures in tiles, each a plane of its own, so that memory does not grow with them.
+
+A picture of more than ``TILED_FROM`` points is cut into tiles of about ``TILE`` x ``TILE``; neighbours share
+``OVERLAP`` points, over which the decoder goes linearly from one to the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.models.hierarchy_prior import HierarchyPrior
+
+FloatArray = NDArray[np.float32]
+Window = tuple[slice, ...]
+
+TILED_FROM = 1 << 23
+TILE, OVERLAP = 2048, 64
+
+
+def plane_tiles(prior: HierarchyPrior, shape: tuple[int, ...]) -> list[Window]:
+    """Windows of the tiles of a plane, row by row; one of the whole where it is not cut."""
+    if prior.kind != "image" or math.prod(shape) <= TILED_FROM:
+        return [tuple(slice(0, n) for n in shape)]
+    rows, columns = (_cuts(n, prior.config.coarsest) for n in shape)
+    return [(row, column) for row in rows for column in columns]
+
+
+def _cuts(n: int, unit: int) -> list[slice]:
+    """Even pieces of at most about ``TILE`` points that begin at multiples of ``unit``, and half the overlap beyond."""
+    count = max(1, -(-n // TILE))
+    edges = [round(i * n / count / unit) * unit for i in range(count)] + [n]
+    half = OVERLAP // 2
+    return [slice(max(0, a - half), min(n, b + half)) for a, b in itertools.pairwise(edges)]
+
+
+class Mosaic:
+    """A plane (*shape, C) put together from its tiles."""
+
+    def __init__(self, shape: tuple[int, ...], channels: int) -> None:
+        self.shape = shape
+        self.values = np.zeros((*shape, channels), np.float32)
+
+    def put(self, window: Window, values: FloatArray) -> None:
+        """Add a tile's values (*tile shape, C), weighted so that overlapping tiles add up to one."""
+        for axis, (part, n) in enumerate(zip(window, self.shape, strict=True)):
+            ramp = _ramp(part, n)
+            if (ramp < 1.0).any():
+                values = values * ramp.reshape(-1, *[1] * (values.ndim - 1 - axis))
+        self.values[window] += values
+
+
+def _ramp(part: slice, n: int) -> FloatArray:
+    ramp = np.ones(part.stop - part.start, np.float32)
+    rise = (np.arange(OVERLAP, dtype=np.float32) + np.float32(0.5)) / OVERLAP
+    if part.start > 0:
+        ramp[:OVERLAP] = rise
+    if part.stop < n:
+        ramp[-OVERLAP:] = 1.0 - rise
+    return ramp
