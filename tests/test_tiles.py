@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inrcodec.api import InrFile
@@ -30,6 +30,7 @@ def _prior() -> HierarchyPrior:
     return prior
 
 
+@settings(deadline=None)
 @given(st.integers(2000, 9000), st.integers(2000, 9000))
 def test_tiles_cover_every_point_with_weights_that_add_up_to_one(height: int, width: int) -> None:
     found = plane_tiles(_prior(), (height, width))
