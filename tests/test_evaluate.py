@@ -5,7 +5,7 @@ from __future__ import annotations
 import bjontegaard
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inrcodec.evaluate.baselines import BASELINES, baseline_at_size, baseline_named, run_baseline
@@ -25,6 +25,7 @@ def _curve(steps: list[tuple[float, float]]) -> list[tuple[float, float]]:
 _STEPS = st.lists(st.tuples(st.floats(0.2, 1.0), st.floats(0.8, 2.0)), min_size=4, max_size=7)
 
 
+@settings(deadline=None)
 @given(_STEPS, _STEPS)
 def test_bd_rate_is_that_of_the_bjontegaard_package(
     first: list[tuple[float, float]], second: list[tuple[float, float]]
