@@ -61,7 +61,8 @@ def compress(
     Raises:
         DataError, LimitError, UnsupportedError: the input. UsageError: the options. PriorError: the prior.
     """
-    from inrcodec.codecs.operations import Settings, compress_signals, lossless_codec
+    from inrcodec.codecs.choice import lossless_codec
+    from inrcodec.codecs.operations import Settings, compress_signals
 
     codec = lossless_codec(codec) if lossless else codec
     settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder, optimise)
@@ -80,17 +81,22 @@ def decompress(
     *,
     scale: float | None = None,
     size: Sequence[int] | None = None,
+    region: Sequence[int] | None = None,
+    start: float | None = None,
+    duration: float | None = None,
+    sample_rate: int | None = None,
     entry: int | str = 0,
     prior: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Signal:
     """The signal in the bytes or the file of an ``.inr`` or ``.inrs``; of an archive, one entry by number or name.
 
-    ``scale`` or ``size`` (points along each axis) evaluate the function on another grid. Raises FormatError,
-    LimitError, PriorError, UsageError.
+    What is decoded is asked for as of ``InrFile.render``. Raises FormatError, LimitError, PriorError, UsageError.
     """
     with InrFile(source, prior=prior, limits=limits) as file:
-        return file.render(scale=scale, size=size, entry=entry)
+        return file.render(
+            scale=scale, size=size, region=region, start=start, duration=duration, sample_rate=sample_rate, entry=entry
+        )
 
 
 class InrFile:
@@ -99,7 +105,7 @@ class InrFile:
     def __init__(
         self, source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS
     ) -> None:
-        from inrcodec.codecs.operations import TAGS
+        from inrcodec.codecs.sections import TAGS
 
         self.data = source if isinstance(source, bytes) else read_whole(Path(source), limits)
         self._prior, self._limits = prior, limits
@@ -143,14 +149,14 @@ class InrFile:
     @property
     def payload_bytes(self) -> int:
         """Bytes that the codec wrote, without headers, names and metadata."""
-        from inrcodec.codecs.operations import payload_bytes
+        from inrcodec.codecs.decoding import payload_bytes
 
         return payload_bytes([self.container(i) for i in range(len(self))])
 
     @property
     def info(self) -> dict[str, Any]:
         """What the file says of itself, without decoding: codec, prior, sizes in bytes, headers."""
-        from inrcodec.codecs.operations import describe
+        from inrcodec.codecs.decoding import describe
 
         return describe(
             self.data, [self.container(i) for i in range(len(self))], self.names if self.is_archive else None
@@ -160,24 +166,32 @@ class InrFile:
         """Bytes that an entry takes: its payload, of a lossless chain its share; of a single signal the whole file."""
         if self._archive is None:
             return len(self.data)
-        from inrcodec.codecs.operations import CHAIN
+        from inrcodec.codecs.sections import CHAIN
 
         container = self.container(entry)
         return len(container.payload) or round(len(container.section(CHAIN)) / len(self))
 
     def render(
-        self, *, scale: float | None = None, size: Sequence[int] | None = None, entry: int | str = 0,
-        progress: Progress | None = None,
+        self, *, scale: float | None = None, size: Sequence[int] | None = None, region: Sequence[int] | None = None,
+        start: float | None = None, duration: float | None = None, sample_rate: int | None = None,
+        entry: int | str = 0, progress: Progress | None = None,
     ) -> Signal:  # fmt: skip
-        """Decode an entry at its own size, at a scale, or on a grid of ``size`` points.
+        """Decode an entry, or a part of it, on its own grid or another.
 
+        ``scale``: a grid so much finer (below 1: coarser, every point the mean over its footprint). ``size``: points
+        along each axis, slowest first. ``sample_rate``: Hz of a sound. ``region``: of an image (left, top, width,
+        height) in points of the grid that is decoded, of a field first points along all axes and then counts.
+        ``start``, ``duration``: seconds of a sound. A part is, to the last bit, what lies there in the whole.
         ``progress``: called with the number of values that a lossless codec has decoded since the last call.
         """
-        from inrcodec.codecs.operations import decompress_container, output_size
+        from inrcodec.codecs.decoding import decompress_container, output_size, output_window
 
         container = self.container(entry)
-        wanted = output_size(container.header, scale, tuple(size) if size is not None else None)
-        return decompress_container(container, size=wanted, prior=self._prior, limits=self._limits, tick=progress)
+        wanted = output_size(container.header, scale, tuple(size) if size is not None else None, sample_rate)
+        window = output_window(container.header, wanted, region, start, duration)
+        return decompress_container(
+            container, size=wanted, prior=self._prior, limits=self._limits, tick=progress, window=window
+        )
 
 
 def open(source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS) -> InrFile:

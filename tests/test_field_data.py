@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inrcodec.codecs.operations import covers_globe, default_prior
+from inrcodec.codecs.choice import covers_globe, default_prior
 from inrcodec.encoders.field_data import GlobeSource, PlaneSource, averaged, power_law_field, resolutions, unit_range
 from inrcodec.ground.errors import DataError
 from inrcodec.ground.plain import PlainHeader

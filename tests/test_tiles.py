@@ -40,7 +40,7 @@ def test_tiles_cover_every_point_with_weights_that_add_up_to_one(height: int, wi
     for axis, n in enumerate((height, width)):
         total = np.zeros(n)
         for part in {(window[axis].start, window[axis].stop) for window in found}:
-            mosaic = Mosaic((n,), 1)
+            mosaic = Mosaic((n,), (slice(0, n),), 1)
             mosaic.put((slice(*part),), np.ones((part[1] - part[0], 1), np.float32))
             total += mosaic.values[:, 0]
             assert part[1] - part[0] <= tiles.TILE + tiles.OVERLAP + _prior().config.coarsest
@@ -49,7 +49,7 @@ def test_tiles_cover_every_point_with_weights_that_add_up_to_one(height: int, wi
 
 def test_a_mosaic_of_a_plane_is_the_plane(small_tiles: None) -> None:
     plane = np.random.default_rng(0).random((347, 401, 3), np.float32)
-    mosaic = Mosaic(plane.shape[:2], 3)
+    mosaic = Mosaic(plane.shape[:2], (slice(0, 347), slice(0, 401)), 3)
     windows = plane_tiles(_prior(), plane.shape[:2])
     assert len(windows) == 9
     for window in windows:

@@ -76,7 +76,8 @@ def compress(
       inrcodec compress photo.png --target-bpp 0.3 --optimise ms-ssim
       inrcodec compress scan.png --lossless
     """
-    from inrcodec.codecs.operations import Settings, lossless_codec
+    from inrcodec.codecs.choice import lossless_codec
+    from inrcodec.codecs.operations import Settings
 
     common.keep_memory()
     codec = lossless_codec(codec) if lossless else codec
@@ -210,14 +211,21 @@ def _entry_names(files: Sequence[Path]) -> list[str]:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file, or a folder for an archive.")
 @click.option("--scale", type=float, help="Evaluate the function on a grid this much finer (0.0625 to 16).")
 @click.option("--size", metavar="WxH", help="Evaluate the function on a grid of this size.")
+@click.option("--grid", metavar="NxN..", help="The same of a field: points along each axis, in order.")
+@click.option("--region", metavar="X,Y,W,H", help="Only this part: left, top, width and height in points of what is "
+              "decoded; of a field first points along all axes, then counts.")  # fmt: skip
+@click.option("--start", type=float, metavar="SECONDS", help="Only a sound from here on.")
+@click.option("--duration", type=float, metavar="SECONDS", help="Only so much of a sound.")
+@click.option("--rate", type=int, metavar="HZ", help="Evaluate a sound at this sample rate.")
 @click.option("--entry", help="Only this entry of an archive, by name.")
 @_PRIOR
 @_FORCE
 @_QUIET
 @_JSON
 def decompress(
-    file: Path, output: Path | None, scale: float | None, size: str | None, entry: str | None, prior: str | None,
-    force: bool, quiet: bool, as_json: bool,
+    file: Path, output: Path | None, scale: float | None, size: str | None, grid: str | None, region: str | None,
+    start: float | None, duration: float | None, rate: int | None, entry: str | None, prior: str | None, force: bool,
+    quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Decompress FILE, at its own size or any other.
 
@@ -226,6 +234,9 @@ def decompress(
       inrcodec decompress photo.inr                    writes photo.png
       inrcodec decompress photo.inr -o big.png --scale 2
       inrcodec decompress photo.inr -o wide.png --size 1536x1024
+      inrcodec decompress photo.inr -o eye.png --scale 4 --region 1200,800,256,256
+      inrcodec decompress voice.inr -o word.wav --start 1.2 --duration 0.5 --rate 8000
+      inrcodec decompress t2m.inr -o fine.nc --grid 482x960
       inrcodec decompress set.inrs -o folder/
       inrcodec decompress set.inrs -o one.png --entry cat.png
     """
@@ -251,7 +262,10 @@ def decompress(
         with common.progress(quiet, file.name) as bar:
             bar.plan(header.n_points * header.channels)
             begun = time.perf_counter()
-            signal = opened.render(scale=scale, size=common.parse_size(size, header), entry=index, progress=bar.tick)
+            signal = opened.render(
+                scale=scale, size=common.parse_size(size, grid, header), region=common.parse_region(region),
+                start=start, duration=duration, sample_rate=rate, entry=index, progress=bar.tick,
+            )  # fmt: skip
             seconds = time.perf_counter() - begun
         name = Path(opened.names[index] or file.name).with_suffix(default_suffix(signal))
         target = folder / name if folder is not None else output or file.with_name(name.name)

@@ -135,8 +135,16 @@ def summary(reports: Sequence[dict[str, Any]], total_bytes: int | None = None) -
     return out
 
 
-def parse_size(text: str | None, header: PlainHeader) -> tuple[int, ...] | None:
-    """WIDTHxHEIGHT of an image, or the points along each axis of a field in order, as grid points per axis."""
+def parse_size(size: str | None, grid: str | None, header: PlainHeader) -> tuple[int, ...] | None:
+    """``size``, WIDTHxHEIGHT of an image, or ``grid``, the points along each axis of a field in order, as grid points
+    per axis."""
+    if size is not None and grid is not None:
+        raise UsageError("give either size or grid, not both")
+    if grid is not None and header.kind != "field":
+        raise UsageError(
+            f"grid is for fields: use {'rate' if header.kind == 'audio' else 'size'} for this {header.kind}"
+        )
+    text = size if size is not None else grid
     if text is None:
         return None
     try:
@@ -144,6 +152,16 @@ def parse_size(text: str | None, header: PlainHeader) -> tuple[int, ...] | None:
     except ValueError:
         raise UsageError(f"size must look like 1536x1024, got {text!r}") from None
     return numbers[::-1] if header.kind == "image" else numbers
+
+
+def parse_region(text: str | None) -> tuple[int, ...] | None:
+    """Whole numbers with commas between them."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"region must look like 100,50,256,256, got {text!r}") from None
 
 
 def parse_select(items: Sequence[str]) -> dict[str, float]:

@@ -32,7 +32,7 @@ def list_priors(as_json: bool) -> None:
     Example:
       inrcodec priors list
     """
-    from inrcodec.codecs.operations import codec_of
+    from inrcodec.codecs.choice import codec_of
     from inrcodec.models import prior_store
     from inrcodec.models.bitsback_prior import BitsBackPrior
     from inrcodec.models.modulation_prior import ModulationPrior

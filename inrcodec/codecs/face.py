@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from inrcodec.ground.errors import UsageError
 from inrcodec.ground.plain import PlainHeader
 
+Window = tuple[slice, ...]
+"""A part of a grid: the points from start to stop of every axis."""
+
 
 @dataclass(frozen=True)
 class Rate:

@@ -13,14 +13,14 @@ Level: values of sounds are divided by 2^(level / 4), so that their root mean sq
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inrcodec.codecs.face import Coded, Rate, Source
+from inrcodec.codecs.face import Coded, Rate, Source, Window
 from inrcodec.codecs.grid_choice import MOST_HALVINGS, choose_halvings, grid_log_lambda
 from inrcodec.codecs.level import gain_of, has_level, level_of
 from inrcodec.codecs.plane_batches import (
@@ -32,7 +32,7 @@ from inrcodec.codecs.plane_batches import (
     split_messages,
 )
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.codecs.tiles import Mosaic, Window, plane_tiles
+from inrcodec.codecs.tiles import Mosaic, plane_tiles
 from inrcodec.encoders.latent_encoder import MEASURES, CodedLatents, LatentEncoder
 from inrcodec.encoders.latent_presets import latent_effort_named
 from inrcodec.encoders.latent_refinement import Batch, Ticker
@@ -42,7 +42,7 @@ from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError, LimitError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
-from inrcodec.maths.resample import resample_grid
+from inrcodec.maths.resample import window_axes
 from inrcodec.methods.latent_coders import CODERS, make_reader
 from inrcodec.models.exact_hierarchy import (
     log_lambda_of,
@@ -161,10 +161,11 @@ class HierarchicalCodec:
     @torch.no_grad()
     def decode(
         self, parameters: bytes, body: bytes, header: PlainHeader, size: tuple[int, ...] | None = None,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: Limits = DEFAULT_LIMITS, window: Window | None = None,
     ) -> FloatArray:  # fmt: skip
-        """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha).
+        """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha), or in a window.
 
+        Planes and tiles out of the window are not decoded, of the others all latents and the rows that are wanted.
         Raises FormatError when the body does not fit the signal, LimitError when it asks for more than ``limits``.
         """
         told, end = self.read_parameters(parameters)
@@ -176,28 +177,36 @@ class HierarchicalCodec:
         shape = coarser_shape(planes.shape, told.halvings)
         tiles = plane_tiles(self.prior, shape)
         self._check_work(planes.n_planes, shape, tiles, wanted, limits)
-        out = np.empty((planes.n_planes, *wanted, self.prior.channels), np.float32)
-        messages = iter(split_messages(body, planes.n_planes * len(tiles) * (1 + told.weights)))
-        for number in range(planes.n_planes):
+        covered, numbers, part = planes.part(window or tuple(slice(0, n) for n in size or header.shape))
+        out = np.empty((len(numbers), *(p.stop - p.start for p in part), self.prior.channels), np.float32)
+        messages = split_messages(body, planes.n_planes * len(tiles) * (1 + told.weights))
+        axes = window_axes(shape, wanted, part)
+        for place, number in enumerate(numbers):
             if len(tiles) == 1:
-                out[number] = self._decoded_tile(messages, told, shape, wanted)
+                out[place] = self._tile(messages, number, told, shape, wanted, part)
                 continue
-            mosaic = Mosaic(shape, self.prior.channels)
-            for tile in tiles:
-                size = tuple(part.stop - part.start for part in tile)
-                mosaic.put(tile, self._decoded_tile(messages, told, size, size))
-            out[number] = resample_grid(mosaic.values, wanted)
-        return planes.from_planes(out * np.float32(gain) if gain != 1.0 else out)
+            mosaic = Mosaic(shape, tuple(axis.needed() for axis in axes), self.prior.channels)
+            for index, tile in enumerate(tiles):
+                if mosaic.touches(tile):
+                    own = tuple(p.stop - p.start for p in tile)
+                    mosaic.put(tile, self._tile(messages, number * len(tiles) + index, told, own, own))
+            values = mosaic.values
+            for along, axis in enumerate(axes):
+                values = axis.resampled(values, along, mosaic.window[along].start)
+            out[place] = values
+        return covered.from_planes(out * np.float32(gain) if gain != 1.0 else out)
 
-    def _decoded_tile(
-        self, messages: Iterator[bytes], told: Parameters, shape: tuple[int, ...], size: tuple[int, ...]
-    ) -> FloatArray:
-        """Values (*size, C) of the next plane or tile, which covers a grid of ``shape``."""
-        head = receive_weights(self.prior, next(messages)) if told.weights else None
-        h = self.latent_features(next(messages), told.quality, told.coder, padded_shape(self.prior.config, shape))
+    def _tile(
+        self, messages: Sequence[bytes], number: int, told: Parameters, shape: tuple[int, ...],
+        size: tuple[int, ...], window: Window | None = None,
+    ) -> FloatArray:  # fmt: skip
+        """Values (*size, C), or in a window of these, of a plane or tile that covers a grid of ``shape``."""
+        *weights, latents = messages[number * (1 + told.weights) : (number + 1) * (1 + told.weights)]
+        head = receive_weights(self.prior, weights[0]) if weights else None
+        h = self.latent_features(latents, told.quality, told.coder, padded_shape(self.prior.config, shape))
         model = self.prior.model
         rate = model.rates(torch.full((1,), log_lambda_of(self.prior.config, told.quality)))
-        return render(model, h, rate, shape, size, head)
+        return render(model, h, rate, shape, size, head, window)
 
     def latent_features(self, message: bytes, quality: int, coder: str, padded: tuple[int, ...]) -> torch.Tensor:
         """Features at the finest stride that a message stands for, in floating point."""

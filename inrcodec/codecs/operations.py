@@ -1,4 +1,4 @@
-"""Signals to file bytes and back: what ``compress`` and ``decompress`` do, without paths and without a command line.
+"""Signals to file bytes: what ``compress`` does, without paths and without a command line.
 
 A file's rate is its length. What a caller wants as bits per pixel, kbit/s or PSNR is turned here into bits for the
 codec: the wanted file length less everything that is not the codec's body.
@@ -9,41 +9,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.codecs.alpha import decode_alpha, encode_alpha
-from inrcodec.codecs.coin import NO_PRIOR, CoinCodec, CoinEncoding, NoPrior
-from inrcodec.codecs.combiner import CombinerCodec, CombinerEncoding
+from inrcodec.codecs.alpha import encode_alpha
+from inrcodec.codecs.choice import AnyCodec, AnyEncoding, codec_of, default_prior
+from inrcodec.codecs.coin import CoinCodec, NoPrior
 from inrcodec.codecs.face import Coded, Rate, Source
-from inrcodec.codecs.hierarchical import HierarchicalCodec, HierarchicalEncoding
-from inrcodec.codecs.lossless import LosslessCodec, LosslessEncoding
-from inrcodec.codecs.modulation import ModulationCodec, ModulationEncoding
+from inrcodec.codecs.hierarchical import HierarchicalCodec
+from inrcodec.codecs.lossless import LosslessCodec
 from inrcodec.codecs.planes import has_alpha
-from inrcodec.codecs.registry import AUTO, CODEC_IDS, codec_id, codec_name
+from inrcodec.codecs.registry import AUTO, CODEC_IDS, codec_id
+from inrcodec.codecs.sections import ALPHA, CHAIN, PARAMETERS, image_bits
 from inrcodec.encoders.latent_encoder import MEASURES
 from inrcodec.encoders.progressive import Ticker
-from inrcodec.ground.errors import FormatError, UsageError
-from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
+from inrcodec.ground.errors import UsageError
 from inrcodec.ground.metrics import signal_psnr
-from inrcodec.ground.plain import PlainHeader
 from inrcodec.ground.signal import Signal
 from inrcodec.maths.archive import ArchiveEntry, pack_archive
-from inrcodec.maths.container import EXTRA, KNOWN_TAGS, Container, Section, pack
+from inrcodec.maths.container import EXTRA, Container, Section, pack
 from inrcodec.methods.bitsback import SCHEMES
 from inrcodec.models import prior_store
-from inrcodec.models.bitsback_prior import BitsBackPrior
-from inrcodec.models.hierarchy_prior import HierarchyPrior
-from inrcodec.models.modulation_prior import ModulationPrior
 from inrcodec.models.prior_store import AnyPrior
 
-ALPHA, PARAMETERS, CHAIN = 2, 3, 4
-TAGS = KNOWN_TAGS | {ALPHA, PARAMETERS, CHAIN}
-
 EFFORT_NAMES = ("fast", "default", "best")
-SMALL_IMAGE_POINTS = 48 * 48
 LONG_BODY_MEAN, LONG_BODY_POWER = 125.0, 5.0
 """Bytes: bodies of 128 or more, whose length takes two bytes in an archive, are half of those with this mean length;
 the power tells how sharply their share rises with the mean."""
@@ -110,58 +100,6 @@ class Encoded:
     def lossless(self) -> bool:
         """Whether every value comes back as it was."""
         return self.codec in SCHEMES
-
-
-def lossless_codec(name: str) -> str:
-    """The codec for a caller who wants no loss: bitswap unless ``name`` is bbans; UsageError for one with loss."""
-    if name not in (AUTO, *SCHEMES):
-        raise UsageError(f"codec {name} is not lossless: use {' or '.join(SCHEMES)}")
-    return SCHEMES[0] if name == AUTO else name
-
-
-AnyCodec = CombinerCodec | HierarchicalCodec | ModulationCodec | CoinCodec | LosslessCodec
-AnyEncoding = CombinerEncoding | HierarchicalEncoding | ModulationEncoding | CoinEncoding | LosslessEncoding
-
-
-def codec_of(prior: AnyPrior, name: str = AUTO) -> AnyCodec:
-    """The codec that a prior belongs to; of the two that lossless models serve, the one of that name."""
-    if isinstance(prior, BitsBackPrior):
-        return LosslessCodec(prior, name if name in SCHEMES else SCHEMES[0])
-    if isinstance(prior, HierarchyPrior):
-        return HierarchicalCodec(prior)
-    return ModulationCodec(prior) if isinstance(prior, ModulationPrior) else CombinerCodec(prior)
-
-
-def default_prior(signal: Signal, codec: str = AUTO) -> str:
-    """Name of the shipped prior for a signal, that of the hierarchical codec unless ``codec`` is another."""
-    header = signal.header
-    if codec in SCHEMES:
-        colours = signal.colour_values
-        return "bitswap-gray" if (colours == colours[..., :1]).all() else "bitswap-colour"
-    if header.kind == "audio" or (header.kind == "field" and len(header.shape) == 1):
-        wanted = "speech16k"
-    elif header.kind == "field":
-        wanted = "globe" if covers_globe(signal) else "fields"
-    else:
-        wanted = "images32" if header.n_points <= SMALL_IMAGE_POINTS else "photographs"
-    if codec == "combiner":
-        return f"combiner-{'photographs' if wanted in ('globe', 'fields') else wanted}"
-    if codec == "coin++":
-        return f"coinpp-{'fields' if wanted == 'globe' else wanted}"
-    return wanted
-
-
-def covers_globe(signal: Signal) -> bool:
-    """Whether the last axes of a field are latitudes and longitudes of the whole globe, by their coordinates."""
-    meta = signal.meta
-    if len(meta.dims) < 2 or not set(meta.dims[-2:]) <= set(meta.coordinates):
-        return False
-    latitude, longitude = (np.asarray(meta.coordinates[name]) for name in meta.dims[-2:])
-    if latitude.dtype.kind not in "iuf" or longitude.dtype.kind not in "iuf" or min(latitude.size, longitude.size) < 4:
-        return False
-    steps = np.diff(longitude.astype(np.float64))
-    around = bool(np.allclose(steps, steps[0], rtol=0.01)) and abs(abs(steps[0]) * longitude.size - 360.0) < 1.0
-    return around and 150.0 <= float(np.ptp(latitude)) <= 180.0 and float(np.abs(latitude).max()) <= 90.0
 
 
 def compress_signals(
@@ -271,13 +209,9 @@ def _sections(signal: Signal) -> list[Section]:
     if extra:
         sections.append(Section(EXTRA, extra, critical=False))
     if has_alpha(signal.header):
-        alpha = encode_alpha(signal.values[..., -1], _image_bits(signal.header))
+        alpha = encode_alpha(signal.values[..., -1], image_bits(signal.header))
         sections.append(Section(ALPHA, alpha, critical=True))
     return sections
-
-
-def _image_bits(header: PlainHeader) -> int:
-    return 16 if header.sample_type == "u16" else 8
 
 
 def _search_psnr(
@@ -328,114 +262,3 @@ def _with_alpha(values: NDArray[np.float32], original: NDArray[np.float32]) -> N
     if values.shape[-1] == original.shape[-1]:
         return values
     return np.concatenate([values, original[..., -1:]], axis=-1)
-
-
-def decompress_container(
-    container: Container,
-    *,
-    size: tuple[int, ...] | None = None,
-    prior: str | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    tick: Ticker | None = None,
-) -> Signal:
-    """The signal of one file or archive entry, on a grid of ``size`` points or its own.
-
-    ``tick`` is told of values that are decoded by the codecs that take long, the lossless ones.
-
-    Raises FormatError, LimitError, PriorError; UnsupportedError when alpha or another exact part has to be resized.
-    """
-    coin = container.codec_id == CODEC_IDS[CoinCodec.name] and container.prior_id == NO_PRIOR.id
-    codec = CoinCodec() if coin else codec_of(_prior_of(container, prior), codec_name(container.codec_id))
-    if codec.name != codec_name(container.codec_id):
-        raise FormatError(f"the file was made by codec {codec_name(container.codec_id)}, its prior is of {codec.name}")
-    shared = container.section(PARAMETERS)
-    if shared:
-        parameters, body = shared, container.payload
-    else:
-        *_, end = codec.read_parameters(container.payload)
-        parameters, body = container.payload[:end], container.payload[end:]
-    chain, header = container.section(CHAIN), container.header
-    if isinstance(codec, LosslessCodec) and chain:
-        values = codec.decode_chain(chain, container.place, header, size, limits)
-    elif isinstance(codec, LosslessCodec):
-        values = codec.decode(parameters, body, header, size, limits, tick)
-    else:
-        values = codec.decode(parameters, body, header, size, limits)
-    if has_alpha(header):
-        rows, columns = header.shape
-        alpha = decode_alpha(container.section(ALPHA), (rows, columns), _image_bits(header))
-        values = np.concatenate([values, _resize_alpha(alpha, values.shape[:2])[..., None]], axis=-1)
-    return Signal.from_parts(header, container.section(EXTRA), values, limits)
-
-
-def _resize_alpha(alpha: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    if alpha.shape == size:
-        return alpha
-    from PIL import Image
-
-    image = Image.fromarray(alpha).resize((size[1], size[0]), Image.Resampling.BICUBIC, reducing_gap=None)
-    return np.clip(np.asarray(image, np.float32), 0.0, 1.0)
-
-
-def _prior_of(container: Container, name: str | None) -> AnyPrior:
-    if name is None:
-        return prior_store.find_id(container.prior_id)
-    found = prior_store.find(name)
-    if found.id != container.prior_id:
-        raise FormatError(f"the file needs prior {container.prior_id.hex()}, {name} is {found.id.hex()}")
-    return found
-
-
-def output_size(header: PlainHeader, scale: float | None, size: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Grid to decode on: None for the signal's own.
-
-    A scale leaves the slices of a volume as they are. UsageError unless 1/16 <= scale <= 16 and the size has the
-    signal's axes; sounds take a scale alone, which changes their sample rate.
-    """
-    if scale is not None and size is not None:
-        raise UsageError("give either scale or size, not both")
-    if scale is not None:
-        if not (math.isfinite(scale) and 1 / 16 <= scale <= 16):
-            raise UsageError(f"scale must be from 0.0625 to 16, got {scale}")
-        lead = max(0, len(header.shape) - 2)
-        return (*header.shape[:lead], *[max(1, round(n * scale)) for n in header.shape[lead:]])
-    if size is not None:
-        if header.kind == "audio":
-            raise UsageError("a sound is resized with scale, which changes its sample rate")
-        if len(size) != len(header.shape) or min(size) < 1:
-            raise UsageError(f"size must give {len(header.shape)} positive numbers for this {header.kind}, got {size}")
-    return size
-
-
-def describe(data: bytes, containers: Sequence[Container], names: Sequence[str] | None) -> dict[str, Any]:
-    """What a file says of itself, as plain values; sizes in bytes."""
-    first = containers[0]
-    known = next(
-        (n for n, path in prior_store.prior_files().items() if prior_store.file_id(path) == first.prior_id), None
-    )
-    entries = []
-    for index, container in enumerate(containers):
-        header = container.header
-        entry: dict[str, Any] = {} if names is None else {"name": names[index]}
-        entry.update(kind=header.kind, layout=header.layout, sample_type=header.sample_type, shape=list(header.shape))
-        if header.sample_rate:
-            entry["sample_rate"] = header.sample_rate
-        entry["payload_bytes"] = len(container.payload)
-        entries.append(entry)
-    out: dict[str, Any] = {
-        "format": "inr" if names is None else "inrs",
-        "codec": codec_name(first.codec_id),
-        "prior": first.prior_id.hex(),
-        "prior_name": known,
-        "bytes": len(data),
-        "payload_bytes": payload_bytes(containers),
-    }
-    if names is None:
-        return {**out, **{k: v for k, v in entries[0].items() if k != "payload_bytes"}}
-    return {**out, "entries": entries}
-
-
-def payload_bytes(containers: Sequence[Container]) -> int:
-    """Bytes that the codec wrote: bodies, and once what they share."""
-    shared = len(containers[0].section(PARAMETERS)) + len(containers[0].section(CHAIN))
-    return sum(len(c.payload) for c in containers) + shared

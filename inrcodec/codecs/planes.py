@@ -9,11 +9,12 @@ kept exactly, see ``alpha.py``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.codecs.face import Window
 from inrcodec.ground.errors import UnsupportedError
 from inrcodec.ground.plain import PlainHeader
 from inrcodec.models.prior_store import AnyPrior
@@ -75,6 +76,15 @@ class PlaneMap:
             alone = values.mean(axis=-1, dtype=np.float32).reshape(-1, self.channels, *size)
             values = np.moveaxis(alone, 1, -1)
         return np.ascontiguousarray(values.reshape(*self.lead, *size, self.channels))
+
+    def part(self, window: Window) -> tuple[PlaneMap, list[int], Window]:
+        """Of a window of the signal's output grid: the map of what it covers, the planes that this takes, the window of
+        each of them."""
+        split = len(self.lead)
+        lead = np.arange(math.prod(self.lead)).reshape(self.lead)[window[:split]]
+        each = 1 if self.together else self.channels
+        numbers = [int(place) * each + channel for place in lead.reshape(-1) for channel in range(each)]
+        return replace(self, lead=lead.shape), numbers, window[split:]
 
     def plane_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """The plane's part of an output size; UnsupportedError when a stacked axis is to be resampled."""

@@ -12,11 +12,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.codecs.face import Window
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 
 FloatArray = NDArray[np.float32]
-Window = tuple[slice, ...]
-
 TILED_FROM = 1 << 23
 TILE, OVERLAP = 2048, 64
 
@@ -38,19 +37,27 @@ def _cuts(n: int, unit: int) -> list[slice]:
 
 
 class Mosaic:
-    """A plane (*shape, C) put together from its tiles."""
+    """The part of a plane of ``shape`` in a window, values (*window, C), put together from tiles."""
 
-    def __init__(self, shape: tuple[int, ...], channels: int) -> None:
-        self.shape = shape
-        self.values = np.zeros((*shape, channels), np.float32)
+    def __init__(self, shape: tuple[int, ...], window: Window, channels: int) -> None:
+        self.shape, self.window = shape, window
+        self.values = np.zeros((*(part.stop - part.start for part in window), channels), np.float32)
 
-    def put(self, window: Window, values: FloatArray) -> None:
+    def touches(self, tile: Window) -> bool:
+        """Whether any of a tile's points is wanted."""
+        return all(a.start < b.stop and b.start < a.stop for a, b in zip(tile, self.window, strict=True))
+
+    def put(self, tile: Window, values: FloatArray) -> None:
         """Add a tile's values (*tile shape, C), weighted so that overlapping tiles add up to one."""
-        for axis, (part, n) in enumerate(zip(window, self.shape, strict=True)):
+        for axis, (part, n) in enumerate(zip(tile, self.shape, strict=True)):
             ramp = _ramp(part, n)
             if (ramp < 1.0).any():
                 values = values * ramp.reshape(-1, *[1] * (values.ndim - 1 - axis))
-        self.values[window] += values
+        common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(tile, self.window, strict=True)]
+        inside = tuple(slice(c.start - w.start, c.stop - w.start) for c, w in zip(common, self.window, strict=True))
+        self.values[inside] += values[
+            tuple(slice(c.start - t.start, c.stop - t.start) for c, t in zip(common, tile, strict=True))
+        ]
 
 
 def _ramp(part: slice, n: int) -> FloatArray:

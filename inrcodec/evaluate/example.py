@@ -17,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from inrcodec.codecs.operations import decompress_container
+from inrcodec.codecs.decoding import decompress_container
 from inrcodec.evaluate.baselines import BASELINES, decode_baseline
 from inrcodec.evaluate.jobs import read_source
 from inrcodec.evaluate.points import Point

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from inrcodec.codecs.operations import Settings, compress_signals, decompress_container
+from inrcodec.codecs.decoding import decompress_container
+from inrcodec.codecs.operations import Settings, compress_signals
 from inrcodec.evaluate.baselines import baseline_named, run_baseline
 from inrcodec.evaluate.points import Point
 from inrcodec.ground import metrics

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from inrcodec.codecs.operations import Settings, default_prior
+from inrcodec.codecs.choice import default_prior
+from inrcodec.codecs.operations import Settings
 from inrcodec.codecs.registry import AUTO
 from inrcodec.evaluate.baselines import baseline_named
 from inrcodec.evaluate.bd_rate import BDRate, Curve, bd_rate

@@ -214,15 +214,16 @@ class Signal:
 
     @classmethod
     def from_parts(
-        cls, header: PlainHeader, extra: bytes, values: FloatArray, limits: Limits = DEFAULT_LIMITS
-    ) -> Signal:
+        cls, header: PlainHeader, extra: bytes, values: FloatArray, limits: Limits = DEFAULT_LIMITS,
+        window: tuple[tuple[int, ...], tuple[slice, ...]] | None = None,
+    ) -> Signal:  # fmt: skip
         """A decoded signal: header and extra metadata of a file, values on the file's grid or on another size.
 
-        At another size, a sound's rate changes with its length so that it lasts as long, resolution and coordinates of
-        images and fields follow the grid.
+        ``window``: the grid's size, and which part of it the values are. At another size, a sound's rate changes with
+        its length so that it lasts as long, resolution and coordinates of images and fields follow the grid.
         """
         meta = SignalMeta.from_extra(extra, 16 if header.sample_type == "u16" else 8, limits)
-        size = values.shape[:-1]
+        size = values.shape[:-1] if window is None else window[0]
         if size != header.shape:
             rate = header.sample_rate
             if header.kind == "audio":
@@ -234,6 +235,16 @@ class Signal:
             dpi = meta.dpi and (meta.dpi[0] * size[1] / header.shape[1], meta.dpi[1] * size[0] / header.shape[0])
             meta = replace(meta, coordinates=coordinates, dpi=dpi)
             header = replace(header, shape=size, sample_rate=rate)
+        if window is not None:
+            coordinates = {
+                name: array[window[1][meta.dims.index(name)]] if name in meta.dims else array
+                for name, array in meta.coordinates.items()
+            }
+            closed = tuple(
+                flag and part == slice(0, n) for flag, part, n in zip(header.periodic, window[1], size, strict=True)
+            )
+            meta = replace(meta, coordinates=coordinates)
+            header = replace(header, shape=values.shape[:-1], periodic=closed)
         return cls(np.ascontiguousarray(values, np.float32), header, meta)
 
     def to_native(self) -> NDArray[Any]:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inrcodec.maths.resample import resample_grid
+from inrcodec.maths.resample import window_axes
 from inrcodec.models.hierarchy import HierarchyINR
 from inrcodec.models.hierarchy_points import fourier_features
 
@@ -26,41 +26,57 @@ POINTS_AT_ONCE, FEATURES_AT_ONCE = 1 << 16, 1 << 18
 
 def render(
     model: HierarchyINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], size: tuple[int, ...],
-    weights: Tensor | None = None,
+    weights: Tensor | None = None, window: tuple[slice, ...] | None = None,
 ) -> FloatArray:  # fmt: skip
-    """Values (*size, C) of one signal.
+    """Values (*size, C) of one signal, or those of them in ``window``, to the last bit the same.
 
     ``h`` (1, C', H', W'): features at the finest stride, at anchor weights ``rate`` (1, A); ``shape``: the native grid;
     ``weights`` (n,) the head's, by default the prior's mean.
     """
-    return resample_grid(_native(model, h, rate, shape, weights), size, periodic=model.config.periodic)
+    axes = window_axes(shape, size, window or tuple(slice(0, n) for n in size), periodic=model.config.periodic)
+    rows = axes[0].needed() if model.config.axes == 2 else slice(0, 1)
+    values, first = _native(model, h, rate, shape, weights, rows)
+    for number, axis in enumerate(axes):
+        values = axis.resampled(values, number, first if number == 0 else 0)
+    return np.ascontiguousarray(values)
 
 
 def _native(
-    model: HierarchyINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], weights: Tensor | None
-) -> FloatArray:  # fmt: skip
+    model: HierarchyINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], weights: Tensor | None, wanted: slice
+) -> tuple[FloatArray, int]:
+    """Values of the native grid in the bands of rows that hold the wanted ones, and the first row of these bands.
+
+    Bands, and the runs of features that they are made of, are the same whatever is wanted: the order of sums in a
+    product of matrices may depend on its size.
+    """
     config = model.config
     height, width = (1, *shape) if config.axes == 1 else shape
-    out = np.empty((height * width, config.channels), np.float32)
+    bands = list(_bands(height, width))
+    needed = [band for band in bands if band[1] > wanted.start and band[0] < wanted.stop]
+    top, bottom = needed[0][0], needed[-1][1]
+    out = np.empty(((bottom - top) * width, config.channels), np.float32)
     columns = torch.arange(width) + 0.5
     factor = config.levels[-1].stride // config.feature_stride
     down, across = h.shape[2] * (factor if config.axes == 2 else 1), h.shape[3] * factor
     left, right, part = _taps(columns, across, config.feature_stride, config.periodic)
-    first, by_row = 0, torch.empty(0)
-    for begin, end in _bands(height, width):
+    first, last, by_row = 0, 0, torch.empty(0)
+    for begin, end in bands[: bands.index(needed[-1]) + 1]:
         rows = torch.arange(begin, end) + 0.5
         above, below, share = _taps(rows, down, config.feature_stride if config.axes == 2 else 1, False)
-        if int(below[-1]) >= first + len(by_row):
-            first = int(above[0])
+        if int(below[-1]) >= last:
+            first, by_row = int(above[0]), torch.empty(0)
             last = min(down, max(first + FEATURES_AT_ONCE // across, int(below[-1]) + 1))
+        if begin < top:
+            continue
+        if len(by_row) == 0:
             by_row = model.feature_rows(h, rate, first, last)[0].permute(1, 2, 0).contiguous()
         band = torch.lerp(by_row[above - first], by_row[below - first], share[:, None, None])
         band = torch.lerp(band[:, left], band[:, right], part[None, :, None]).flatten(0, 1)
         places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)
         fourier = fourier_features(config, places[:, -config.axes :], shape)
         chosen = None if weights is None else weights[None]
-        out[begin * width : end * width] = model.values(band[None], fourier, chosen)[0].numpy()
-    return out.reshape(*shape, config.channels)
+        out[(begin - top) * width : (end - top) * width] = model.values(band[None], fourier, chosen)[0].numpy()
+    return out.reshape(*((bottom - top,) if config.axes == 2 else ()), width, config.channels), top
 
 
 def _bands(height: int, width: int) -> Iterator[tuple[int, int]]:
