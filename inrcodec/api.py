@@ -10,6 +10,7 @@ Everything that the command line does is one call of these.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -197,3 +198,9 @@ class InrFile:
 def open(source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS) -> InrFile:
     """Open an ``.inr`` or ``.inrs`` file; see ``InrFile``."""
     return InrFile(source, prior=prior, limits=limits)
+
+
+if "IPython" in sys.modules:
+    from inrcodec import jupyter
+
+    jupyter.register()

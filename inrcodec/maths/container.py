@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
+from inrcodec.ground.signal import SignalMeta
 from inrcodec.maths.framing import (
     NO_PRIOR,
     VERSION,
@@ -66,6 +67,10 @@ class Container:
     def section(self, tag: int) -> bytes:
         """Bytes of the section with this tag; empty if there is none."""
         return next((section.data for section in self.sections if section.tag == tag), b"")
+
+    def meta(self, limits: Limits = DEFAULT_LIMITS) -> SignalMeta:
+        """What the header does not say of the signal; errors as ``SignalMeta.from_extra``."""
+        return SignalMeta.from_extra(self.section(EXTRA), 16 if self.header.sample_type == "u16" else 8, limits)
 
 
 @dataclass(frozen=True)

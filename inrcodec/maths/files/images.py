@@ -60,7 +60,7 @@ def read_image(data: bytes, name: str, limits: Limits) -> Signal:
             orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
             dpi, icc = image.info.get("dpi"), image.info.get("icc_profile") or b""
             image.load()
-            return _to_signal(_plain_mode(image, name), icc, orientation if 1 <= orientation <= 8 else 1, dpi)
+            return from_pillow(image, name, icc, orientation, dpi)
     except (UnsupportedError, LimitError):
         raise
     except Image.DecompressionBombError:
@@ -116,7 +116,9 @@ def _plain_mode(image: Image.Image, name: str) -> Image.Image:
     raise UnsupportedError(f"{name}: colour model {image.mode} is not carried: convert to RGB or gray first")
 
 
-def _to_signal(image: Image.Image, icc: bytes, orientation: int, dpi: Any) -> Signal:
+def from_pillow(image: Image.Image, name: str, icc: bytes = b"", orientation: int = 1, dpi: Any = None) -> Signal:
+    """A picture as a signal; UnsupportedError for a mode that is not carried."""
+    image = _plain_mode(image, name)
     levels = np.asarray(image)
     deep = image.mode == "I;16"
     layout = "gray" if deep else _LAYOUTS[image.mode]
@@ -126,7 +128,7 @@ def _to_signal(image: Image.Image, icc: bytes, orientation: int, dpi: Any) -> Si
     resolution = None
     if dpi is not None and all(0 < float(d) < 1e6 for d in dpi):
         resolution = (float(dpi[0]), float(dpi[1]))
-    meta = SignalMeta(16 if deep else 8, bytes(icc), orientation, resolution)
+    meta = SignalMeta(16 if deep else 8, bytes(icc), orientation if 1 <= orientation <= 8 else 1, resolution)
     return Signal(values, header, meta)
 
 

@@ -1,0 +1,123 @@
+"""Pillow reads and writes ``.inr`` once this module is imported.
+
+    import inrcodec.pillow
+    image = Image.open("photo.inr")             # nothing is decoded yet
+    image.draft(None, (200, 200))               # a coarser grid, if one of that size is enough
+    image.save("small.inr", target_bpp=0.3, effort="fast")
+
+Options of ``save``: those of ``inrcodec.compress``. Pillow's own limit on pixels (``Image.MAX_IMAGE_PIXELS``) holds
+when a file is opened, and this package's ``LIMITS`` when it is decoded.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from PIL import Image, ImageFile
+
+from inrcodec.api import InrFile
+from inrcodec.codecs.choice import lossless_codec
+from inrcodec.codecs.operations import Settings, compress_signals
+from inrcodec.ground.errors import InrcodecError, UsageError
+from inrcodec.ground.limits import DEFAULT_LIMITS
+from inrcodec.maths.files.images import ORIENTATION_TAG, from_pillow, to_pillow
+from inrcodec.maths.framing import MAGICS
+
+FORMAT, SUFFIX = "INR", ".inr"
+LIMITS = DEFAULT_LIMITS
+MODES = {"gray": "L", "gray+alpha": "LA", "rgb": "RGB", "rgba": "RGBA"}
+OPTIONS = {
+    "codec", "lossless", "prior", "effort", "coder", "beta", "target_bpp", "target_kbps", "target_psnr", "optimise",
+}  # fmt: skip
+
+
+class InrImageFile(ImageFile.ImageFile):
+    """A picture in an ``.inr`` file, decoded when its pixels are first needed."""
+
+    format = FORMAT
+    format_description = "inrcodec: a picture as a function"
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        try:
+            self._file = InrFile(self.fp.read(LIMITS.max_file_bytes + 1), limits=LIMITS)
+            container = self._file.container()
+        except InrcodecError as error:
+            raise SyntaxError(str(error)) from None
+        header = container.header
+        if header.kind != "image":
+            raise SyntaxError(f"the file holds a signal of kind {header.kind}")
+        self._size = header.shape[1], header.shape[0]
+        self._mode = "I;16" if header.sample_type == "u16" else MODES[header.layout]
+        self._asked: tuple[int, int] | None = None
+        self._pending = True
+        info = self._file.info
+        self.info.update(codec=info["codec"], prior=info["prior"])
+        meta = container.meta(LIMITS)
+        if meta.icc_profile:
+            self.info["icc_profile"] = meta.icc_profile
+        if meta.dpi is not None:
+            self.info["dpi"] = meta.dpi
+        if meta.exif_orientation != 1:
+            exif = Image.Exif()
+            exif[ORIENTATION_TAG] = meta.exif_orientation
+            self.info["exif"] = exif.tobytes()
+        self.tile = []
+
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Decode on the coarsest grid, halved again and again, that has at least ``size`` points; ``mode`` stays.
+
+        Only before the pixels are loaded. Returns mode and box as Pillow's other plug-ins do, None where nothing
+        changes.
+        """
+        if size is None or not self._pending or self._file.info["codec"] in ("bitswap", "bbans"):
+            return None
+        width, height = self._size
+        while width // 2 >= size[0] and height // 2 >= size[1] and min(width, height) > 1:
+            width, height = width // 2, height // 2
+        if (width, height) == self._size:
+            return None
+        box = (0, 0, float(width), float(height))
+        self._asked = self._size = (width, height)
+        return self.mode, (0, 0, box[2], box[3])
+
+    def load(self) -> Any:
+        """Decode, the first time."""
+        if self._pending:
+            self._pending = False
+            size = None if self._asked is None else (self._asked[1], self._asked[0])
+            try:
+                picture = to_pillow(self._file.render(size=size))
+            except InrcodecError as error:
+                raise OSError(str(error)) from None
+            self.im, self._mode, self._size = picture.im, picture.mode, picture.size
+        return super().load()
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(MAGICS["inr"])
+
+
+def _save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
+    given = {key: value for key, value in getattr(image, "encoderinfo", {}).items() if key in OPTIONS}
+    lossless, measure = bool(given.pop("lossless", False)), given.pop("optimise", None)
+    if measure is not None:
+        given["measure"] = measure
+    if lossless:
+        given["codec"] = lossless_codec(given.get("codec", "auto"))
+    try:
+        icc = image.encoderinfo.get("icc_profile") or image.info.get("icc_profile") or b""
+        dpi = image.encoderinfo.get("dpi") or image.info.get("dpi")
+        orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
+        signal = from_pillow(image, str(name), icc, orientation, dpi)
+        file.write(compress_signals([signal], Settings(**given)).data)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    except InrcodecError as error:
+        raise OSError(str(error)) from None
+
+
+Image.register_open(FORMAT, InrImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_extension(FORMAT, SUFFIX)
+Image.register_mime(FORMAT, "image/x-inr")
