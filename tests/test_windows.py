@@ -136,6 +136,18 @@ def test_resampled_windows_are_those_of_the_whole() -> None:
             np.testing.assert_array_equal(part, whole[window])
 
 
+def test_a_coarser_grid_of_a_zone_plate_is_gray_where_its_rings_are_too_fine() -> None:
+    """Rings that a grid of a quarter of the points cannot hold average out; point sampling would make other rings."""
+    y, x = np.meshgrid(*[np.linspace(-1, 1, 256)] * 2, indexing="ij")
+    plate = (0.5 + 0.5 * np.cos(0.5 * np.pi * 256 * (x * x + y * y) / 2.2))[..., None].astype(np.float32)
+    file = _file(Signal(plate.repeat(3, 2), PlainHeader("image", "rgb", "u8", (256, 256), 3)), target_bpp=2.5)
+    native, small = file.render().values, file.render(scale=0.25).values
+    np.testing.assert_allclose(small, native.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3)), atol=1e-5)
+    fine = (x * x + y * y).reshape(64, 4, 64, 4).mean(axis=(1, 3)) > 0.9
+    sampled = native[2::4, 2::4]
+    assert small[fine].std() < 0.3 * sampled[fine].std()
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [

@@ -14,6 +14,7 @@ from inrcodec import __version__
 from inrcodec.cli.codec_commands import compress, decompress, info, verify
 from inrcodec.cli.modulation_commands import modulations, sample
 from inrcodec.cli.prior_commands import priors
+from inrcodec.cli.show_command import show
 from inrcodec.cli.sweep_command import sweep
 from inrcodec.ground.errors import InrcodecError
 
@@ -32,11 +33,12 @@ def cli() -> None:
       inrcodec decompress photo.inr --scale 2 -o big.png
       inrcodec compress thumbnails/ -o set.inrs        many signals, one archive
       inrcodec verify photo.inr photo.png
+      inrcodec show photo.inr --original photo.png      where the bits went, other resolutions
       inrcodec sweep photos/ --compare jpeg,webp -o rd  rate-distortion curves and a report
     """
 
 
-for command in (compress, decompress, info, verify, sweep, priors, modulations):
+for command in (compress, decompress, info, verify, show, sweep, priors, modulations):
     cli.add_command(command)
 priors.add_command(sample)
 

@@ -13,7 +13,7 @@ Level: values of sounds are divided by 2^(level / 4), so that their root mean sq
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +42,11 @@ from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError, LimitError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
+from inrcodec.maths.gaussian_coder import scale_values
 from inrcodec.maths.resample import window_axes
 from inrcodec.methods.latent_coders import CODERS, make_reader
 from inrcodec.models.exact_hierarchy import (
+    RESIDUAL_BITS,
     log_lambda_of,
     max_quality,
     place_latents,
@@ -58,6 +60,7 @@ from inrcodec.models.hierarchy_render import render
 from inrcodec.models.hierarchy_shape import HierarchyConfig, block_names
 
 FloatArray = NDArray[np.float32]
+Watch = Callable[[str, torch.Tensor, torch.Tensor], None]
 
 LEAST_POINTS_FOR_WEIGHTS = 1 << 15
 """Weights of its own never pay for a smaller signal."""
@@ -208,14 +211,21 @@ class HierarchicalCodec:
         rate = model.rates(torch.full((1,), log_lambda_of(self.prior.config, told.quality)))
         return render(model, h, rate, shape, size, head, window)
 
-    def latent_features(self, message: bytes, quality: int, coder: str, padded: tuple[int, ...]) -> torch.Tensor:
-        """Features at the finest stride that a message stands for, in floating point."""
+    def latent_features(
+        self, message: bytes, quality: int, coder: str, padded: tuple[int, ...], watch: Watch | None = None
+    ) -> torch.Tensor:
+        """Features at the finest stride that a message stands for, in floating point.
+
+        ``watch`` is shown every block's name, residuals in steps and prior scales in steps, (1, c, h, w).
+        """
         layers = self.prior.layers(quality)
         reader = make_reader(coder, message, len(block_names(self.prior.config)))
 
         def choose(name: str, h: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
             scales = scale_indices(prior.chunk(2, dim=1)[1])
             residual = torch.from_numpy(reader.receive(scales.flatten().numpy())).view(scales.shape)
+            if watch is not None:
+                watch(name, residual.double() / (1 << RESIDUAL_BITS), torch.from_numpy(scale_values())[scales.long()])
             return place_latents(layers, name, prior, residual)
 
         coarsest = self.prior.config.coarsest

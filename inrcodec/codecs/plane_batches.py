@@ -65,11 +65,11 @@ def make_batches(sources: Sequence[Source], prior: HierarchyPrior, gain: float, 
         for start in range(0, len(members), at_once):
             some = members[start : start + at_once]
             values = np.stack([plane for _, plane in some]) / np.float32(gain)
-            made.append(OwnedBatch(_batch(values, prior.config), [owner for owner, _ in some]))
+            made.append(OwnedBatch(as_batch(values, prior.config), [owner for owner, _ in some]))
     return made
 
 
-def _batch(values: FloatArray, config: HierarchyConfig) -> Batch:
+def as_batch(values: FloatArray, config: HierarchyConfig) -> Batch:
     """Planes (N, *shape, C) of one shape, padded by their edges (a circle by its other end)."""
     shape = values.shape[1:-1]
     padded = padded_shape(config, shape)

@@ -21,6 +21,7 @@ from inrcodec.codecs.decoding import decompress_container
 from inrcodec.evaluate.baselines import BASELINES, decode_baseline
 from inrcodec.evaluate.jobs import read_source
 from inrcodec.evaluate.points import Point
+from inrcodec.evaluate.show import spectrogram
 from inrcodec.ground.signal import Signal
 from inrcodec.maths.atomic import read_whole
 from inrcodec.maths.container import unpack
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 SHOWN_HEIGHT, SHOWN_WIDTH = 360, 480
 RESIDUAL_GAIN = 4.0
 HEARD_SECONDS = 6.0
-N_FFT = 512
 
 
 def example_frames(result: Sweep, name: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _scale(original: Signal) -> tuple[float, float]:
     if original.header.kind == "image":
         return 0.0, 1.0
     if original.header.kind == "audio":
-        top = float(_levels(original.values).max())
+        top = float(spectrogram(original.values).max())
         return top - 80.0, top
     return float(original.values.min()), float(original.values.max())
 
@@ -103,7 +103,7 @@ def _is_sound(signal: Signal) -> bool:
 def _plane(signal: Signal) -> NDArray[np.float32]:
     """(H, W, 3) of an image, (H, W) of all else."""
     if _is_sound(signal):
-        return _levels(signal.values)
+        return spectrogram(signal.values)
     values = signal.colour_values
     while values.ndim > 3:
         values = values[0]
@@ -114,16 +114,6 @@ def _plane(signal: Signal) -> NDArray[np.float32]:
         return values[::step, ::step, 0]
     part = values[top : top + SHOWN_HEIGHT, left : left + SHOWN_WIDTH]
     return np.repeat(part, 3, axis=2) if part.shape[2] == 1 else part
-
-
-def _levels(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Spectrogram in dB, low frequencies at the bottom."""
-    mono = values.mean(axis=1)
-    mono = np.pad(mono, (0, max(0, 2 * N_FFT - len(mono))))
-    hop = max(N_FFT // 4, len(mono) // SHOWN_WIDTH)
-    frames = np.lib.stride_tricks.sliding_window_view(mono, N_FFT)[::hop] * np.hanning(N_FFT)
-    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
-    return (10.0 * np.log10(power + 1e-10)).T[::-1].astype(np.float32)
 
 
 def _coloured(shown: NDArray[np.float32], name: str) -> NDArray[np.float32]:
