@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inrcodec.encoders.growth import grown
+from inrcodec.encoders.growth import grown, network_to_go_on_in
 from inrcodec.ground.errors import UsageError
 from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
 from inrcodec.models.hierarchy import HierarchyINR
@@ -73,3 +73,11 @@ def test_every_new_parameter_can_learn() -> None:
 def test_refuses_what_does_not_fit(wrong: dict) -> None:
     with pytest.raises(UsageError, match="no smaller"):
         grown(_random_model(), replace(LARGE, **wrong))
+
+
+def test_a_network_of_another_shape_is_left_for_the_learned_one() -> None:
+    assert network_to_go_on_in(SMALL, LARGE) == LARGE
+    other = replace(SMALL, levels=(LevelConfig(8, 32, (8,), 3, 1), LevelConfig(4, 16, (4, 4), 1, 1, phases=2)))
+    assert network_to_go_on_in(SMALL, other) == SMALL
+    with pytest.raises(UsageError, match="no smaller"):
+        network_to_go_on_in(SMALL, replace(other, channels=1))

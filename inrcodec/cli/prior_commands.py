@@ -99,7 +99,7 @@ def list_priors(as_json: bool) -> None:
 @click.option(
     "--rate-power",
     type=float,
-    help="Above 1, low rates are drawn more often (hierarchical); 1, all alike, by default.",
+    help="Above 1, low rates are drawn more often (hierarchical); default: the recipe's.",
 )
 @click.option(
     "--latent-layers", type=int, help="The lossless model of the papers, with so many layers of latents (bitswap)."
@@ -157,7 +157,7 @@ def train(
                 "--reparameterisation, --latent-dims, --no-proposal and --patches are for --codec combiner"
             )
         job = training_jobs.hierarchical_job(
-            data, recipe, output.stem, tile, variable, start_from, minutes, rate_power or 1.0, seed, chosen
+            data, recipe, output.stem, tile, variable, start_from, minutes, rate_power, seed, chosen
         )
     elif codec == "coin++":
         if reparameterisation or latent_dims or no_proposal or patches or start_from or rate_power:

@@ -63,9 +63,11 @@ def combiner_job(
 
 def hierarchical_job(
     data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, start_from: str | None,
-    minutes: float, rate_power: float, seed: int, device: str,
+    minutes: float, rate_power: float | None, seed: int, device: str,
 ) -> Job:  # fmt: skip
-    """Training a hierarchical model, from ``start_from`` on where it is given."""
+    """Training a hierarchical model, from ``start_from`` on where it is given, in its network where the recipe's cannot
+    grow from it."""
+    from inrcodec.encoders.growth import network_to_go_on_in
     from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
     from inrcodec.encoders.hierarchy_recipes import adapted_hierarchy, hierarchy_recipe_named
     from inrcodec.encoders.hierarchy_training import HierarchyTrainer
@@ -73,11 +75,14 @@ def hierarchical_job(
     from inrcodec.models.hierarchy_prior import HierarchyPrior
 
     chosen = adapted_hierarchy(hierarchy_recipe_named(recipe), name=name, tile=tile)
-    source = read_training_data(chosen.wanted, data, variable=variable)
-    config, begin = replace(chosen.training(minutes, seed), rate_power=rate_power), None
+    begin = None
     if start_from:
         earlier = _earlier(start_from, HierarchyPrior, "of the hierarchical codec")
-        config, begin = config.going_on(), earlier.model
+        chosen, begin = replace(chosen, network=network_to_go_on_in(earlier.config, chosen.network)), earlier.model
+    source = read_training_data(chosen.wanted, data, variable=variable)
+    config = chosen.training(minutes, seed)
+    config = replace(config, rate_power=rate_power) if rate_power else config
+    config = config.going_on() if begin is not None else config
     return Job(
         HierarchyTrainer(config, source.training, device, begin), source,
         {**config.summary(), "start_from": earlier.id.hex() if start_from else None},

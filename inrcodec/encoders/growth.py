@@ -48,7 +48,28 @@ def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
     return larger
 
 
+def network_to_go_on_in(learned: HierarchyConfig, wanted: HierarchyConfig) -> HierarchyConfig:
+    """``wanted``, or where it cannot grow from what was learned, the learned network itself.
+
+    Raises:
+        UsageError: they are not for the same signals.
+    """
+    if _fits(learned, wanted):
+        return wanted
+    same = ("channels", "axes", "sphere")
+    if any(getattr(learned, name) != getattr(wanted, name) for name in same):
+        _check(learned, wanted)
+    return learned
+
+
 def _check(small: HierarchyConfig, large: HierarchyConfig) -> None:
+    if not _fits(small, large):
+        raise UsageError(
+            "training can go on only in a network with the same channels, strides, latents and head, and no smaller"
+        )
+
+
+def _fits(small: HierarchyConfig, large: HierarchyConfig) -> bool:
     same = (
         "channels", "axes", "feature_stride", "feature_width", "head_width", "harmonics", "sphere", "centre", "spread",
     )  # fmt: skip
@@ -58,10 +79,7 @@ def _check(small: HierarchyConfig, large: HierarchyConfig) -> None:
         and a.blocks_up <= b.blocks_up and a.blocks_down <= b.blocks_down
         for a, b in zip(small.levels, large.levels, strict=True)
     )  # fmt: skip
-    if not fits:
-        raise UsageError(
-            "training can go on only in a network with the same channels, strides, latents and head, and no smaller"
-        )
+    return fits
 
 
 def _carried_anchors(small: HierarchyConfig, large: HierarchyConfig) -> Tensor:

@@ -24,6 +24,8 @@ class HierarchyRecipe:
     patch_shape: tuple[int, ...]
     batch: int
     tile: int = 0
+    lr: float = 1e-3
+    rate_power: float = 1.0
 
     @property
     def wanted(self) -> Wanted:
@@ -36,8 +38,8 @@ class HierarchyRecipe:
         # Smooth fields are asked for to a precision that bfloat16 does not have.
         fast = 0.0 if self.kind == "field" else 0.8
         return HierarchyTraining(
-            self.network, self.name, self.kind, minutes, self.patch_shape, self.batch, small_share=small,
-            fast_share=fast, seed=seed,
+            self.network, self.name, self.kind, minutes, self.patch_shape, self.batch, lr=self.lr,
+            rate_power=self.rate_power, small_share=small, fast_share=fast, seed=seed,
         )  # fmt: skip
 
 
@@ -49,10 +51,10 @@ _IMAGES32 = HierarchyConfig(
     ),
 )  # fmt: skip
 _PHOTOGRAPHS = HierarchyConfig(
-    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.375, 11.3125), n_anchors=12,
+    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.0, 10.5), n_anchors=12,
     levels=(
-        Level(32, 160, (16,), 1, 1), Level(16, 160, (12, 12), 3, 2), Level(8, 128, (10, 10), 3, 2),
-        Level(4, 64, (6, 6), 2, 1), Level(2, 32, (4,), 1, 1),
+        Level(32, 160, (16,), 1, 1), Level(16, 160, (32, 32), 3, 2, phases=2),
+        Level(8, 128, (24, 24, 24, 24), 4, 2, phases=2), Level(4, 64, (24, 24), 2, 1, phases=2),
     ),
 )  # fmt: skip
 _SPEECH = HierarchyConfig(
@@ -74,7 +76,7 @@ HIERARCHY_RECIPES = {
     recipe.name: recipe
     for recipe in (
         HierarchyRecipe("images32", "image", _IMAGES32, (32, 32), 32, tile=32),
-        HierarchyRecipe("photographs", "image", _PHOTOGRAPHS, (128, 128), 4),
+        HierarchyRecipe("photographs", "image", _PHOTOGRAPHS, (128, 128), 8, lr=4e-3, rate_power=1.25),
         HierarchyRecipe("fields", "field", _FIELDS, (64, 64), 16),
         HierarchyRecipe("globe", "field", replace(_FIELDS, sphere=True, periodic=True), (64, 64), 16),
         HierarchyRecipe("speech16k", "audio", _SPEECH, (8192,), 8),
