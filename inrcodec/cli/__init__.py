@@ -11,6 +11,7 @@ import sys
 import click
 
 from inrcodec import __version__
+from inrcodec.cli.batch_command import batch
 from inrcodec.cli.codec_commands import compress, decompress, info, verify
 from inrcodec.cli.modulation_commands import modulations, sample
 from inrcodec.cli.prior_commands import priors
@@ -33,12 +34,13 @@ def cli() -> None:
       inrcodec decompress photo.inr --scale 2 -o big.png
       inrcodec compress thumbnails/ -o set.inrs        many signals, one archive
       inrcodec verify photo.inr photo.png
+      inrcodec batch photos/ packed/ --workers 2        a tree of files, resumed where it stopped
       inrcodec show photo.inr --original photo.png      where the bits went, other resolutions
       inrcodec sweep photos/ --compare jpeg,webp -o rd  rate-distortion curves and a report
     """
 
 
-for command in (compress, decompress, info, verify, show, sweep, priors, modulations):
+for command in (compress, decompress, info, verify, batch, show, sweep, priors, modulations):
     cli.add_command(command)
 priors.add_command(sample)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -47,36 +43,8 @@ class Job:
     value: float = 0.0
 
 
-def outcomes(jobs: Sequence[Job], files: Path, workers: int) -> Iterator[tuple[Job, Point | str]]:
-    """Every job with its point or what went wrong, in the order in which they end."""
-    if workers == 1:
-        for job in jobs:
-            yield job, _point_or_error(job, files)
-        return
-    with ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(os.getpid(),)) as pool:
-        waiting = {pool.submit(_point_or_error, job, files): job for job in jobs}
-        try:
-            while waiting:
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield waiting.pop(future), future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _begin_worker(parent: int) -> None:
-    """One thread; ends with its parent, however that ends."""
-    torch.set_num_threads(1)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _point_or_error(job: Job, files: Path) -> Point | str:
+def point_or_error(job: Job, files: Path) -> Point | str:
+    """A job's point, or in one line why there is none."""
     try:
         return make_point(job, files)
     except InrcodecError as error:

@@ -1,15 +1,9 @@
-"""Points of rate-distortion curves, and the file that keeps them while a sweep runs.
-
-A log is one JSON object per line, each written and synced before the next point is begun: whatever kills a sweep, at
-most the points in work are lost, and half a line at the end is taken for what it is.
-"""
+"""Points of rate-distortion curves."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -18,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from inrcodec.ground.errors import DataError
+from inrcodec.evaluate.json_log import JsonLog
 
 
 @dataclass(frozen=True)
@@ -47,36 +41,10 @@ class Point:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-class PointLog:
-    """The points of a sweep in ``path``; opening it reads what an earlier run has left."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.points: dict[str, Point] = {}
-        known = {part.name for part in fields(Point)}
-        whole = 0
-        if path.exists():
-            data = path.read_bytes()
-            for line in data.splitlines(keepends=True):
-                try:
-                    found = json.loads(line) if line.endswith(b"\n") else None
-                    point = Point(**{k: v for k, v in found.items() if k in known}) if found else None
-                except (ValueError, TypeError, AttributeError):
-                    raise DataError(f"{path}: line {len(self.points) + 1} is not a point of a sweep") from None
-                if point is None:
-                    break
-                self.points[point.key] = point
-                whole += len(line)
-            if whole < len(data):
-                os.truncate(path, whole)
-
-    def add(self, point: Point) -> None:
-        """Keep a point for good."""
-        with open(self.path, "ab") as file:
-            file.write(json.dumps(asdict(point), sort_keys=True).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self.points[point.key] = point
+def open_log(path: Path) -> JsonLog[Point]:
+    """The points of a sweep, kept in ``path`` while it runs."""
+    known = {part.name for part in fields(Point)}
+    return JsonLog(path, lambda found: Point(**{k: v for k, v in found.items() if k in known}), asdict, lambda p: p.key)
 
 
 def mean_curve(

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,11 @@ from inrcodec.codecs.operations import Settings
 from inrcodec.codecs.registry import AUTO
 from inrcodec.evaluate.baselines import baseline_named
 from inrcodec.evaluate.bd_rate import BDRate, Curve, bd_rate
-from inrcodec.evaluate.jobs import UNITS, Job, outcomes, read_source, versions
-from inrcodec.evaluate.points import Point, PointLog, mean_curve, to_csv
+from inrcodec.evaluate.jobs import UNITS, Job, point_or_error, read_source, versions
+from inrcodec.evaluate.json_log import JsonLog
+from inrcodec.evaluate.points import Point, mean_curve, open_log, to_csv
 from inrcodec.evaluate.published import published_curves
+from inrcodec.evaluate.workers import outcomes
 from inrcodec.ground.errors import DataError, UsageError
 from inrcodec.ground.signal import Signal
 from inrcodec.ground.version import VERSION
@@ -163,11 +166,10 @@ def sweep(
         _jobs(sources, kind, codecs, betas, rates or (() if betas else USUAL_RATES[kind]), compare, effort, prior)
     )
     (folder / "files").mkdir(parents=True, exist_ok=True)
-    log = PointLog(folder / "points.jsonl")
-    failed = _make(
-        [job for job in jobs if job.key not in log.points], log, folder / "files", workers, len(jobs), progress
-    )
-    points = [log.points[job.key] for job in jobs if job.key in log.points]
+    with open_log(folder / "points.jsonl") as log:
+        missing = [job for job in jobs if job.key not in log.entries]
+        failed = _make(missing, log, folder / "files", workers, len(jobs), progress)
+    points = [log.entries[job.key] for job in jobs if job.key in log.entries]
     if not points:
         raise DataError(f"no point of the sweep could be made: {failed[0]}")
     return Sweep(folder, UNITS[kind], points, curves, failed, sources)
@@ -233,14 +235,14 @@ def _prior_id(signal: Signal, settings: Settings) -> str:
     return prior_store.file_id(path).hex() if path.is_file() else prior_store.find(name).id.hex()
 
 
-def _make(jobs: Sequence[Job], log: PointLog, files: Path, workers: int, total: int, progress: bool) -> list[str]:
+def _make(jobs: Sequence[Job], log: JsonLog[Point], files: Path, workers: int, total: int, progress: bool) -> list[str]:
     """Make points and log them as they come; returns what failed."""
     failed = []
     with tqdm(
         total=total, initial=total - len(jobs), desc="sweep", unit="point", disable=None if progress else True,
         smoothing=0.1,
     ) as bar:  # fmt: skip
-        for job, outcome in outcomes(jobs, files, workers):
+        for job, outcome in outcomes(partial(point_or_error, files=files), jobs, workers):
             if isinstance(outcome, Point):
                 log.add(outcome)
             else:

@@ -1,0 +1,220 @@
+"""Whole folders of signals: one ``.inr`` each, by many workers, with a manifest by which an interrupted run goes on.
+
+A file is done when its line stands in the manifest and its output is there; it is done again when it, or a setting, has
+changed since. Outputs are written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from inrcodec.codecs.decoding import decompress_container
+from inrcodec.codecs.operations import Settings, compress_signals
+from inrcodec.evaluate.json_log import JsonLog
+from inrcodec.evaluate.workers import outcomes
+from inrcodec.ground import metrics
+from inrcodec.ground.errors import DataError, InrcodecError, UsageError
+from inrcodec.ground.version import VERSION
+from inrcodec.maths.atomic import write_whole
+from inrcodec.maths.container import unpack
+from inrcodec.maths.files import read_signal
+
+SUFFIX = ".inr"
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """A file to be compressed: ``name`` its place in the tree, ``key`` what its outcome depends on."""
+
+    name: str
+    source: Path
+    target: Path
+    key: str
+    settings: Settings
+    verify: bool
+
+
+@dataclass(frozen=True)
+class BatchEntry:
+    """A line of the manifest. ``error``: why there is no output, or "". ``figures``: bytes, rate, quality, seconds."""
+
+    name: str
+    key: str
+    output: str
+    error: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """All entries of this run's files, and how many of them an earlier run had done."""
+
+    entries: list[BatchEntry]
+    skipped: int
+
+    @property
+    def failed(self) -> list[BatchEntry]:
+        """Those without output."""
+        return [entry for entry in self.entries if entry.error]
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, total bytes and seconds, means of quality."""
+        good = [entry.figures for entry in self.entries if not entry.error]
+        out: dict[str, Any] = {
+            "files": len(self.entries), "done": len(good), "failed": len(self.failed), "done_before": self.skipped,
+            "input_bytes": sum(f["input_bytes"] for f in good), "bytes": sum(f["bytes"] for f in good),
+            "encode_seconds": round(sum(f["seconds"] for f in good), 2),
+        }  # fmt: skip
+        for name in ("bpp", "kbps", "psnr"):
+            values = [f[name] for f in good if f.get(name) is not None]
+            if values:
+                out[name] = round(sum(values) / len(values), 4)
+        return out
+
+
+def batch(
+    source: Path, out: Path, settings: Settings, *, workers: int = 1, shard: tuple[int, int] = (0, 1),
+    verify: bool = False, resume: bool = True, progress: bool = True,
+) -> BatchResult:  # fmt: skip
+    """Compress every file of a folder, or those that a list names, to ``out``.
+
+    Args:
+        source: a folder, searched down to the bottom, or a text file with a path per line.
+        shard: (i, n): only the files that fall to part i of n, the same ones on every machine.
+        verify: decode every file again, and note its PSNR.
+        resume: leave what the manifest says is done; else all is done anew.
+        workers: processes of one thread each.
+
+    Raises:
+        UsageError: options. DataError: the source cannot be read or holds nothing.
+    """
+    part, parts = shard
+    if not 0 <= part < parts:
+        raise UsageError(f"shard must be I/N with I from 0 to N - 1, got {part}/{parts}")
+    jobs = [
+        _job(name, path, out, settings, verify)
+        for name, path in find_files(source, out)
+        if _number(name) % parts == part
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = out / ("manifest.jsonl" if parts == 1 else f"manifest-{part}-of-{parts}.jsonl")
+    with JsonLog(manifest, lambda found: BatchEntry(**found), asdict, lambda entry: entry.name) as log:
+        left = [job for job in jobs if not (resume and _is_done(job, log.entries.get(job.name)))]
+        with tqdm(
+            total=len(jobs), initial=len(jobs) - len(left), unit="file", disable=None if progress else True
+        ) as bar:
+            for _, entry in outcomes(compress_file, left, workers, _lost):
+                log.add(entry)
+                bar.update(1)
+        return BatchResult([log.entries[job.name] for job in jobs], len(jobs) - len(left))
+
+
+def find_files(source: Path, out: Path) -> Iterator[tuple[str, Path]]:
+    """(name, path) of the files of a tree, sorted, or of a list in its order.
+
+    Hidden files, links that lead out of the tree, and ``out`` itself where it lies inside are left out.
+    """
+    if source.is_dir():
+        root, inside = source.resolve(), out.resolve()
+        found = []
+        for folder, folders, names in os.walk(root):
+            here = Path(folder)
+            folders[:] = sorted(n for n in folders if not n.startswith(".") and here / n != inside)
+            found += [here / n for n in names if not n.startswith(".")]
+        for path in sorted(found):
+            if path.is_file() and path.resolve().is_relative_to(root):
+                yield str(path.relative_to(root)), path
+        return
+    try:
+        lines = source.read_text("utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read: {error.strerror}") from None
+    seen: set[str] = set()
+    for line in lines:
+        if line.strip():
+            path = Path(line)
+            name = str(path.relative_to(path.anchor)) if path.is_absolute() else line
+            if ".." in path.parts:
+                raise UsageError(f"{source}: names of a list must not go up: {line}")
+            if name not in seen:
+                seen.add(name)
+                yield name, path
+
+
+def _job(name: str, path: Path, out: Path, settings: Settings, verify: bool) -> BatchJob:
+    try:
+        state = path.stat()
+        content: Any = [state.st_size, state.st_mtime_ns]
+    except OSError:
+        content = None
+    facts = [name, content, asdict(settings), verify, VERSION]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode(errors="surrogateescape")).hexdigest()[:20]
+    return BatchJob(name, path, out / (name + SUFFIX), key, settings, verify)
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8], "little")
+
+
+def _is_done(job: BatchJob, entry: BatchEntry | None) -> bool:
+    return entry is not None and entry.key == job.key and not entry.error and job.target.is_file()
+
+
+def compress_file(job: BatchJob) -> BatchEntry:
+    """Read, compress, write; what goes wrong with one file is its entry's ``error``."""
+    try:
+        return _entry(job, figures=_compressed(job))
+    except InrcodecError as error:
+        return _entry(job, error=" ".join(str(error).split()))
+    except OSError as error:
+        return _entry(job, error=f"{job.name}: {error.strerror or error}")
+    except MemoryError:
+        return _entry(job, error=f"{job.name}: not enough memory")
+
+
+def _compressed(job: BatchJob) -> dict[str, Any]:
+    before = job.source.stat()
+    signal = read_signal(job.source)
+    after = job.source.stat()
+    if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
+        raise DataError(f"{job.name}: changed while it was read")
+    begun = time.perf_counter()
+    encoded = compress_signals([signal], job.settings)
+    seconds = time.perf_counter() - begun
+    header = signal.header
+    out: dict[str, Any] = {
+        "input_bytes": before.st_size, "bytes": len(encoded.data), "seconds": round(seconds, 4),
+        "prior": encoded.prior.id.hex(), "points": header.n_points,
+    }  # fmt: skip
+    if header.kind == "audio":
+        out["kbps"] = round(metrics.kbps(len(encoded.data), header.n_points, header.sample_rate), 4)
+    else:
+        out["bpp"] = round(metrics.bpp(len(encoded.data), header.n_points), 5)
+    if job.verify:
+        decoded = decompress_container(unpack(encoded.data), prior=job.settings.prior)
+        psnr = metrics.signal_psnr(signal, decoded)
+        out["psnr"] = round(min(psnr, 200.0), 3)
+        if encoded.lossless and not (decoded.to_native() == signal.to_native()).all():
+            raise DataError(f"{job.name}: did not come back as it was")
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(job.target, encoded.data, force=True)
+    return out
+
+
+def _lost(job: BatchJob) -> BatchEntry:
+    return _entry(job, error=f"{job.name}: its worker died (killed, or out of memory)")
+
+
+def _entry(job: BatchJob, *, error: str = "", figures: dict[str, Any] | None = None) -> BatchEntry:
+    chosen = {name: value for name, value in asdict(job.settings).items() if value is not None}
+    return BatchEntry(job.name, job.key, "" if error else str(job.target), error, figures or {}, chosen)

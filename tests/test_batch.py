@@ -1,0 +1,155 @@
+"""Batches: every file once, whatever interrupts them; bad files; shards; two runs on one output."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import inrcodec
+from inrcodec.cli import main
+from inrcodec.codecs.operations import Settings
+from inrcodec.evaluate.batch import BatchResult, batch
+from inrcodec.evaluate.json_log import JsonLog
+from inrcodec.evaluate.workers import outcomes
+from inrcodec.ground.errors import UsageError
+
+SETTINGS = Settings(beta=0.003, effort="fast")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, picture: np.ndarray) -> Path:
+    """Eight pictures in two folders, a name with a newline among them, a text, a hidden file and a link out of it."""
+    root = tmp_path / "in"
+    (root / "sub").mkdir(parents=True)
+    for i in range(8):
+        name = "new\nline.png" if i == 3 else f"p{i}.png"
+        tile = picture[32 * i : 32 * i + 32, 200:232]
+        Image.fromarray(tile).save((root / "sub" if i % 2 else root) / name)
+    (root / "notes.txt").write_text("not a signal")
+    (root / ".hidden.png").write_bytes(b"")
+    (tmp_path / "outside.png").write_bytes((root / "p0.png").read_bytes())
+    (root / "link.png").symlink_to(tmp_path / "outside.png")
+    return root
+
+
+def _run(tree: Path, out: Path, **options: Any) -> BatchResult:
+    return batch(tree, out, SETTINGS, progress=False, **options)
+
+
+def _outputs(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*.inr")}
+
+
+def test_every_signal_gets_a_file_and_a_bad_one_a_line(tree: Path, tmp_path: Path) -> None:
+    result = _run(tree, tmp_path / "out", verify=True)
+    names = [entry.name for entry in result.entries]
+    assert len(names) == 9 and "sub/new\nline.png" in names and "link.png" not in names
+    assert [entry.name for entry in result.failed] == ["notes.txt"] and "notes.txt" in result.failed[0].error
+    outputs = _outputs(tmp_path / "out")
+    assert set(outputs) == {f"{name}.inr" for name in names if name != "notes.txt"}
+    assert inrcodec.decompress(outputs["p0.png.inr"]).header.shape == (32, 32)
+    summary = result.summary()
+    assert (summary["done"], summary["failed"], summary["bytes"]) == (8, 1, sum(map(len, outputs.values())))
+    assert summary["psnr"] > 20
+    lines = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
+    assert len(lines) == 9 and all("error" in json.loads(line) for line in lines)
+
+
+def test_a_second_run_does_what_is_new_changed_or_gone(tree: Path, tmp_path: Path) -> None:
+    _run(tree, tmp_path / "out")
+    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in _outputs(tmp_path / "out")}
+    os.utime(tree / "p0.png", ns=(1, 1))
+    (tmp_path / "out" / "p2.png.inr").unlink()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tree / "new.png")
+    result = _run(tree, tmp_path / "out")
+    assert result.skipped == 6
+    after = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in _outputs(tmp_path / "out")}
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"p0.png.inr", "p2.png.inr", "new.png.inr"}
+    assert batch(tree, tmp_path / "out", Settings(beta=0.01, effort="fast"), progress=False).skipped == 0
+    assert _run(tree, tmp_path / "out", resume=False).skipped == 0
+
+
+def test_shards_part_the_files(tree: Path, tmp_path: Path) -> None:
+    found = [{e.name for e in _run(tree, tmp_path / "out", shard=(i, 3)).entries} for i in range(3)]
+    assert len(set.union(*found)) == sum(map(len, found)) == 9
+    with pytest.raises(UsageError, match="shard"):
+        _run(tree, tmp_path / "out", shard=(3, 3))
+
+
+def test_workers_make_the_same_files(tree: Path, tmp_path: Path) -> None:
+    _run(tree, tmp_path / "one")
+    _run(tree, tmp_path / "two", workers=2)
+    assert _outputs(tmp_path / "one") == _outputs(tmp_path / "two")
+
+
+def test_a_killed_batch_goes_on_and_leaves_no_halves(tree: Path, tmp_path: Path) -> None:
+    _run(tree, tmp_path / "whole")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "inrcodec", "batch", str(tree), str(out), "--beta", "0.003", "--effort", "fast", "-q",
+               "--keep-going"]  # fmt: skip
+    child = subprocess.Popen(command)
+    for _ in range(3000):
+        if (out / "manifest.jsonl").exists() and (out / "manifest.jsonl").read_bytes().count(b"\n") >= 2:
+            break
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    for data in _outputs(out).values():
+        inrcodec.open(data)
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert _outputs(out) == _outputs(tmp_path / "whole")
+
+
+def test_two_runs_on_one_output_are_refused(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with (
+        JsonLog[dict[str, Any]](out / "manifest.jsonl", dict, dict, lambda entry: str(entry)),
+        pytest.raises(UsageError, match="another run"),
+    ):
+        _run(tree, out)
+
+
+def test_a_list_of_paths_and_the_exit_code(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree)
+    (tmp_path / "list.txt").write_text("p0.png\nsub/p1.png\nmissing.png\n\n")
+    command = [
+        "batch",
+        str(tmp_path / "list.txt"),
+        str(tmp_path / "out"),
+        "--beta",
+        "0.003",
+        "--effort",
+        "fast",
+        "--json",
+    ]
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert "missing.png" in said.err and json.loads(said.out)["done"] == 2
+    assert main([*command, "--keep-going"]) == 0
+    (tmp_path / "up.txt").write_text("../p0.png\n")
+    assert main(["batch", str(tmp_path / "up.txt"), str(tmp_path / "out")]) == 2
+
+
+def _die_on_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * 10
+
+
+def test_a_worker_that_dies_loses_its_own_task_alone() -> None:
+    found = dict(outcomes(_die_on_three, list(range(8)), 2, lambda task: -1))
+    assert found == {n: -1 if n == 3 else 10 * n for n in range(8)}
