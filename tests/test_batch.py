@@ -96,8 +96,8 @@ def test_workers_make_the_same_files(tree: Path, tmp_path: Path) -> None:
 def test_a_killed_batch_goes_on_and_leaves_no_halves(tree: Path, tmp_path: Path) -> None:
     _run(tree, tmp_path / "whole")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "inrcodec", "batch", str(tree), str(out), "--beta", "0.003", "--effort", "fast", "-q",
-               "--keep-going"]  # fmt: skip
+    options = ["--beta", "0.003", "--effort", "fast", "-q", "--keep-going"]
+    command = [sys.executable, "-m", "inrcodec", "batch", str(tree), str(out), *options]
     child = subprocess.Popen(command)
     for _ in range(3000):
         if (out / "manifest.jsonl").exists() and (out / "manifest.jsonl").read_bytes().count(b"\n") >= 2:
@@ -126,16 +126,8 @@ def test_a_list_of_paths_and_the_exit_code(
 ) -> None:
     monkeypatch.chdir(tree)
     (tmp_path / "list.txt").write_text("p0.png\nsub/p1.png\nmissing.png\n\n")
-    command = [
-        "batch",
-        str(tmp_path / "list.txt"),
-        str(tmp_path / "out"),
-        "--beta",
-        "0.003",
-        "--effort",
-        "fast",
-        "--json",
-    ]
+    options = ["--beta", "0.003", "--effort", "fast", "--json"]
+    command = ["batch", str(tmp_path / "list.txt"), str(tmp_path / "out"), *options]
     assert main(command) == 1
     said = capsys.readouterr()
     assert "missing.png" in said.err and json.loads(said.out)["done"] == 2

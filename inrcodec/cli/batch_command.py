@@ -47,7 +47,8 @@ def batch(
     """Compress every file of the folder SOURCE, or of a list of paths, to OUT.
 
     OUT gets NAME.inr for every file NAME, in the same folders, and manifest.jsonl: a line per file with settings,
-    bytes, quality, seconds or what went wrong. One bad file never stops the rest; the exit code is 1 when there was one.
+    bytes, quality, seconds or what went wrong. One bad file never stops the rest; the exit code is 1 when there was
+    one.
 
     \b
     Examples:
