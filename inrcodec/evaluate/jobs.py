@@ -68,7 +68,7 @@ def make_point(job: Job, files: Path) -> Point:
         point = run_baseline(baseline_named(job.baseline), signal, job.value)
         decoded, data, payload, suffix = point.decoded, point.data, len(point.data), job.baseline
         seconds = point.encode_seconds, point.decode_seconds
-        details = {"setting": job.value, **versions()}
+        details = {"setting": job.value, "about": baseline_named(job.baseline).about, **versions()}
     path = files / f"{job.key}.{suffix}"
     write_whole(path, data, force=True)
     header, audio = signal.header, signal.header.kind == "audio"

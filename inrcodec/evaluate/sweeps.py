@@ -45,7 +45,7 @@ USUAL_RATES = {"image": (0.1, 0.2, 0.4, 0.8), "audio": (6.0, 12.0, 24.0, 48.0), 
 Input = str | Path | Signal
 
 
-@dataclass
+@dataclass(repr=False)
 class Sweep:
     """What a sweep has found. ``published``: curves as published; ``failed``: what could not be made, and why."""
 
@@ -55,6 +55,10 @@ class Sweep:
     published: Mapping[str, Curve] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     sources: dict[str, Path | Signal] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        signals = len({point.signal for point in self.points})
+        return f"<Sweep of {len(self.points)} points: {signals} signals by {', '.join(self.series)}>"
 
     @property
     def series(self) -> list[str]:
@@ -219,7 +223,7 @@ def _jobs(
             yield Job(key, name, source, settings.codec, setting, settings)
         for baseline in baselines:
             for value in baseline.curve():
-                key = _key(digest, baseline.name, value)
+                key = _key(digest, baseline.name, baseline.about, value)
                 yield Job(key, name, source, baseline.name, f"setting={value:g}", None, baseline.name, value)
 
 
