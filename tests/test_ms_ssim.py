@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage.metrics import structural_similarity
 
 from inrcodec.api import InrFile
+from inrcodec.cli import main
 from inrcodec.codecs.operations import Settings, compress_signals
 from inrcodec.ground.errors import UsageError
 from inrcodec.ground.plain import PlainHeader
@@ -85,3 +90,16 @@ def test_optimising_ms_ssim_is_refused_where_nothing_would_come_of_it(picture: n
         compress_signals([signal], Settings(codec="coin", measure="ms-ssim"))
     with pytest.raises(UsageError, match="optimise must be"):
         Settings(measure="lpips")
+
+
+def test_the_command_line_tells_it(
+    picture: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture[:48, :48]).save("x.png")
+    assert main(["compress", "x.png", "--optimise", "ms-ssim", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    decoded = InrFile(tmp_path / "x.inr").render()
+    expected = float(ms_ssim(_tensor(picture[:48, :48]), _tensor(decoded.to_native())))
+    assert report["ms_ssim"] == pytest.approx(expected, abs=1e-5)
+    assert main(["compress", "x.png", "-f", "--effort", "fast", "--optimise", "ms-ssim"]) == 2

@@ -143,7 +143,8 @@ def _compress_one(
         "input": str(file), "output": str(target), "codec": encoded.codec, "prior": encoded.prior.id.hex(),
         "bytes": len(encoded.data), "payload_bytes": encoded.payload_bytes,
         **common.rate(signal.header, len(encoded.data)),
-        **common.quality(signal, decoded), "encode_seconds": round(seconds, 3), **common.size_key(signal.header),
+        **common.quality(signal, decoded, settings.measure), "encode_seconds": round(seconds, 3),
+        **common.size_key(signal.header),
     }  # fmt: skip
 
 

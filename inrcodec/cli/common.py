@@ -75,11 +75,17 @@ def rate(header: PlainHeader, n_bytes: int) -> dict[str, float]:
     return {"bpp": round(metrics.bpp(n_bytes, header.n_points), 5)}
 
 
-def quality(original: Signal, decoded: Signal) -> dict[str, Any]:
-    """``psnr`` in dB, of a sound ``snr``, of a field the largest absolute error in physical units."""
+def quality(original: Signal, decoded: Signal, measure: str = "psnr") -> dict[str, Any]:
+    """``psnr`` in dB, of a sound ``snr``, of a field the largest absolute error in physical units, of an image
+    ``ms_ssim`` where it is the ``measure``."""
     out: dict[str, Any] = {"psnr": number(metrics.signal_psnr(original, decoded))}
     if original.header.kind == "audio":
         out["snr"] = number(metrics.snr(original.values, decoded.values))
+    if measure == "ms-ssim":
+        from inrcodec.maths.ms_ssim import signal_ms_ssim
+
+        found = signal_ms_ssim(original, decoded)
+        out["ms_ssim"] = None if found is None else round(found, 5)
     if original.header.kind == "field":
         error = np.abs(original.values.astype(np.float64) - decoded.values).max() * original.meta.scale
         out["max_error"] = float(error)
@@ -114,6 +120,7 @@ def readable(report: dict[str, Any]) -> str:
         parts.append(f"{report['bytes']:,} bytes")
     for key, unit, digits in (
         ("bpp", "bpp", 3), ("kbps", "kbit/s", 2), ("psnr", "dB PSNR", 2), ("snr", "dB SNR", 2),
+        ("ms_ssim", "MS-SSIM", 4),
         ("max_error", "largest error", 4),
         ("encode_seconds", "s to encode", 1), ("decode_seconds", "s to decode", 2),
     ):  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,9 @@ from inrcodec.ground.version import VERSION
 from inrcodec.maths.atomic import write_whole
 from inrcodec.maths.container import unpack
 from inrcodec.maths.files import read_signal
-from inrcodec.maths.ms_ssim import ms_ssim
+from inrcodec.maths.ms_ssim import signal_ms_ssim
 
 UNITS = {"image": "bpp", "audio": "kbps", "field": "bpp"}
-MOST_POINTS_FOR_STRUCTURE = 1 << 24
-"""MS-SSIM of larger images is left out."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +79,8 @@ def make_point(job: Job, files: Path) -> Point:
         job.key, job.name, job.series, job.setting, UNITS[header.kind], len(data), payload, rate,
         min(metrics.signal_psnr(signal, decoded), 200.0), *seconds,
         snr=min(metrics.snr(signal.values, decoded.values), 200.0) if audio else None,
-        ms_ssim=_structure(signal, decoded), file=f"files/{path.name}", details=details,
+        ms_ssim=signal_ms_ssim(signal, decoded), file=f"files/{path.name}", details=details,
     )  # fmt: skip
-
-
-def _structure(signal: Signal, decoded: Signal) -> float | None:
-    if signal.header.kind != "image" or signal.header.n_points > MOST_POINTS_FOR_STRUCTURE:
-        return None
-    first, second = (
-        torch.from_numpy(s.to_native()[..., : s.colour_values.shape[-1]].astype("float64")).permute(2, 0, 1)[None]
-        / (2**signal.meta.bit_depth - 1)
-        for s in (signal, replace(decoded, meta=signal.meta))
-    )
-    return float(ms_ssim(first, second))
 
 
 @lru_cache(maxsize=4)

@@ -10,14 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from inrcodec.ground.signal import Signal
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, DEVIATION = 11, 1.5
 LUMINANCE_FLOOR, CONTRAST_FLOOR = 0.01**2, 0.03**2
 """For values in [0, 1]."""
+LARGEST = 1 << 24
 
 
 def ms_ssim(first: Tensor, second: Tensor) -> Tensor:
@@ -39,6 +43,19 @@ def ms_ssim(first: Tensor, second: Tensor) -> Tensor:
         if scale < n_scales - 1:
             first, second = functional.avg_pool2d(first, 2), functional.avg_pool2d(second, 2)
     return product.mean(dim=1)
+
+
+def signal_ms_ssim(original: Signal, decoded: Signal) -> float | None:
+    """MS-SSIM of the colours of an image, as written to its file; None of other signals and of images of more than
+    ``LARGEST`` points."""
+    if original.header.kind != "image" or original.header.n_points > LARGEST:
+        return None
+    top = 2**original.meta.bit_depth - 1
+    first, second = (
+        torch.from_numpy(np.rint(np.clip(s.colour_values, 0.0, 1.0).astype(np.float64) * top) / top)
+        for s in (original, decoded)
+    )
+    return float(ms_ssim(first.permute(2, 0, 1)[None], second.permute(2, 0, 1)[None]))
 
 
 def structure_errors(first: Tensor, second: Tensor) -> Tensor:
