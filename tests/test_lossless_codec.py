@@ -86,7 +86,7 @@ def test_values_are_those_of_the_original_bit_for_bit() -> None:
     assert np.array_equal(back.values.view(np.uint32), signal.values.view(np.uint32))
 
 
-@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_sixteen_bits_come_back(channels: int) -> None:
     levels = levels_of(30, 22, channels, depth=16)
     data = inrcodec.compress(signal_of(levels), lossless=True)

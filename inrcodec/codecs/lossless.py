@@ -319,7 +319,7 @@ class LosslessEncoding:
 
     def _bodies(self, pictures: Sequence[_Prepared]) -> list[bytes]:
         codec = self.codec
-        best = [bytes([STORED]) + picture.crc + to_png(picture.levels, picture.header) for picture in pictures]
+        tried = [_stored(picture) for picture in pictures]
         for orientation in range(self.effort.orientations):
             moved = [_moved(picture.planes, orientation) for picture in pictures]
             images = [codec.planes_of(planes) for planes in moved]
@@ -329,8 +329,8 @@ class LosslessEncoding:
                 _check_same(np.stack(found), np.stack(images))
             for number, (picture, message) in enumerate(zip(pictures, messages, strict=True)):
                 how = bytes([picture.how | orientation << SCHEME_BITS])
-                best[number] = min(best[number], how + picture.crc + picture.low + message, key=len)
-        return best
+                tried[number].append(how + picture.crc + picture.low + message)
+        return [min(bodies, key=len) for bodies in tried]
 
 
 @dataclass(frozen=True)
@@ -358,6 +358,13 @@ class _Prepared:
         elif levels.shape[2] == 3 and codec.prior.channels == 1 and (levels == levels[..., :1]).all():
             planes, how = levels[..., :1], how | GRAY
         return cls(source.header, levels, planes, how, low, crc)
+
+
+def _stored(picture: _Prepared) -> list[bytes]:
+    """The picture's body as PNG; none for colours of 16 bits, which Pillow does not write."""
+    if picture.header.sample_type == "u16" and picture.levels.shape[2] == 3:
+        return []
+    return [bytes([STORED]) + picture.crc + to_png(picture.levels, picture.header)]
 
 
 def _alike(pictures: Sequence[_Prepared], codec: LosslessCodec) -> list[list[int]]:
