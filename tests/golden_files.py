@@ -110,15 +110,25 @@ def watching() -> Iterator[tuple[list[Array], list[Array]]]:
 
 
 def keep_all(out: Path) -> None:
-    """Decode all files and write their samples, weights and digests of numbers to an npz file."""
+    """Decode all files and write their samples, values, weights, and digests of numbers to an npz file."""
     arrays: dict[str, Array] = {}
     for name, told in listed().items():
         found = decode(name, tuple(told["region"]) if told["region"] else None)
         arrays[f"{name}/numbers"] = np.frombuffer(found.numbers.encode(), np.uint8)
-        arrays.update({f"{name}/pixels/{i}": signal.to_native() for i, signal in enumerate(found.signals)})
+        arrays.update({f"{name}/samples/{i}": signal.to_native() for i, signal in enumerate(found.signals)})
         arrays.update({f"{name}/values/{i}": signal.values for i, signal in enumerate(found.signals)})
         arrays.update({f"{name}/weights/{i}": array for i, array in enumerate(found.weights)})
     np.savez(out, **arrays)  # type: ignore[arg-type]
+
+
+def features() -> dict[str, Any]:
+    """What the libraries of this process make of its processor, on one line."""
+    import torch
+    from numpy._core._multiarray_umath import __cpu_features__
+
+    torch_threads = torch.get_num_threads()
+    used = sorted(name for name, there in __cpu_features__.items() if there)
+    return {"torch": torch.backends.cpu.get_cpu_capability(), "threads": torch_threads, "numpy": used}
 
 
 if __name__ == "__main__":
@@ -126,3 +136,4 @@ if __name__ == "__main__":
 
     torch.set_num_threads(int(sys.argv[2]))
     keep_all(Path(sys.argv[1]))
+    sys.stdout.write(json.dumps(features()))
