@@ -57,6 +57,7 @@ FloatArray = NDArray[np.float32]
 KNOWN_LEVELS = (-8, 2)
 """Root mean squares about the prior's that it has learned, in levels: such sounds are left as they are."""
 
+WEIGHTS_AT_ONCE = 1 << 24
 PATCHES_AT_ONCE = 256
 """Patches of small signals that go through the encoder together."""
 
@@ -244,15 +245,19 @@ class CombinerCodec:
         model, prior = self.prior.model, self.prior
 
         def evaluate(patch: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
-            return model.values(latent[patch], model.features(coordinates)) * prior.spread + prior.centre
+            features = model.features(coordinates)
+            parts = patch.split(max(1, WEIGHTS_AT_ONCE // prior.config.shape.n_weights))
+            values = torch.cat([model.values(latent[part], features) for part in parts])
+            return values * prior.spread + prior.centre
 
         return evaluate
 
     def _check_work(self, n_patches: int, planes: PlaneMap, size: tuple[int, ...], limits: Limits) -> None:
         config = self.prior.config
         fine = math.prod(m * t for m, t in zip(size, oversampling(planes.shape, size), strict=True)) * planes.n_planes
-        if fine > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding evaluates {fine} points, the limit is {limits.max_points}")
+        if max(fine, n_patches * config.dims) > limits.max_points or max(size) > limits.max_axis:
+            most = max(fine, n_patches * config.dims)
+            raise LimitError(f"decoding takes {most} points or latents, the limit is {limits.max_points}")
         work = fine * config.shape.multiply_adds + n_patches * config.dims * config.shape.n_weights
         if work > limits.max_multiply_adds:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")

@@ -46,6 +46,8 @@ STORED, GRAY, DEEP = 0x80, 0x40, 0x20
 in ``SCHEMES`` is in the lowest bits, the orientation in the three above it."""
 SCHEME_BITS = 2
 CRC_BYTES = 4
+LATENTS_PER_POINT = 16
+"""Of ``Limits.max_points``: models may have more latents than pixels."""
 SHARE_MARGIN = 1.5
 """Of pictures that pay for latents: not all of them cost what the first one does."""
 
@@ -219,6 +221,11 @@ class LosslessCodec:
         points = count * header.n_points * _colours(header)
         if points > limits.max_points:
             raise LimitError(f"decoding gives {points} values, the limit is {limits.max_points}")
+        config = self.prior.config
+        grids = [math.prod(config.latent_grid(layer, *header.shape)) for layer in range(len(config.latents))]
+        latents = count * _colours(header) * sum(n * grid for n, grid in zip(config.latents, grids, strict=True))
+        if latents > LATENTS_PER_POINT * limits.max_points:
+            raise LimitError(f"decoding takes {latents} latents, the limit is {LATENTS_PER_POINT * limits.max_points}")
         work = (points / 4.0 + 1.0) * self.prior.multiply_adds_per_cell
         if work > limits.max_multiply_adds:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")

@@ -52,10 +52,20 @@ class SignalMeta:
     fixed: dict[str, float] = field(default_factory=dict)
     source_format: str = ""
 
+    def fault(self, header: PlainHeader) -> str:
+        """Why this cannot belong to a signal; empty if it can."""
+        if self.dims and (len(self.dims) != len(header.shape) or len(set(self.dims)) != len(self.dims)):
+            return f"{len(header.shape)} axes have the names {self.dims}"
+        sizes = dict(zip(self.dims, header.shape, strict=False))
+        for name, array in self.coordinates.items():
+            if array.shape != (sizes.get(name),):
+                return f"coordinate {name!r} has shape {array.shape}, its axis has {sizes.get(name, 0)} points"
+        return ""
+
     def extra_to_bytes(self) -> bytes:
         """Deflated JSON of all that differs from the default; empty when nothing does.
 
-        Bit depth is left out: the header's sample type says it.
+        Bit depth is left out: the header's sample type says it. DataError for what could not be read back.
         """
         out: dict[str, Any] = {}
         if self.icc_profile:
@@ -103,24 +113,40 @@ class SignalMeta:
             out = json.loads(text)
             dpi = out.get("dpi")
             affine = out.get("affine", [0.0, 1.0])
-            coordinates = {str(k): _array_from_json(v, limits) for k, v in dict(out.get("coordinates", {})).items()}
+            room = _Room(limits)
+            coordinates = {str(k): _array_from_json(v, room) for k, v in dict(out.get("coordinates", {})).items()}
             return cls(
                 bit_depth=bit_depth,
                 icc_profile=base64.b64decode(out.get("icc", ""), validate=True),
-                exif_orientation=int(out.get("orientation", 1)),
-                dpi=None if dpi is None else (float(dpi[0]), float(dpi[1])),
+                exif_orientation=_orientation(out.get("orientation", 1)),
+                dpi=None if dpi is None else (_positive(dpi[0]), _positive(dpi[1])),
                 offset=_finite(affine[0]), scale=_finite(affine[1]),
                 variable=str(out.get("variable", "")), dims=tuple(str(d) for d in out.get("dims", [])),
                 coordinates=coordinates,
-                attributes=_attributes_from_json(out.get("attributes", {})),
+                attributes=_attributes_from_json(out.get("attributes", {}), room),
                 coordinate_attributes={
-                    str(k): _attributes_from_json(v) for k, v in dict(out.get("coordinate_attributes", {})).items()
+                    str(k): _attributes_from_json(v, room)
+                    for k, v in dict(out.get("coordinate_attributes", {})).items()
                 },
                 fixed={str(k): float(v) for k, v in dict(out.get("fixed", {})).items()},
                 source_format=str(out.get("source_format", "")),
             )  # fmt: skip
-        except (zlib.error, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        except (zlib.error, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             raise FormatError("extra metadata is damaged") from None
+
+
+class _Room:
+    """What is left of the bytes that all arrays of a file's metadata may take together: evenly spaced ones are a few
+    bytes of text."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = self._left = limits.max_metadata_bytes
+
+    def take(self, n_bytes: int) -> None:
+        """LimitError when there is not so much left."""
+        self._left -= n_bytes
+        if self._left < 0:
+            raise LimitError(f"arrays of the extra metadata are over the limit of {self._most} bytes")
 
 
 def _finite(value: Any) -> float:
@@ -130,30 +156,56 @@ def _finite(value: Any) -> float:
     return number
 
 
+def _positive(value: Any) -> float:
+    number = _finite(value)
+    if number <= 0.0:
+        raise ValueError("not positive")
+    return number
+
+
+def _orientation(value: Any) -> int:
+    if value not in range(1, 9):
+        raise ValueError("not an orientation")
+    return int(value)
+
+
 def _array_to_json(array: NDArray[Any]) -> dict[str, Any]:
     """An array of numbers; evenly spaced ones as start, step and count where that gives the same bits back."""
     little = array.astype(array.dtype.newbyteorder("<"))
+    if little.dtype.str not in _ARRAY_TYPES:
+        raise DataError(f"arrays of {array.dtype} cannot be kept in a file's metadata")
     head: dict[str, Any] = {"type": little.dtype.str, "shape": list(little.shape)}
     if little.ndim == 1 and little.size > 2:
         start, step = little[0].item(), (little[-1].item() - little[0].item()) / (little.size - 1)
-        if np.array_equal(_even(start, step, little.size, little.dtype), little):
+        even = _even(start, step, little.size, little.dtype)
+        if even is not None and np.array_equal(even, little):
             return {**head, "start": start, "step": step}
     return {**head, "data": base64.b64encode(little.tobytes()).decode()}
 
 
-def _array_from_json(fields: dict[str, Any], limits: Limits) -> NDArray[Any]:
+def _array_from_json(fields: dict[str, Any], room: _Room) -> NDArray[Any]:
     if fields["type"] not in _ARRAY_TYPES:
         raise FormatError("extra metadata holds an array of unknown type")
     dtype = np.dtype(fields["type"])
     shape = tuple(int(n) for n in fields["shape"])
-    if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize > limits.max_metadata_bytes:
-        raise LimitError(f"a coordinate of shape {shape} is over the limit of {limits.max_metadata_bytes} bytes")
+    if min(shape, default=1) < 0:
+        raise ValueError("a shape below zero")
+    room.take(math.prod(shape) * dtype.itemsize)
     if "start" in fields:
-        return _even(fields["start"], fields["step"], math.prod(shape), dtype)
+        (count,) = shape
+        even = _even(fields["start"], fields["step"], count, dtype)
+        if even is None:
+            raise ValueError("numbers out of the range of their type")
+        return even
     return np.frombuffer(base64.b64decode(fields["data"], validate=True), dtype).reshape(shape).copy()
 
 
-def _even(start: float, step: float, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _even(start: float, step: float, count: int, dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """Evenly spaced numbers; None when they are out of the range of their type."""
+    bounds: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    low, high = (int(n) if dtype.kind in "iu" else float(n) for n in (bounds.min, bounds.max))
+    if not all(low <= end <= high for end in (start, start + step * max(0, count - 1))):
+        return None
     values = start + step * np.arange(count, dtype=np.float64)
     return (np.rint(values) if dtype.kind in "iu" else values).astype(dtype)
 
@@ -173,15 +225,15 @@ def _attributes_to_json(attributes: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _attributes_from_json(fields: dict[str, Any]) -> dict[str, Any]:
+def _attributes_from_json(fields: dict[str, Any], room: _Room) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, dict):
-            out[name] = (
-                base64.b64decode(value["bytes"]) if "bytes" in value else _array_from_json(value, DEFAULT_LIMITS)
-            )
-        else:
+            out[name] = base64.b64decode(value["bytes"]) if "bytes" in value else _array_from_json(value, room)
+        elif isinstance(value, str | int | float):
             out[name] = value
+        else:
+            raise ValueError(f"an attribute of type {type(value).__name__}")
     return out
 
 
@@ -202,6 +254,9 @@ class Signal:
             raise DataError(
                 f"{self.header.kind} holds {bad} values that are not finite (NaN or infinite): fill them first"
             )
+        fault = self.meta.fault(self.header)
+        if fault:
+            raise DataError(f"metadata do not fit the {self.header.kind}: {fault}")
 
     @property
     def colour_values(self) -> FloatArray:
@@ -221,8 +276,12 @@ class Signal:
 
         ``window``: the grid's size, and which part of it the values are. At another size, a sound's rate changes with
         its length so that it lasts as long, resolution and coordinates of images and fields follow the grid.
+        FormatError when the metadata do not fit the header.
         """
         meta = SignalMeta.from_extra(extra, 16 if header.sample_type == "u16" else 8, limits)
+        fault = meta.fault(header)
+        if fault:
+            raise FormatError(f"extra metadata do not fit the {header.kind}: {fault}")
         size = values.shape[:-1] if window is None else window[0]
         if size != header.shape:
             rate = header.sample_rate
@@ -232,7 +291,9 @@ class Signal:
                 name: _resample(array, size[meta.dims.index(name)]) if name in meta.dims else array
                 for name, array in meta.coordinates.items()
             }
-            dpi = meta.dpi and (meta.dpi[0] * size[1] / header.shape[1], meta.dpi[1] * size[0] / header.shape[0])
+            dpi = meta.dpi
+            if dpi is not None and len(size) == 2:
+                dpi = (dpi[0] * size[1] / header.shape[1], dpi[1] * size[0] / header.shape[0])
             meta = replace(meta, coordinates=coordinates, dpi=dpi)
             header = replace(header, shape=size, sample_rate=rate)
         if window is not None:
@@ -256,14 +317,20 @@ class Signal:
             return levels.astype(np.uint16 if top > 255 else np.uint8)
         if self.header.kind == "audio":
             return np.clip(self.values, -1.0, 1.0)
-        physical = self.meta.offset + self.meta.scale * self.values.astype(np.float64)
+        with np.errstate(over="ignore"):
+            physical = self.meta.offset + self.meta.scale * self.values.astype(np.float64)
         if self.header.channels == 1:
             physical = physical[..., 0]
         dtype = np.dtype(self.header.sample_type)
         if dtype.kind in "iu":
             bounds = np.iinfo(dtype)
-            return np.clip(np.rint(physical), bounds.min, bounds.max).astype(dtype)
-        return np.rint(physical).astype(bool) if dtype.kind == "b" else physical.astype(dtype)
+            # The largest integer of 64 bits is no float64, and the next one is beyond it.
+            top = np.nextafter(float(bounds.max), 0.0) if dtype.itemsize == 8 else float(bounds.max)
+            return np.clip(np.rint(physical), float(bounds.min), top).astype(dtype)
+        if dtype.kind == "b":
+            return np.rint(physical).astype(bool)
+        most = float(np.finfo(dtype).max)
+        return np.clip(physical, -most, most).astype(dtype)
 
 
 def _resample(coordinate: NDArray[Any], count: int) -> NDArray[Any]:
@@ -274,4 +341,5 @@ def _resample(coordinate: NDArray[Any], count: int) -> NDArray[Any]:
     position = (np.arange(count) + 0.5) * n / count - 0.5
     left = np.clip(np.floor(position).astype(int), 0, n - 2)
     values = coordinate.astype(np.float64)
-    return values[left] + (position - left) * (values[left + 1] - values[left])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(values[left] + (position - left) * (values[left + 1] - values[left]))

@@ -59,7 +59,7 @@ class ExactConv:
         """
         half = 1 << (shift - 1) if shift else 0
         # Sums of 23 bit numbers over at most a few thousand inputs: far below 2^63.
-        if weight.numel() and max(int(weight.abs().max()), int(bias.abs().max())) >= 1 << 50:
+        if weight.numel() and max(float(n.double().abs().max()) for n in (weight, bias)) >= 1 << 50:
             raise FormatError("a weight of an exact network is out of range")
         rows = weight.abs().flatten(1).double().sum(1) * input_limit + bias.abs().double() + half
         largest = float(rows.max())

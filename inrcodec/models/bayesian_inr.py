@@ -33,6 +33,7 @@ from inrcodec.maths.siren import (
     siren_local,
     spread_frequencies,
 )
+from inrcodec.models.plain_config import check_plain
 
 
 class Reparameterisation(enum.StrEnum):
@@ -73,6 +74,9 @@ class NetworkConfig:
         ):  # fmt: skip
             if not 1 <= getattr(self, name) <= most:
                 raise FormatError(f"network {name} must be 1 to {most}, got {getattr(self, name)}")
+        widest = max(self.features, self.hidden)
+        if self.n_points * widest > 1 << 26:
+            raise FormatError(f"activations of {self.n_points} points by {widest} are too many")
         if not 0 <= self.proposal_hidden <= 8192:
             raise FormatError(f"proposal_hidden must be 0 to 8192, got {self.proposal_hidden}")
 
@@ -103,7 +107,9 @@ class NetworkConfig:
     def from_dict(cls, fields: dict[str, Any]) -> NetworkConfig:
         """Inverse of ``to_dict``; raises FormatError when fields are missing, unknown or out of range."""
         try:
-            return cls(**fields)
+            made = cls(**fields)
+            check_plain(made)
+            return made
         except (TypeError, ValueError) as error:
             raise FormatError(f"network description of the prior is not valid: {error}") from None
 

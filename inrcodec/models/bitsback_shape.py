@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from inrcodec.ground.errors import FormatError
+from inrcodec.models.plain_config import check_plain
 
 PHASE_PLACES = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Row and column in a cell of 2x2 of the phases, in coding order."""
@@ -51,9 +52,11 @@ class BitsBackConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BitsBackConfig:
-        """Inverse of ``to_dict``; FormatError when it is out of range, TypeError when it is something else."""
+        """Inverse of ``to_dict``; FormatError when it is out of range, TypeError or ValueError when it is something else."""
         lists = {key: tuple(int(n) for n in values[key]) for key in ("latents", "strides")}
-        return cls(**{**values, **lists})
+        made = cls(**{**values, **lists})
+        check_plain(made)
+        return made
 
     @property
     def unit(self) -> float:

@@ -37,6 +37,8 @@ from inrcodec.models.prior_file import (
 
 FORMAT = "inrcodec-hierarchy-1"
 _KEPT_LAYERS = 4
+MOST_ANSWER_WORK = 1 << 32
+"""Multiply-adds of a known answer: seconds."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,9 @@ class HierarchyPrior:
         return prior
 
     def _check(self, source: str) -> None:
+        cells = (2 * self.config.coarsest) ** self.config.axes
+        if cells * multiply_adds_per_point(self.config) > MOST_ANSWER_WORK:
+            raise FormatError(f"{source}: the network is too large for its known answer to be computed")
         with torch.device("meta"):
             model = HierarchyINR(self.config)
         expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}

@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from inrcodec.ground.errors import FormatError
+from inrcodec.models.plain_config import check_plain
+
+MOST_CHANNELS, MOST_CELL_POINTS, MOST_HEAD_INPUTS, MOST_NUMBERS_PER_POINT = 16, 1 << 16, 512, 128
+"""Bounds that keep the memory of whoever opens a file in proportion to the file's grid, whatever its prior says."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class HierarchyConfig:
     spread: float = 0.25
 
     @property
+    def numbers_per_point(self) -> float:
+        """Features and latents per grid point: what memory a decode takes."""
+        return sum((v.width + sum(v.latents)) / v.stride**self.axes for v in self.levels)
+
+    @property
     def coarsest(self) -> int:
         """Stride that signal sizes are padded to."""
         return self.levels[0].stride
@@ -58,7 +67,7 @@ class HierarchyConfig:
     def __post_init__(self) -> None:
         strides = [level.stride for level in self.levels]
         ratios = [a / b for a, b in itertools.pairwise([*strides, self.feature_stride])]
-        sizes = [self.channels, self.feature_width, self.head_width, self.harmonics]
+        sizes = [self.feature_width, self.head_width, self.harmonics]
         sizes += [n for level in self.levels for n in (level.width, *level.latents)]
         numbers = [*self.log_lambdas, self.centre, self.spread]
         if not (
@@ -67,7 +76,11 @@ class HierarchyConfig:
             and all(ratio in (1, 2, 4, 8) for ratio in ratios)
             and self.feature_stride >= 1
             and strides[0] <= 1 << 12
+            and strides[0] ** self.axes <= MOST_CELL_POINTS
+            and 1 <= self.channels <= MOST_CHANNELS
             and all(1 <= n <= 1 << 12 for n in sizes)
+            and max(self.feature_width, self.head_width, fourier_count(self)) <= MOST_HEAD_INPUTS
+            and self.numbers_per_point <= MOST_NUMBERS_PER_POINT
             and all(1 <= len(v.latents) <= 16 and 0 <= v.blocks_down <= 64 >= v.blocks_up >= 0 for v in self.levels)
             and self.levels[0].phases == 1
             and all(v.phases in (1, 2) and len(v.latents) % v.phases == 0 for v in self.levels)
@@ -95,8 +108,10 @@ class HierarchyConfig:
                 for v in values["levels"]
             )  # fmt: skip
             values["log_lambdas"] = tuple(map(float, values["log_lambdas"]))
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
+            made = cls(**values)
+            check_plain(made)
+            return made
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"the model's configuration lacks or misstates {error}") from None
 
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.maths.siren import shifted_siren
+from inrcodec.models.plain_config import check_plain
 
 SHIFT_SIZE = 0.03
 """Root mean square of the first layer's shifts of training patches before the first step."""
@@ -53,7 +54,9 @@ class ModulatedConfig:
         sizes = (*self.patch_shape, self.channels, *self.widths, self.latent_dims)
         if not 1 <= len(self.patch_shape) <= 2 or not self.widths or min(sizes) < 1 or max(sizes) > 1 << 14:
             raise UsageError(f"a base network cannot have the shape {self}")
-        if self.n_points > 1 << 16 or self.n_shifts > 1 << 14 or not self.spread > 0:
+        if self.n_points > 1 << 16 or self.n_shifts > 1 << 14 or self.channels > 16 or len(self.widths) > 64:
+            raise UsageError(f"a base network cannot have the shape {self}")
+        if not (0 < self.spread < 1e6 and abs(self.centre) < 1e6):
             raise UsageError(f"a base network cannot have the shape {self}")
         if self.latent_dims > min(self.n_shifts, self.n_points * self.channels):
             raise UsageError(f"{self.latent_dims} latent dimensions are more than shifts or values of a patch")
@@ -83,8 +86,10 @@ class ModulatedConfig:
         """Inverse of ``to_dict``; FormatError when it is none."""
         try:
             shapes = {name: tuple(int(n) for n in fields[name]) for name in ("patch_shape", "widths")}
-            return cls(**{**fields, **shapes})
-        except (TypeError, KeyError, ValueError, UsageError) as error:
+            made = cls(**{**fields, **shapes})
+            check_plain(made)
+            return made
+        except (TypeError, KeyError, ValueError, OverflowError, UsageError) as error:
             raise FormatError(f"not a base network: {error}") from None
 
 

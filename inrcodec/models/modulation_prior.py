@@ -201,7 +201,7 @@ class ModulationPrior:
             raise FormatError(f"{source}: holds values that are not finite")
         self._check_part(source, "predictor", self.predictor)
         self._check_part(source, "flow", self.flow)
-        if int(self.log_scale.abs().max()) > 20 << ACTIVATION_BITS:
+        if float(self.log_scale.double().abs().max()) > 20 << ACTIVATION_BITS:
             raise FormatError(f"{source}: scales are out of range")
         if not 1e-6 < self.steps[0] <= self.steps[1] <= LARGEST_STEP:
             raise FormatError(f"{source}: quantisation steps are out of range")

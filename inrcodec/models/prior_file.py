@@ -31,7 +31,7 @@ def read_prior_bytes(data: bytes, source: str, expected: str = "") -> tuple[dict
         header_length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + header_length])["__metadata__"]["inrcodec"]
         head = json.loads(metadata)
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise FormatError(f"{source}: not a prior of inrcodec ({type(error).__name__})") from None
     if not isinstance(head, dict):
         raise FormatError(f"{source}: not a prior of inrcodec (no description)")
@@ -45,7 +45,7 @@ def telling_what_is_missing(source: str) -> Iterator[None]:
     """While a description and its tensors are read: what they lack or misstate becomes a FormatError."""
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"{source}: the prior lacks or misstates {error}") from None
 
 

@@ -67,6 +67,10 @@ def write_audio(signal: Signal, path: Path, force: bool) -> None:
         raise UnsupportedError(f"{path}: {format_name} does not keep {signal.header.sample_type} samples: write a .wav")
 
     def write(file: IO[bytes]) -> None:
-        soundfile.write(file, signal.to_native(), signal.header.sample_rate, subtype, format=format_name)
+        try:
+            soundfile.write(file, signal.to_native(), signal.header.sample_rate, subtype, format=format_name)
+        except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as error:
+            rate = f"{signal.header.channels} channels at {signal.header.sample_rate} Hz"
+            raise UnsupportedError(f"{path}: {format_name} does not keep {rate}: {error}") from None
 
     write_whole(path, write, force=force)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +21,10 @@ from inrcodec.maths.atomic import write_whole
 
 MOST_AXES = 3
 NPY_MAGIC, HDF5_MAGIC = b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"
+# NumPy reads a description with Python's parser, whose errors are many.
+_UNREADABLE = (
+    ValueError, TypeError, EOFError, OSError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError,
+)  # fmt: skip
 _LONGITUDE_UNITS = {"degrees_east", "degree_east", "degrees_e", "degree_e"}
 
 
@@ -38,12 +44,14 @@ def read_npy(data: bytes, name: str, limits: Limits) -> Signal:
         version = np.lib.format.read_magic(stream := io.BytesIO(data))
         reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = reader(stream)
-        if int(np.prod([float(n) for n in shape])) > limits.max_points:
+        if math.prod(shape) > limits.max_points:
             raise LimitError(f"{name}: an array of {shape}, the limit is {limits.max_points} points")
+        if math.prod(shape) * dtype.itemsize > len(data):
+            raise DataError(f"{name}: the file is too short for an array of {shape}")
         if dtype.kind not in "fiub" or dtype.name not in SAMPLE_TYPES["field"]:
             raise UnsupportedError(f"{name}: arrays of {dtype} are not carried: convert to float32")
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{name}: the array cannot be read: {error}") from None
     return _field(array, name, SignalMeta(source_format="npy"), (False,) * array.ndim)
 
@@ -150,7 +158,10 @@ def _is_periodic(dim: str, coordinates: dict[str, NDArray[Any]], attributes: dic
     units = attributes.get(dim, {}).get("units", "")
     text = units.decode("latin-1") if isinstance(units, bytes) else str(units)
     values = coordinates[dim].astype(np.float64)
-    steps = np.diff(values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.diff(values)
+    if not np.isfinite(steps).all():
+        return False
     around = abs(abs(steps.mean()) * values.size - 360.0) < 1e-3 and np.ptp(steps) < 1e-3
     return bool(around and (text.lower() in _LONGITUDE_UNITS or dim.lower() in ("lon", "longitude")))
 
@@ -162,7 +173,9 @@ def _field(array: NDArray[Any], name: str, meta: SignalMeta, periodic: tuple[boo
         raise UnsupportedError(f"{name}: a field has 1 to {MOST_AXES} axes, got {array.ndim}")
     if array.dtype.kind not in "fiub":
         raise UnsupportedError(f"{name}: values of type {array.dtype} are not carried")
-    wide = array.astype(np.float64)
+    # Signalling NaNs warn when they are converted; they are refused in the next line.
+    with np.errstate(invalid="ignore"):
+        wide = array.astype(np.float64)
     if not np.isfinite(wide).all():
         raise DataError(f"{name}: holds {int((~np.isfinite(wide)).sum())} values that are not finite: fill them first")
     offset = float(wide.min())
@@ -193,22 +206,36 @@ def write_netcdf(signal: Signal, path: Path, force: bool) -> None:
     def write(file: IO[bytes]) -> None:
         buffer = io.BytesIO()
         out = netcdf_file(buffer, "w", version=2)
-        for dim, n in zip(dims, native.shape, strict=True):
-            out.createDimension(dim, n)
-        for dim, values in meta.coordinates.items():
-            safe = values.astype(np.int32) if values.dtype.kind in "iu" and values.dtype.itemsize > 4 else values
-            along = out.createVariable(dim, safe.dtype.newbyteorder(">"), (dim,))
-            along[:] = safe
-            for key, value in meta.coordinate_attributes.get(dim, {}).items():
-                setattr(along, key, value)
-        variable = out.createVariable(meta.variable or "values", native.dtype.newbyteorder(">"), dims)
-        variable[:] = native
-        for key, value in meta.attributes.items():
-            setattr(variable, key, value)
-        for dim, value in meta.fixed.items():
-            setattr(variable, f"selected_{dim}", value)
-        out.flush()
+        try:
+            _fill_netcdf(out, dims, native, meta)
+            out.flush()
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            raise UnsupportedError(f"{path}: classic NetCDF does not keep the field as it is named: {error}") from None
+        finally:
+            # Closed for writing: SciPy would write once more when the object goes away, also after a failure.
+            out.mode = "r"
         file.write(buffer.getvalue())
-        out.close()
 
     write_whole(path, write, force=force)
+
+
+def _fill_netcdf(out: netcdf_file, dims: tuple[str, ...], native: NDArray[Any], meta: SignalMeta) -> None:
+    for dim, n in zip(dims, native.shape, strict=True):
+        out.createDimension(dim, n)
+    for dim, values in meta.coordinates.items():
+        safe = values.astype(np.int32) if values.dtype.kind in "iu" and values.dtype.itemsize > 4 else values
+        along = out.createVariable(dim, safe.dtype.newbyteorder(">"), (dim,))
+        along[:] = safe
+        _set_attributes(along, meta.coordinate_attributes.get(dim, {}))
+    variable = out.createVariable(meta.variable or "values", native.dtype.newbyteorder(">"), dims)
+    variable[:] = native
+    _set_attributes(variable, meta.attributes)
+    _set_attributes(variable, {f"selected_{dim}": value for dim, value in meta.fixed.items()})
+
+
+def _set_attributes(variable: Any, attributes: Mapping[str, Any]) -> None:
+    """ValueError for a name that SciPy's object has a meaning of its own for."""
+    for key, value in attributes.items():
+        if hasattr(variable, key):
+            raise ValueError(f"{key!r} cannot be the name of an attribute")
+        setattr(variable, key, value)

@@ -18,6 +18,8 @@ from inrcodec.ground.signal import Signal, SignalMeta
 from inrcodec.maths.atomic import write_whole
 
 ORIENTATION_TAG = 0x0112
+MOST_DPI = 65535
+"""What every format has room for."""
 SUFFIXES = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
     ".ppm": "PPM", ".pgm": "PPM",
@@ -58,9 +60,10 @@ def read_image(data: bytes, name: str, limits: Limits) -> Signal:
                 raise UnsupportedError(f"{name}: has {frames} frames, a signal is a single picture")
             _check_depth(image, data, name)
             orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
-            dpi, icc = image.info.get("dpi"), image.info.get("icc_profile") or b""
+            dpi, icc = image.info.get("dpi"), image.info.get("icc_profile")
             image.load()
-            return from_pillow(image, name, icc, orientation, dpi)
+            # A TIFF may state any number as its profile, and bytes of a number are that many zeros.
+            return from_pillow(image, name, icc if isinstance(icc, bytes) else b"", orientation, dpi)
     except (UnsupportedError, LimitError):
         raise
     except Image.DecompressionBombError:
@@ -151,7 +154,7 @@ def write_image(signal: Signal, path: Path, force: bool) -> None:
         options["lossless"] = True
     if signal.meta.icc_profile and format_name in ("PNG", "JPEG", "WEBP", "TIFF"):
         options["icc_profile"] = signal.meta.icc_profile
-    if signal.meta.dpi and format_name in ("PNG", "JPEG", "TIFF", "BMP"):
+    if signal.meta.dpi and max(signal.meta.dpi) <= MOST_DPI and format_name in ("PNG", "JPEG", "TIFF", "BMP"):
         options["dpi"] = signal.meta.dpi
     if signal.meta.exif_orientation != 1 and format_name in ("PNG", "JPEG", "WEBP", "TIFF"):
         exif = Image.Exif()
@@ -159,6 +162,9 @@ def write_image(signal: Signal, path: Path, force: bool) -> None:
         options["exif"] = exif
 
     def write(file: IO[bytes]) -> None:
-        image.save(file, format_name, **options)
+        try:
+            image.save(file, format_name, **options)
+        except (ValueError, TypeError, OverflowError, struct.error) as error:
+            raise UnsupportedError(f"{path}: {format_name} does not keep the picture: {error}") from None
 
     write_whole(path, write, force=force)
