@@ -20,8 +20,8 @@ from inrcodec.cli import main
 from inrcodec.codecs.operations import Settings
 from inrcodec.evaluate.batch import BatchResult, batch
 from inrcodec.evaluate.json_log import JsonLog
-from inrcodec.evaluate.workers import outcomes
-from inrcodec.ground.errors import UsageError
+from inrcodec.evaluate.workers import LocalWorkers
+from inrcodec.ground.errors import UsageError, WorkersError
 
 SETTINGS = Settings(beta=0.003, effort="fast")
 
@@ -143,5 +143,9 @@ def _die_on_three(number: int) -> int:
 
 
 def test_a_worker_that_dies_loses_its_own_task_alone() -> None:
-    found = dict(outcomes(_die_on_three, list(range(8)), 2, lambda task: -1))
-    assert found == {n: -1 if n == 3 else 10 * n for n in range(8)}
+    with LocalWorkers(2) as workers:
+        for _ in range(2):
+            found = dict(workers.outcomes(_die_on_three, list(range(8)), lambda task: -1))
+            assert found == {n: -1 if n == 3 else 10 * n for n in range(8)}
+        with pytest.raises(WorkersError):
+            list(workers.outcomes(_die_on_three, [3]))

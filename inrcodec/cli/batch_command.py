@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from inrcodec.cli.common import keep_memory
+from inrcodec.cli.common import worker_options
 from inrcodec.ground.errors import UsageError
+from inrcodec.ground.work import keep_memory
 
 
 def _parse_shard(text: str | None) -> tuple[int, int]:
@@ -24,7 +25,7 @@ def _parse_shard(text: str | None) -> tuple[int, int]:
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of one thread each.")
+@worker_options
 @click.option("--shard", metavar="I/N", help="Only part I (from 0) of N: the same files on every machine.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Leave what an earlier run has done.")
 @click.option("--verify", is_flag=True, help="Decode every file again and note its PSNR.")
@@ -40,7 +41,8 @@ def _parse_shard(text: str | None) -> tuple[int, int]:
 @click.option("--json", "as_json", is_flag=True, help="Summary as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def batch(
-    source: Path, out: Path, workers: int, shard: str | None, resume: bool, verify: bool, keep_going: bool, codec: str,
+    source: Path, out: Path, workers: int | None, scheduler: str | None,
+    shard: str | None, resume: bool, verify: bool, keep_going: bool, codec: str,
     lossless: bool, prior: str | None, effort: str, beta: float | None, target_bpp: float | None,
     target_kbps: float | None, target_psnr: float | None, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
@@ -54,6 +56,7 @@ def batch(
     Examples:
       inrcodec batch photos/ packed/ --workers 2 --target-bpp 0.4
       inrcodec batch photos/ packed/ --shard 3/16 --effort fast
+      inrcodec batch photos/ packed/ --scheduler tcp://head:8786
       inrcodec batch scans.txt packed/ --lossless --verify
     """
     from inrcodec.codecs.choice import lossless_codec
@@ -64,8 +67,8 @@ def batch(
     codec = lossless_codec(codec) if lossless else codec
     settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr)
     result = run(
-        source, out, settings, workers=workers, shard=_parse_shard(shard), verify=verify, resume=resume,
-        progress=not quiet,
+        source, out, settings, workers=workers, scheduler=scheduler, shard=_parse_shard(shard), verify=verify,
+        resume=resume, progress=not quiet,
     )  # fmt: skip
     for entry in result.failed:
         click.echo(f"failed: {' '.join(entry.error.split())}", err=True)

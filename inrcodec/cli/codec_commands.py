@@ -14,6 +14,7 @@ import click
 from inrcodec.cli import common
 from inrcodec.ground.errors import DataError, UsageError
 from inrcodec.ground.signal import Signal
+from inrcodec.ground.work import keep_memory
 
 Command = Callable[..., Any]
 
@@ -79,7 +80,7 @@ def compress(
     from inrcodec.codecs.choice import lossless_codec
     from inrcodec.codecs.operations import Settings
 
-    common.keep_memory()
+    keep_memory()
     codec = lossless_codec(codec) if lossless else codec
     settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder, measure)
     files = expand(inputs)

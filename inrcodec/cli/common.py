@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,6 +18,19 @@ from inrcodec.ground.plain import PlainHeader
 from inrcodec.ground.signal import Signal
 
 Tick = Callable[[int], None]
+Command = Callable[..., Any]
+
+
+def worker_options(command: Command) -> Command:
+    """``--workers`` and ``--scheduler`` of commands whose work is spread."""
+    for option in (
+        click.option("--scheduler", metavar="ADDRESS", help="Dask cluster that works, like tcp://host:8786; local: "
+                     "one of N workers on this machine. Nodes share a file system."),
+        click.option("--workers", metavar="N", type=click.IntRange(1),
+                     help="Processes of one thread each. Default: 1."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 class Progress:
@@ -55,17 +66,6 @@ def progress(quiet: bool, label: str) -> Iterator[Progress]:
         yield bar
     finally:
         bar.close()
-
-
-def keep_memory() -> None:
-    """Have glibc keep blocks of up to 32 MiB for the next step instead of returning them to the system (25 % faster
-    steps); larger ones, which pictures of many megapixels ask for, go back."""
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        if os.name == "posix" and hasattr(libc, "mallopt"):
-            m_trim_threshold, m_mmap_threshold = -1, -3
-            libc.mallopt(m_mmap_threshold, 1 << 25)
-            libc.mallopt(m_trim_threshold, 1 << 28)
 
 
 def rate(header: PlainHeader, n_bytes: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ import click
 
 from inrcodec.cli import common
 from inrcodec.ground.errors import UsageError
+from inrcodec.ground.work import keep_memory
 
 
 @click.group()
@@ -58,7 +59,7 @@ def export(
     from inrcodec.maths.atomic import check_writable, write_whole
 
     check_writable(output, force=force)
-    common.keep_memory()
+    keep_memory()
     known = _prior(prior)
     chosen = adapted_modulation(modulation_recipe_named((recipe or known.name).removeprefix("coinpp-")), tile=tile)
     if chosen.network.patch_shape != known.config.patch_shape:

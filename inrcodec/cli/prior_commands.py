@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from inrcodec.cli import common, training_jobs
+from inrcodec.cli import training_jobs
 from inrcodec.cli.training_jobs import Job
 from inrcodec.ground.errors import UsageError
+from inrcodec.ground.work import keep_memory
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON, one object per prior.")
 
@@ -133,7 +134,7 @@ def train(
     if piece_minutes is not None and checkpoint is None:
         raise UsageError("--piece-minutes needs a checkpoint folder: --resume FOLDER")
     check_writable(output, force=force)
-    common.keep_memory()
+    keep_memory()
     if threads:
         torch.set_num_threads(threads)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")

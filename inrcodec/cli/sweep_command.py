@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from inrcodec.cli.codec_commands import expand
-from inrcodec.cli.common import keep_memory
+from inrcodec.cli.common import worker_options
 from inrcodec.ground.errors import UsageError
+from inrcodec.ground.work import keep_memory
 
 
 def _list(text: str | None) -> list[str]:
@@ -33,12 +34,13 @@ def _numbers(text: str | None, name: str) -> list[float]:
               "(from the folder that INRCODEC_DATA names), or a CSV file (codec, bpp or kbps, psnr).")  # fmt: skip
 @click.option("--effort", default="default", show_default=True, help="fast, default or best.")
 @click.option("--prior", metavar="NAME|ID|FILE", help="Prior to use; by default the one for the kind of signal.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of one thread each.")
+@worker_options
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no table.")
 def sweep(
     inputs: tuple[Path, ...], codecs: str, rates: str | None, betas: str | None, compare: str | None,
-    published: str | None, effort: str, prior: str | None, workers: int, out: Path, quiet: bool,
+    published: str | None, effort: str, prior: str | None, workers: int | None, scheduler: str | None, out: Path,
+    quiet: bool,
 ) -> None:  # fmt: skip
     """Rate-distortion curves of files or folders, with BD-rates and a report.
 
@@ -58,7 +60,7 @@ def sweep(
     result = run(
         expand(inputs), codecs=_list(codecs), rates=_numbers(rates, "rates"), betas=_numbers(betas, "betas"),
         compare=_list(compare), published=published, out=out, effort=effort, prior=prior, workers=workers,
-        progress=not quiet,
+        scheduler=scheduler, progress=not quiet,
     )  # fmt: skip
     result.to_csv(out / "results.csv")
     write_whole(out / "results.json", result.to_json().encode(), force=True)

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from inrcodec.codecs.decoding import decompress_container
 from inrcodec.codecs.operations import Settings, compress_signals
+from inrcodec.evaluate.jobs import settings_for_workers
 from inrcodec.evaluate.json_log import JsonLog
-from inrcodec.evaluate.workers import outcomes
+from inrcodec.evaluate.workers import open_workers
 from inrcodec.ground import metrics
 from inrcodec.ground.errors import DataError, InrcodecError, UsageError
 from inrcodec.ground.version import VERSION
@@ -33,11 +34,13 @@ SUFFIX = ".inr"
 
 @dataclass(frozen=True)
 class BatchJob:
-    """A file to be compressed: ``name`` its place in the tree, ``key`` what its outcome depends on."""
+    """A file to be compressed: ``name`` its place in the tree, ``key`` what its outcome depends on, ``source`` and
+    ``target`` whole paths, ``output`` the target as the manifest names it."""
 
     name: str
     source: Path
     target: Path
+    output: str
     key: str
     settings: Settings
     verify: bool
@@ -83,8 +86,8 @@ class BatchResult:
 
 
 def batch(
-    source: Path, out: Path, settings: Settings, *, workers: int = 1, shard: tuple[int, int] = (0, 1),
-    verify: bool = False, resume: bool = True, progress: bool = True,
+    source: Path, out: Path, settings: Settings, *, workers: int | None = None, scheduler: str | None = None,
+    shard: tuple[int, int] = (0, 1), verify: bool = False, resume: bool = True, progress: bool = True,
 ) -> BatchResult:  # fmt: skip
     """Compress every file of a folder, or those that a list names, to ``out``.
 
@@ -93,10 +96,11 @@ def batch(
         shard: (i, n): only the files that fall to part i of n, the same ones on every machine.
         verify: decode every file again, and note its PSNR.
         resume: leave what the manifest says is done; else all is done anew.
-        workers: processes of one thread each.
+        workers, scheduler: processes of one thread each, or a dask cluster, see ``workers.open_workers``.
 
     Raises:
-        UsageError: options. DataError: the source cannot be read or holds nothing.
+        UsageError: options. DataError: the source cannot be read. WorkersError: the cluster cannot be reached or has
+            gone; what is done stays.
     """
     part, parts = shard
     if not 0 <= part < parts:
@@ -110,10 +114,13 @@ def batch(
     manifest = out / ("manifest.jsonl" if parts == 1 else f"manifest-{part}-of-{parts}.jsonl")
     with JsonLog(manifest, lambda found: BatchEntry(**found), asdict, lambda entry: entry.name) as log:
         left = [job for job in jobs if not (resume and _is_done(job, log.entries.get(job.name)))]
-        with tqdm(
-            total=len(jobs), initial=len(jobs) - len(left), unit="file", disable=None if progress else True
-        ) as bar:
-            for _, entry in outcomes(compress_file, left, workers, _lost):
+        with (
+            open_workers(workers, scheduler) as spread,
+            tqdm(
+                total=len(jobs), initial=len(jobs) - len(left), unit="file", disable=None if progress else True
+            ) as bar,
+        ):
+            for _, entry in spread.outcomes(compress_file, left, _lost):
                 log.add(entry)
                 bar.update(1)
         return BatchResult([log.entries[job.name] for job in jobs], len(jobs) - len(left))
@@ -159,7 +166,10 @@ def _job(name: str, path: Path, out: Path, settings: Settings, verify: bool) -> 
         content = None
     facts = [name, content, asdict(settings), verify, VERSION]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode(errors="surrogateescape")).hexdigest()[:20]
-    return BatchJob(name, path, out / (name + SUFFIX), key, settings, verify)
+    target = out / (name + SUFFIX)
+    return BatchJob(
+        name, path.absolute(), target.absolute(), str(target), key, settings_for_workers(settings), verify
+    )
 
 
 def _number(name: str) -> int:
@@ -217,4 +227,4 @@ def _lost(job: BatchJob) -> BatchEntry:
 
 def _entry(job: BatchJob, *, error: str = "", figures: dict[str, Any] | None = None) -> BatchEntry:
     chosen = {name: value for name, value in asdict(job.settings).items() if value is not None}
-    return BatchEntry(job.name, job.key, "" if error else str(job.target), error, figures or {}, chosen)
+    return BatchEntry(job.name, job.key, "" if error else job.output, error, figures or {}, chosen)

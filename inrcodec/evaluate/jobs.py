@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from inrcodec.maths.atomic import write_whole
 from inrcodec.maths.container import unpack
 from inrcodec.maths.files import read_signal
 from inrcodec.maths.ms_ssim import signal_ms_ssim
+from inrcodec.models import prior_store
 
 UNITS = {"image": "bpp", "audio": "kbps", "field": "bpp"}
 
@@ -91,6 +92,14 @@ def _read(path: Path) -> Signal:
 def read_source(source: Path | Signal) -> Signal:
     """The signal itself, or in a file."""
     return _read(source) if isinstance(source, Path) else source
+
+
+def settings_for_workers(settings: Settings) -> Settings:
+    """Settings that mean the same in another folder: a prior that is given as a file gets its whole path."""
+    name = settings.prior
+    if name is None or name in prior_store.prior_files() or not Path(name).is_file():
+        return settings
+    return replace(settings, prior=str(Path(name).absolute()))
 
 
 def versions() -> dict[str, str]:

@@ -24,14 +24,15 @@ from inrcodec.codecs.operations import Settings
 from inrcodec.codecs.registry import AUTO
 from inrcodec.evaluate.baselines import baseline_named
 from inrcodec.evaluate.bd_rate import BDRate, Curve, bd_rate
-from inrcodec.evaluate.jobs import UNITS, Job, point_or_error, read_source, versions
+from inrcodec.evaluate.jobs import UNITS, Job, point_or_error, read_source, settings_for_workers, versions
 from inrcodec.evaluate.json_log import JsonLog
 from inrcodec.evaluate.points import Point, mean_curve, open_log, to_csv
 from inrcodec.evaluate.published import published_curves
-from inrcodec.evaluate.workers import outcomes
+from inrcodec.evaluate.workers import open_workers
 from inrcodec.ground.errors import DataError, UsageError
 from inrcodec.ground.signal import Signal
 from inrcodec.ground.version import VERSION
+from inrcodec.ground.work import Workers
 from inrcodec.maths.atomic import write_whole
 from inrcodec.methods.bitsback import SCHEMES
 from inrcodec.models import prior_store
@@ -137,8 +138,8 @@ class Sweep:
 def sweep(
     inputs: Iterable[Input], *, codecs: Sequence[str] = ("hierarchical",), betas: Sequence[float] = (),
     rates: Sequence[float] = (), compare: Sequence[str] = (), published: str | Path | None = None,
-    out: str | Path = "sweep", effort: str = "default", prior: str | None = None, workers: int = 1,
-    progress: bool = True,
+    out: str | Path = "sweep", effort: str = "default", prior: str | None = None, workers: int | None = None,
+    scheduler: str | None = None, progress: bool = True,
 ) -> Sweep:  # fmt: skip
     """Make all points that are missing in the folder ``out``; returns all.
 
@@ -151,7 +152,8 @@ def sweep(
         published: "kodak", "cifar10", "librispeech", "era5" (tables in the folder that INRCODEC_DATA names) or a CSV
             file with columns codec, bpp or kbps, psnr.
         effort, prior: as for ``compress``.
-        workers: processes of one thread each; with 1 all is done in this process.
+        workers, scheduler: processes of one thread each, or a dask cluster, see ``workers.open_workers``; by default
+            all is done in this process.
         progress: a bar with the time that is left.
 
     Raises:
@@ -172,7 +174,8 @@ def sweep(
     (folder / "files").mkdir(parents=True, exist_ok=True)
     with open_log(folder / "points.jsonl") as log:
         missing = [job for job in jobs if job.key not in log.entries]
-        failed = _make(missing, log, folder / "files", workers, len(jobs), progress)
+        with open_workers(workers, scheduler) as spread:
+            failed = _make(missing, log, folder.absolute() / "files", spread, len(jobs), progress)
     points = [log.entries[job.key] for job in jobs if job.key in log.entries]
     if not points:
         raise DataError(f"no point of the sweep could be made: {failed[0]}")
@@ -211,6 +214,7 @@ def _jobs(
             raise UsageError(f"{baseline.name} is no codec for signals of kind {kind}")
     for name, source in sources.items():
         signal = read_source(source)
+        where = source.absolute() if isinstance(source, Path) else source
         digest = hashlib.sha256(signal.values.tobytes() + repr(signal.header).encode()).hexdigest()
         for settings in asked:
             setting = (
@@ -220,11 +224,11 @@ def _jobs(
             )
             identity = _prior_id(signal, settings)
             key = _key(digest, settings.codec, setting, asdict(settings), identity, VERSION)
-            yield Job(key, name, source, settings.codec, setting, settings)
+            yield Job(key, name, where, settings.codec, setting, settings_for_workers(settings))
         for baseline in baselines:
             for value in baseline.curve():
                 key = _key(digest, baseline.name, baseline.about, value)
-                yield Job(key, name, source, baseline.name, f"setting={value:g}", None, baseline.name, value)
+                yield Job(key, name, where, baseline.name, f"setting={value:g}", None, baseline.name, value)
 
 
 def _key(*parts: Any) -> str:
@@ -239,14 +243,16 @@ def _prior_id(signal: Signal, settings: Settings) -> str:
     return prior_store.file_id(path).hex() if path.is_file() else prior_store.find(name).id.hex()
 
 
-def _make(jobs: Sequence[Job], log: JsonLog[Point], files: Path, workers: int, total: int, progress: bool) -> list[str]:
+def _make(
+    jobs: Sequence[Job], log: JsonLog[Point], files: Path, workers: Workers, total: int, progress: bool
+) -> list[str]:
     """Make points and log them as they come; returns what failed."""
     failed = []
     with tqdm(
         total=total, initial=total - len(jobs), desc="sweep", unit="point", disable=None if progress else True,
         smoothing=0.1,
     ) as bar:  # fmt: skip
-        for job, outcome in outcomes(partial(point_or_error, files=files), jobs, workers):
+        for job, outcome in workers.outcomes(partial(point_or_error, files=files), jobs, _lost):
             if isinstance(outcome, Point):
                 log.add(outcome)
             else:
@@ -254,3 +260,7 @@ def _make(jobs: Sequence[Job], log: JsonLog[Point], files: Path, workers: int, t
             bar.set_postfix_str(f"{job.name} {job.series} {job.setting}", refresh=False)
             bar.update(1)
     return failed
+
+
+def _lost(job: Job) -> str:
+    return "its worker died (killed, or out of memory)"

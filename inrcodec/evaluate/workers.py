@@ -1,65 +1,108 @@
-"""Work spread over processes of one thread each, that end with their parent however it ends."""
+"""Work spread over processes of one thread each, that end with their parent however it ends; the door to all workers.
+
+Where work is done is the caller's choice alone: in this process, in processes of this machine, on a dask cluster
+(``cluster``). Results are the same.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
 
 import torch
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+from inrcodec.ground.errors import UsageError, WorkersError
+from inrcodec.ground.work import Result, Task, Workers, keep_memory
+
+LOCAL = "local"
+"""Instead of a scheduler's address: a dask cluster of this machine alone."""
 
 
-def outcomes(
-    function: Callable[[Task], Result],
-    tasks: Sequence[Task],
-    workers: int,
-    lost: Callable[[Task], Result] | None = None,
-) -> Iterator[tuple[Task, Result]]:
-    """Every task with its result, in the order in which they end; with one worker in this process.
+@contextlib.contextmanager
+def open_workers(count: int | None = None, scheduler: str | None = None) -> Iterator[Workers]:
+    """``count`` processes (one: this one), or the dask cluster of the scheduler at an address, or LOCAL, which starts
+    one of ``count`` workers on this machine.
 
-    ``lost``: the result of a task during which its worker died (killed, out of memory). Whose task it was is not known
-    at once, so those that may have been in work are tried again one by one. Without ``lost`` the error is raised.
+    Raises UsageError for options that contradict each other, WorkersError when there is no cluster.
     """
-    if workers == 1:
-        for task in tasks:
-            yield task, function(task)
+    if count is not None and count < 1:
+        raise UsageError(f"workers must be at least 1, got {count}")
+    if scheduler is None:
+        with LocalWorkers(count or 1) as workers:
+            yield workers
         return
-    left, suspects = list(tasks), 0
-    while left:
-        alone = suspects > 0
-        broken = False
-        pool = ProcessPoolExecutor(1 if alone else workers, initializer=_begin, initargs=(os.getpid(),))
-        waiting = {pool.submit(function, task): task for task in (left[:1] if alone else left)}
-        try:
-            while waiting:
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    task = waiting.pop(future)
-                    try:
-                        result = future.result()
-                    except BrokenProcessPool:
-                        if lost is None:
-                            raise
-                        broken = True
-                        if not alone:
-                            continue
-                        result = lost(task)
-                    left.remove(task)
-                    yield task, result
-        finally:
-            pool.shutdown(cancel_futures=True)
-        suspects = suspects - 1 if alone else 2 * workers + 1 if broken else 0
+    if scheduler != LOCAL and count is not None:
+        raise UsageError("a cluster has the workers it has: give either workers or the address of a scheduler")
+    from inrcodec.evaluate.cluster import connected, local_cluster
+
+    with local_cluster(count or 1) if scheduler == LOCAL else connected(scheduler) as workers:
+        yield workers
+
+
+class LocalWorkers:
+    """Processes that are started when they are first needed and end with the context; one worker is this process."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> LocalWorkers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def outcomes(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], lost: Callable[[Task], Result] | None = None
+    ) -> Iterator[tuple[Task, Result]]:
+        """See ``Workers``. Whose task killed a worker is not known at once, so those that may have been in work are
+        tried again one by one."""
+        if self.count == 1:
+            for task in tasks:
+                yield task, function(task)
+            return
+        left, suspects = list(tasks), 0
+        while left:
+            alone, broken = suspects > 0, False
+            if self._pool is None:
+                processes = 1 if alone else self.count
+                self._pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
+            waiting = {self._pool.submit(function, task): task for task in (left[:1] if alone else left)}
+            try:
+                while waiting:
+                    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        task = waiting.pop(future)
+                        try:
+                            result = future.result()
+                        except BrokenProcessPool:
+                            broken = True
+                            if not alone:
+                                continue
+                            if lost is None:
+                                raise WorkersError("a worker died twice (killed, or out of memory)") from None
+                            result = lost(task)
+                        left.remove(task)
+                        yield task, result
+            finally:
+                if broken or alone or waiting:
+                    self._end()
+            suspects = suspects - 1 if alone else 2 * self.count + 1 if broken else 0
 
 
 def _begin(parent: int) -> None:
     torch.set_num_threads(1)
+    keep_memory()
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -36,3 +36,7 @@ class UnsupportedError(DataError):
 
 class PriorError(DataError):
     """A wrong or missing prior; the message names its id."""
+
+
+class WorkersError(InrcodecError):
+    """Other processes or machines that cannot be reached, have gone or die."""

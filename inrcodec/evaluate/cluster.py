@@ -1,0 +1,157 @@
+"""Work spread over the workers of a dask cluster.
+
+The scheduler gives tasks to workers, and those of a worker that has gone to others. Tasks and results go between the
+cluster's own nodes in dask's way, which runs what it is sent: a cluster is for a network that is trusted (dask's TLS
+settings narrow that to those who hold its certificates). Files do not travel: workers read and write them where the
+tasks say, so all nodes see one file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from typing import Any
+
+import torch
+
+from inrcodec.ground.errors import UsageError, WorkersError
+from inrcodec.ground.version import VERSION
+from inrcodec.ground.work import Result, Task, keep_memory
+
+CONNECT_SECONDS = 20.0
+LONELY_SECONDS = 300.0
+"""How long a cluster may have no worker at all."""
+LOOK_SECONDS = 5.0
+AHEAD = 4
+"""Tasks that the scheduler holds for every worker thread: enough to keep all at work."""
+
+
+def _dask() -> Any:
+    try:
+        import distributed
+    except ImportError:
+        raise UsageError("clusters need dask's distributed: pip install 'inrcodec[cluster]'") from None
+    return distributed
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[ClusterWorkers]:
+    """Workers of the cluster whose scheduler listens at ``address``, like tcp://host:8786 (tls:// with the certificates
+    of dask's settings).
+
+    Raises WorkersError when nobody answers there or no worker comes, UsageError without distributed.
+    """
+    distributed = _dask()
+    try:
+        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="inrcodec")
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise WorkersError(f"no scheduler at {address}: {' '.join(str(error).split()) or 'no answer'}") from None
+    with client:
+        yield ClusterWorkers(client)
+
+
+@contextlib.contextmanager
+def local_cluster(count: int) -> Iterator[ClusterWorkers]:
+    """A cluster of ``count`` processes on this machine, that listens to nobody else and ends with the context."""
+    distributed = _dask()
+    with (
+        distributed.LocalCluster(
+            n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):  # fmt: skip
+        yield ClusterWorkers(client)
+
+
+class ClusterWorkers:
+    """See ``ground.work.Workers``; ``client`` is dask's."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    @property
+    def count(self) -> int:
+        """Threads of all workers that are there now."""
+        return max(1, self._threads())
+
+    def outcomes(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], lost: Callable[[Task], Result] | None = None
+    ) -> Iterator[tuple[Task, Result]]:
+        """See ``Workers``. What a dead worker had in work, or had been given, dask tries on others, and gives it up
+        after some deaths (its setting ``allowed-failures``); such tasks are tried one by one at the end."""
+        given_up: list[Task] = []
+        yield from self._all(function, list(tasks), given_up.append)
+        for task in given_up:
+            again: list[Task] = []
+            yield from self._all(function, [task], again.append)
+            if again:
+                if lost is None:
+                    raise WorkersError("a task has killed all workers that took it")
+                yield task, lost(task)
+
+    def _all(
+        self, function: Callable[[Task], Result], tasks: list[Task], give_up: Callable[[Task], None]
+    ) -> Iterator[tuple[Task, Result]]:
+        distributed = _dask()
+        left = iter(tasks)
+        waiting: dict[Any, Task] = {}
+        ahead, lonely = AHEAD * self.count, 0.0
+        try:
+            while True:
+                for task in left:
+                    # Not pure: equal tasks of two runs are two tasks.
+                    waiting[self.client.submit(_on_worker, function, task, VERSION, pure=False)] = task
+                    if len(waiting) >= ahead:
+                        break
+                if not waiting:
+                    return
+                try:
+                    with self.client.as_current():
+                        done = distributed.wait(list(waiting), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED").done
+                except TimeoutError:
+                    there = self._threads()
+                    ahead = max(ahead, AHEAD * there)
+                    lonely = 0.0 if there else lonely + LOOK_SECONDS
+                    if lonely >= LONELY_SECONDS:
+                        raise WorkersError(f"the cluster has had no worker for {LONELY_SECONDS:.0f} s") from None
+                    continue
+                except CancelledError:
+                    raise _gone() from None
+                for future in done:
+                    task = waiting.pop(future)
+                    if future.status not in ("finished", "error"):
+                        raise _gone()
+                    try:
+                        result = future.result()
+                    except distributed.KilledWorker:
+                        give_up(task)
+                    except CancelledError:
+                        raise _gone() from None
+                    else:
+                        yield task, result
+        finally:
+            # Of a run that ends early nothing more is begun.
+            if waiting:
+                with contextlib.suppress(OSError, CancelledError, TimeoutError):
+                    self.client.cancel(list(waiting))
+
+    def _threads(self) -> int:
+        try:
+            return sum(self.client.nthreads().values())
+        except (OSError, CancelledError):
+            raise _gone() from None
+
+
+def _gone() -> WorkersError:
+    return WorkersError("the cluster's scheduler has gone: what is done stays, the same command goes on")
+
+
+def _on_worker(function: Callable[[Task], Result], task: Task, version: str) -> Result:
+    if version != VERSION:
+        raise WorkersError(f"a worker has inrcodec {VERSION} where {version} is wanted")
+    torch.set_num_threads(1)
+    keep_memory()
+    return function(task)
