@@ -5,6 +5,7 @@ Whatever kills a run, at most the results in work are lost, and half a line at t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from inrcodec.ground.errors import DataError, UsageError
+from inrcodec.maths.atomic import lock
 
 Entry = TypeVar("Entry")
 
@@ -23,7 +25,7 @@ class JsonLog(Generic[Entry]):
     names it; of entries of one key the last counts. While it is open no other process can open it.
 
     Raises:
-        DataError: a line is no entry. UsageError: another process has it open.
+        DataError: a line is no entry, or the file cannot be written. UsageError: another process has it open.
     """
 
     def __init__(
@@ -32,8 +34,13 @@ class JsonLog(Generic[Entry]):
     ) -> None:  # fmt: skip
         self.path, self._write, self._key = path, write, key
         self.entries: dict[str, Entry] = {}
-        self._file = open(path, "a+b")  # noqa: SIM115
-        _lock(self._file.fileno(), path)
+        try:
+            self._file = open(path, "a+b")  # noqa: SIM115
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+        if lock(self._file.fileno()) is False:
+            self._file.close()
+            raise UsageError(f"{path}: another run is writing here")
         self._file.seek(0)
         whole = 0
         for number, line in enumerate(self._file, start=1):
@@ -49,30 +56,23 @@ class JsonLog(Generic[Entry]):
         self._file.truncate(whole)
 
     def add(self, entry: Entry) -> None:
-        """Keep an entry for good."""
-        self._file.write(json.dumps(self._write(entry), sort_keys=True).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Keep an entry for good; DataError when the disk is full."""
+        try:
+            self._file.write(json.dumps(self._write(entry), sort_keys=True).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written: {error.strerror}") from None
         self.entries[self._key(entry)] = entry
 
     def close(self) -> None:
         """Let others open it."""
-        self._file.close()
+        # What a full disk did not take is tried once more here.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> JsonLog[Entry]:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    """Where the system has locks of whole files."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UsageError(f"{path}: another run is writing here") from None

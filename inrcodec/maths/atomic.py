@@ -2,13 +2,17 @@
 
 A file is written beside its place under a temporary name, synced, then moved there. Without ``force`` the move is a
 hard link, which fails if something has appeared at the place meanwhile.
+
+Who is killed while writing leaves a temporary file. Its name is hidden and says whose it is; while its writer lives it
+is locked, and ``sweep`` removes those that are not.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -17,6 +21,8 @@ from inrcodec.ground.errors import DataError, LimitError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 
 Writer = Callable[[IO[bytes]], None]
+
+TEMPORARY_START, TEMPORARY_END = ".inrcodec-", ".tmp"
 
 
 def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> None:
@@ -27,17 +33,21 @@ def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> 
     """
     path = Path(path)
     check_writable(path, force=force)
-    temporary = ""
+    # Named before it is made, so that it is removed wherever an interruption falls.
+    temporary = path.parent / f"{TEMPORARY_START}{secrets.token_hex(8)}{TEMPORARY_END}"
+    held = -1
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=".tmp", dir=path.parent)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         with os.fdopen(handle, "w+b") as file:
+            if lock(handle, wait=True):
+                # A second descriptor keeps the lock until the file is in its place.
+                held = os.dup(handle)
             if isinstance(content, bytes):
                 file.write(content)
             else:
                 content(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         if force:
             os.replace(temporary, path)
         else:
@@ -46,23 +56,27 @@ def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> 
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
         with contextlib.suppress(OSError):
-            if temporary:
-                os.unlink(temporary)
+            os.unlink(temporary)
+        if held >= 0:
+            os.close(held)
 
 
 def check_writable(path: Path, *, force: bool = False) -> None:
     """DataError when ``path`` is a folder, lies in no folder, or exists and ``force`` is not set."""
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: cannot be written: there is no folder {path.parent}")
-    if path.exists() and not force:
-        raise DataError(f"{path}: exists already: use --force to replace it")
-    if not os.access(path.parent, os.W_OK):
-        raise DataError(f"{path}: cannot be written: the folder is read-only")
+    try:
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder")
+        if not path.parent.is_dir():
+            raise DataError(f"{path}: cannot be written: there is no folder {path.parent}")
+        if os.path.lexists(path) and not force:
+            raise DataError(f"{path}: exists already: use --force to replace it")
+        if not os.access(path.parent, os.W_OK):
+            raise DataError(f"{path}: cannot be written: the folder is read-only")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def _place_new(temporary: str, path: Path) -> None:
+def _place_new(temporary: Path, path: Path) -> None:
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -73,27 +87,64 @@ def _place_new(temporary: str, path: Path) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             raise DataError(f"{path}: exists already: use --force to replace it") from None
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(path)
+            raise
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def sweep(folder: Path) -> None:
+    """Remove temporary files of ``write_whole`` from a folder whose writers have died; those of living ones stay."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(TEMPORARY_START) and entry.name.endswith(TEMPORARY_END):
+                _sweep_one(entry.path)
+
+
+def _sweep_one(path: str) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            if lock(descriptor):
+                os.unlink(path)
+        finally:
+            os.close(descriptor)
+
+
+def lock(descriptor: int, *, wait: bool = False) -> bool | None:
+    """Lock an open file against other processes: True when that is done, False when another one has it, None where the
+    system has no such locks. It is held until the file and all its duplicates are closed."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def read_whole(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """All bytes of a file; DataError when it cannot be read, LimitError when it is larger than ``max_file_bytes``."""
+    """All bytes of a file; DataError when it cannot be read or changes meanwhile, LimitError when it is larger than
+    ``max_file_bytes``."""
     try:
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limits.max_file_bytes:
-                raise LimitError(f"{path}: {size} bytes, the limit is {limits.max_file_bytes}")
+            before = os.fstat(file.fileno())
+            if before.st_size > limits.max_file_bytes:
+                raise LimitError(f"{path}: {before.st_size} bytes, the limit is {limits.max_file_bytes}")
             data = file.read(limits.max_file_bytes + 1)
+            after = os.fstat(file.fileno())
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(data) > limits.max_file_bytes:
         raise LimitError(f"{path}: more than {limits.max_file_bytes} bytes")
+    same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    if stat.S_ISREG(before.st_mode) and not (same and len(data) == after.st_size):
+        raise DataError(f"{path}: changed while it was read")
     return data
