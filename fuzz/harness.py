@@ -20,7 +20,7 @@ import time
 import traceback
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -285,6 +285,7 @@ def prepare() -> None:
     names = ("hierarchical-rgb.inr", "hierarchical-sound.inr", "hierarchical-field.inr")
     _METADATA_SIGNALS.extend(InrFile(files[name]).render() for name in names)
     warnings.simplefilter("error", RuntimeWarning)
+    watch()
 
 
 # Inputs to begin with.
@@ -376,15 +377,16 @@ class Runner:
     def __call__(self, data: bytes, label: str = "") -> None:
         """Run one input."""
         begun = time.perf_counter()
+        _WATCHED[:] = [begun]
         try:
-            with alarm(SECONDS):
-                self.tally.accepted += self.target(data)
+            self.tally.accepted += self.target(data)
         except InrcodecError:
             pass
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # Panics of Rust and the alarm are no Exceptions.
+        except BaseException as error:  # Panics of Rust and hangs are no Exceptions.
             self._note(error, data, label)
+        _WATCHED.clear()
         seconds = time.perf_counter() - begun
         self.tally.runs += 1
         self.tally.slowest = max(self.tally.slowest, seconds)
@@ -398,20 +400,19 @@ class Runner:
         self.findings.setdefault(finding.key, finding)
 
 
-@contextlib.contextmanager
-def alarm(seconds: float) -> Iterator[None]:
-    """Raise ``Hang`` after so many seconds; where even that does not get through, end the process later."""
+_WATCHED: list[float] = []
+"""When the input in work was begun; empty in between."""
 
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise Hang(f"over {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+def watch() -> None:
+    """From now on, ``Hang`` is raised in whatever input takes longer than ``SECONDS``, looked at twice a second."""
+
+    def look(number: int, frame: FrameType | None) -> None:
+        if _WATCHED and time.perf_counter() - _WATCHED[-1] > SECONDS:
+            raise Hang(f"over {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
 
 
 def bound_memory(extra: int = MEMORY_BYTES) -> None:

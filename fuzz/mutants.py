@@ -29,8 +29,8 @@ VARINTS = (0, 1, 127, 128, 16383, 16384, 1 << 20, 1 << 28, (1 << 28) + 1, 1 << 3
 WORDS = (
     b"0", b"-1", b"1", b"2", b"1.5", b"4096", b"65536", b"1000000", b"1e308", b"-1e308", b"1e999", b"1e-320", b"NaN",
     b"-Infinity", b"9223372036854775807", b"18446744073709551616", b"null", b"true", b'""', b'"a"', b"[]", b"{}",
-    b"[[]]", b"[" * 3000, b"F64", b"F32", b"F16", b"BF16", b"I64", b"I32", b"U8", b"BOOL", b"<f8", b"<i8", b"|u1", b"shape",
-    b"data", b"/", b"\\u0000", b"\xff",
+    b"[[]]", b"[" * 3000, b"F64", b"F32", b"F16", b"BF16", b"I64", b"I32", b"U8", b"BOOL", b"<f8", b"<i8", b"|u1",
+    b"shape", b"data", b"/", b"\\u0000", b"\xff",
 )  # fmt: skip
 """What numbers and words of a text are replaced by."""
 TEXTS = ("metadata", "prior")

@@ -52,7 +52,7 @@ class BitsBackConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BitsBackConfig:
-        """Inverse of ``to_dict``; FormatError when it is out of range, TypeError or ValueError when it is something else."""
+        """Inverse of ``to_dict``; FormatError when out of range, TypeError or ValueError when something else."""
         lists = {key: tuple(int(n) for n in values[key]) for key in ("latents", "strides")}
         made = cls(**{**values, **lists})
         check_plain(made)

@@ -16,7 +16,7 @@ def check_plain(config: Any) -> None:
         value = getattr(config, field.name)
         if wanted is None:
             continue
-        if not isinstance(value, wanted) or (isinstance(value, bool) != (field.type == "bool")):
+        if type(value) not in wanted:
             raise ValueError(f"{field.name}, of type {type(value).__name__}")
         if not abs(value) <= LARGEST:
             raise ValueError(f"{field.name}, out of range")
