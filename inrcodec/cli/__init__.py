@@ -13,6 +13,7 @@ import click
 from inrcodec import __version__
 from inrcodec.cli.batch_command import batch
 from inrcodec.cli.codec_commands import compress, decompress, info, verify
+from inrcodec.cli.common import printable
 from inrcodec.cli.modulation_commands import modulations, sample
 from inrcodec.cli.prior_commands import priors
 from inrcodec.cli.show_command import show
@@ -61,12 +62,16 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = None
         return 0
+    except OSError as error:
+        # Of the doors' own doing, like reports to a full disk: what files are to blame for has been named before.
+        sys.stdout = None
+        return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error), 1)
     except MemoryError:
         return _say("not enough memory for this signal", 1)
 
 
 def _say(message: str, code: int) -> int:
-    click.echo(f"inrcodec: {message}", err=True)
+    click.echo(f"inrcodec: {printable(message)}", err=True)
     return code
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from inrcodec.cli.common import worker_options
+from inrcodec.cli.common import printable, worker_options
 from inrcodec.ground.errors import UsageError
 from inrcodec.ground.work import keep_memory
 
@@ -71,7 +71,7 @@ def batch(
         resume=resume, progress=not quiet,
     )  # fmt: skip
     for entry in result.failed:
-        click.echo(f"failed: {' '.join(entry.error.split())}", err=True)
+        click.echo(f"failed: {printable(entry.error)}", err=True)
     summary = result.summary()
     if as_json:
         click.echo(json.dumps(summary))

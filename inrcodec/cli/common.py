@@ -112,7 +112,7 @@ def show(report: dict[str, Any], as_json: bool, quiet: bool = False) -> None:
 
 def readable(report: dict[str, Any]) -> str:
     """A report as one line for people."""
-    where = report.get("output") or report.get("input") or ""
+    where = printable(report.get("output") or report.get("input") or "")
     if report.get("summary"):
         where = f"mean of {report['files']}"
     parts = []
@@ -127,6 +127,12 @@ def readable(report: dict[str, Any]) -> str:
         if report.get(key) is not None:
             parts.append(f"{report[key]:.{digits}f} {unit}")
     return f"{where}: {', '.join(parts)}"
+
+
+def printable(text: str) -> str:
+    """Text for a terminal's line: line ends, other control characters and bytes that are no text, which names of files
+    may hold, as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def summary(reports: Sequence[dict[str, Any]], total_bytes: int | None = None) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from inrcodec.evaluate.workers import open_workers
 from inrcodec.ground import metrics
 from inrcodec.ground.errors import DataError, InrcodecError, UsageError
 from inrcodec.ground.version import VERSION
-from inrcodec.maths.atomic import write_whole
+from inrcodec.maths.atomic import sweep, write_whole
 from inrcodec.maths.container import unpack
 from inrcodec.maths.files import read_signal
 
@@ -99,8 +99,8 @@ def batch(
         workers, scheduler: processes of one thread each, or a dask cluster, see ``workers.open_workers``.
 
     Raises:
-        UsageError: options. DataError: the source cannot be read. WorkersError: the cluster cannot be reached or has
-            gone; what is done stays.
+        UsageError: options. DataError: the source cannot be read, ``out`` not be made or its manifest not be written.
+            WorkersError: the cluster cannot be reached or has gone. In any case what is done stays.
     """
     part, parts = shard
     if not 0 <= part < parts:
@@ -110,19 +110,27 @@ def batch(
         for name, path in find_files(source, out)
         if _number(name) % parts == part
     ]
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be made: {error.strerror}") from None
     manifest = out / ("manifest.jsonl" if parts == 1 else f"manifest-{part}-of-{parts}.jsonl")
     with JsonLog(manifest, lambda found: BatchEntry(**found), asdict, lambda entry: entry.name) as log:
         left = [job for job in jobs if not (resume and _is_done(job, log.entries.get(job.name)))]
-        with (
-            open_workers(workers, scheduler) as spread,
-            tqdm(
-                total=len(jobs), initial=len(jobs) - len(left), unit="file", disable=None if progress else True
-            ) as bar,
-        ):
-            for _, entry in spread.outcomes(compress_file, left, _lost):
-                log.add(entry)
-                bar.update(1)
+        try:
+            with (
+                open_workers(workers, scheduler) as spread,
+                tqdm(
+                    total=len(jobs), initial=len(jobs) - len(left), unit="file", disable=None if progress else True
+                ) as bar,
+            ):
+                for _, entry in spread.outcomes(compress_file, left, _lost):
+                    log.add(entry)
+                    bar.update(1)
+        finally:
+            # Of workers that died, or were ended by an interruption.
+            for folder in {job.target.parent for job in left}:
+                sweep(folder)
         return BatchResult([log.entries[job.name] for job in jobs], len(jobs) - len(left))
 
 
@@ -150,7 +158,7 @@ def find_files(source: Path, out: Path) -> Iterator[tuple[str, Path]]:
     for line in lines:
         if line.strip():
             path = Path(line)
-            name = str(path.relative_to(path.anchor)) if path.is_absolute() else line
+            name = str(path.relative_to(path.anchor))
             if ".." in path.parts:
                 raise UsageError(f"{source}: names of a list must not go up: {line}")
             if name not in seen:
@@ -167,9 +175,7 @@ def _job(name: str, path: Path, out: Path, settings: Settings, verify: bool) -> 
     facts = [name, content, asdict(settings), verify, VERSION]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode(errors="surrogateescape")).hexdigest()[:20]
     target = out / (name + SUFFIX)
-    return BatchJob(
-        name, path.absolute(), target.absolute(), str(target), key, settings_for_workers(settings), verify
-    )
+    return BatchJob(name, path.absolute(), target.absolute(), str(target), key, settings_for_workers(settings), verify)
 
 
 def _number(name: str) -> int:
@@ -193,17 +199,14 @@ def compress_file(job: BatchJob) -> BatchEntry:
 
 
 def _compressed(job: BatchJob) -> dict[str, Any]:
-    before = job.source.stat()
+    input_bytes = job.source.stat().st_size
     signal = read_signal(job.source)
-    after = job.source.stat()
-    if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
-        raise DataError(f"{job.name}: changed while it was read")
     begun = time.perf_counter()
     encoded = compress_signals([signal], job.settings)
     seconds = time.perf_counter() - begun
     header = signal.header
     out: dict[str, Any] = {
-        "input_bytes": before.st_size, "bytes": len(encoded.data), "seconds": round(seconds, 4),
+        "input_bytes": input_bytes, "bytes": len(encoded.data), "seconds": round(seconds, 4),
         "prior": encoded.prior.id.hex(), "points": header.n_points,
     }  # fmt: skip
     if header.kind == "audio":

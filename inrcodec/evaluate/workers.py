@@ -7,7 +7,9 @@ Where work is done is the caller's choice alone: in this process, in processes o
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +23,8 @@ from inrcodec.ground.work import Result, Task, Workers, keep_memory
 
 LOCAL = "local"
 """Instead of a scheduler's address: a dask cluster of this machine alone."""
+LOOK_SECONDS = 0.1
+"""How often a worker looks whether its parent is still there."""
 
 
 @contextlib.contextmanager
@@ -45,20 +49,26 @@ def open_workers(count: int | None = None, scheduler: str | None = None) -> Iter
 
 
 class LocalWorkers:
-    """Processes that are started when they are first needed and end with the context; one worker is this process."""
+    """Processes that are started when they are first needed and end with the context, at once where that is left by
+    an error or an interruption; one worker is this process."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._pool: ProcessPoolExecutor | None = None
+        self._others: list[multiprocessing.process.BaseProcess] = []
 
     def __enter__(self) -> LocalWorkers:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._end()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._end(at_once=kind is not None)
 
-    def _end(self) -> None:
+    def _end(self, *, at_once: bool = False) -> None:
         if self._pool is not None:
+            if at_once:
+                for process in multiprocessing.active_children():
+                    if process not in self._others:
+                        process.terminate()
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
@@ -76,9 +86,13 @@ class LocalWorkers:
             alone, broken = suspects > 0, False
             if self._pool is None:
                 processes = 1 if alone else self.count
+                self._others = multiprocessing.active_children()
                 self._pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
-            waiting = {self._pool.submit(function, task): task for task in (left[:1] if alone else left)}
+            waiting = {}
             try:
+                with _interruptions_later():
+                    for task in left[:1] if alone else left:
+                        waiting[self._pool.submit(function, task)] = task
                 while waiting:
                     done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -96,17 +110,31 @@ class LocalWorkers:
                         yield task, result
             finally:
                 if broken or alone or waiting:
-                    self._end()
+                    self._end(at_once=bool(waiting))
             suspects = suspects - 1 if alone else 2 * self.count + 1 if broken else 0
 
 
+@contextlib.contextmanager
+def _interruptions_later() -> Iterator[None]:
+    """Ctrl-C waits until the end; processes that are started meanwhile never see one: it is for their parent."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     keep_memory()
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(1.0)
+            time.sleep(LOOK_SECONDS)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -4,7 +4,7 @@ A file is written beside its place under a temporary name, synced, then moved th
 hard link, which fails if something has appeared at the place meanwhile.
 
 Who is killed while writing leaves a temporary file. Its name is hidden and says whose it is; while its writer lives it
-is locked, and ``sweep`` removes those that are not.
+is locked, and the next process that writes to the folder removes those that are not.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +34,7 @@ def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> 
     """
     path = Path(path)
     check_writable(path, force=force)
+    _sweep_once(path.parent.absolute())
     # Named before it is made, so that it is removed wherever an interruption falls.
     temporary = path.parent / f"{TEMPORARY_START}{secrets.token_hex(8)}{TEMPORARY_END}"
     held = -1
@@ -100,6 +102,11 @@ def sweep(folder: Path) -> None:
         for entry in entries:
             if entry.name.startswith(TEMPORARY_START) and entry.name.endswith(TEMPORARY_END):
                 _sweep_one(entry.path)
+
+
+@lru_cache(maxsize=1024)
+def _sweep_once(folder: Path) -> None:
+    sweep(folder)
 
 
 def _sweep_one(path: str) -> None:
