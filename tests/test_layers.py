@@ -131,5 +131,6 @@ def test_public_names() -> None:
 def test_every_folder_is_packaged() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
     folders = {module for module, path in MODULES.items() if path.name == "__init__.py"}
-    assert set(settings["packages"]) == folders | {"inrcodec._priors"}
+    assert set(settings["packages"]) == folders | {"inrcodec._priors", "inrcodec._viewer"}
     assert settings["package-dir"]["inrcodec._priors"] == "priors"
+    assert settings["package-dir"]["inrcodec._viewer"] == "docs/viewer"

@@ -18,6 +18,7 @@ from inrcodec.cli.modulation_commands import modulations, sample
 from inrcodec.cli.prior_commands import priors
 from inrcodec.cli.show_command import show
 from inrcodec.cli.sweep_command import sweep
+from inrcodec.cli.view_command import view
 from inrcodec.ground.errors import InrcodecError
 
 __all__ = ["cli", "main"]
@@ -37,11 +38,12 @@ def cli() -> None:
       inrcodec verify photo.inr photo.png
       inrcodec batch photos/ packed/ --workers 2        a tree of files, resumed where it stopped
       inrcodec show photo.inr --original photo.png      where the bits went, other resolutions
+      inrcodec view photo.inr                           the same in a browser, at any zoom
       inrcodec sweep photos/ --compare jpeg,webp -o rd  rate-distortion curves and a report
     """
 
 
-for command in (compress, decompress, info, verify, batch, show, sweep, priors, modulations):
+for command in (compress, decompress, info, verify, batch, show, view, sweep, priors, modulations):
     cli.add_command(command)
 priors.add_command(sample)
 

@@ -47,7 +47,7 @@ ENTROPIES = (
 """Of the scales' symbols in 1/64 bit: part of the format, hence written out."""
 TABLES_SHA256 = "8574538dc00c8c073cd54dc5ede2bedb8a55193ef4e4143852ca6e1bd3863b59"
 
-_FILE = Path(__file__).parent / "data" / "gaussian_tables.npy"
+TABLES_FILE = Path(__file__).parent / "data" / "gaussian_tables.npy"
 
 
 def scale_values() -> NDArray[np.float64]:
@@ -68,10 +68,10 @@ def _layout() -> list[int]:
 
 @cache
 def _tables() -> IntArray:
-    data = _FILE.read_bytes()
+    data = TABLES_FILE.read_bytes()
     if hashlib.sha256(data).hexdigest() != TABLES_SHA256:
-        raise InrcodecError(f"{_FILE.name} is not the one that belongs to this version: install the package again")
-    return np.load(_FILE, allow_pickle=False).astype(np.int64)
+        raise InrcodecError(f"{TABLES_FILE.name} is not the one of this version: install the package again")
+    return np.load(TABLES_FILE, allow_pickle=False).astype(np.int64)
 
 
 @cache

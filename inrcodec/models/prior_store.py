@@ -83,15 +83,20 @@ def load(path: Path) -> AnyPrior:
 
 def find(name_or_path: str | Path) -> AnyPrior:
     """A prior by name, by hexadecimal id or by path; PriorError lists what there is."""
+    return load(path_of(name_or_path))
+
+
+def path_of(name_or_path: str | Path) -> Path:
+    """The file of a prior by name, by hexadecimal id or by path; PriorError lists what there is."""
     text = str(name_or_path)
     files = prior_files()
     if text in files:
-        return load(files[text])
+        return files[text]
     if Path(text).is_file():
-        return load(Path(text))
+        return Path(text)
     for path in _all_files():
         if file_id(path).hex() == text.lower():
-            return load(path)
+            return path
     raise PriorError(f"no prior {text!r}: neither a file nor one of {', '.join(files) or '(none found)'}")
 
 

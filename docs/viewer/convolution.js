@@ -1,0 +1,162 @@
+// Convolutions of tensors in a machine's memory, in exact integers and in float32.
+//
+// A tensor is { at, height, width, channels, stride }: `stride` numbers of four bytes per pixel, channels last.
+
+import { FormatError } from "./bytes.js";
+import { LANES, MAX_ROW, padded } from "./kernels.js";
+
+const WEIGHT_BITS = 12;
+const LIMIT = 1 << 23;
+const SPILL = 4;
+
+export function makeTensor(machine, height, width, channels) {
+  const stride = padded(channels);
+  return { at: machine.take(4 * stride * (height * width + SPILL)), height, width, channels, stride };
+}
+
+// Weights (outputs, inputs, rows, columns), integers, and biases in units of both together, made ready for the kernel.
+export class ExactConv {
+  constructor(machine, weight, biases, periodic) {
+    const [outputs, inputs, rows, columns] = weight.shape;
+    Object.assign(this, { machine, outputs, inputs, rows, columns, periodic });
+    const taps = rows * columns;
+    const stride = padded(inputs);
+    const block = (taps * stride) / 2 * 16 + 32;
+    this.blocks = padded(outputs) / LANES;
+    this.at = machine.take(2 * block * this.blocks);
+    const halves = machine.shorts(this.at, block * this.blocks);
+    for (let o = 0; o < outputs; o++) {
+      let sum = 0;
+      const first = (o >> 3) * block;
+      for (let i = 0; i < inputs; i++) {
+        for (let t = 0; t < taps; t++) {
+          const value = weight.values[(o * inputs + i) * taps + t];
+          halves[first + ((t * stride) / 2 + (i >> 1)) * 16 + (o & 7) * 2 + (i & 1)] = value;
+          sum += Math.abs(value);
+        }
+      }
+      if (sum >= MAX_ROW) throw new FormatError("the prior's integer network is out of this page's range");
+      const bias = biases[o] + (1 << (WEIGHT_BITS - 1));
+      const high = Math.floor(bias / (1 << WEIGHT_BITS));
+      const ends = machine.ints(this.at + 2 * (first + ((taps * stride) / 2) * 16), 16);
+      ends[o & 7] = high;
+      ends[8 + (o & 7)] = bias - high * (1 << WEIGHT_BITS);
+    }
+  }
+
+  // A new tensor; `relu`: of the positive parts of the input.
+  run(input, relu = false) {
+    const { machine } = this;
+    const { height, width, stride } = input;
+    const out = makeTensor(machine, height, width, this.outputs);
+    machine.within(() => {
+      const [down, across] = [this.rows >> 1, this.columns >> 1];
+      const line = (width + 2 * across) * stride * 4;
+      const packed = machine.take(line * (height + 2 * down) + 4 * SPILL * stride);
+      const taps = writeTaps(machine, this.rows, this.columns, line, 4 * stride);
+      const { pack, convolve } = machine.kernels;
+      for (let y = 0; y < height; y++) {
+        pack(input.at + y * width * stride * 4, packed + (y + down) * line + across * stride * 4, width, stride,
+          relu ? 0 : -LIMIT);
+      }
+      if (this.periodic && across) wrap(machine, packed, down, height, width, across, 4 * stride);
+      // One place of the kernel and no border: the whole grid is one long row.
+      const single = this.rows * this.columns === 1;
+      for (let y = 0; y < (single ? 1 : height); y++) {
+        convolve(packed + y * line, 4 * stride, stride / 2, taps, this.rows * this.columns, this.at,
+          out.at + y * width * out.stride * 4, 4 * out.stride, this.blocks, single ? width * height : width);
+      }
+    });
+    return out;
+  }
+}
+
+// The same with weights and biases in float32.
+export class FloatConv {
+  constructor(machine, weight, biases, periodic) {
+    const [outputs, inputs, rows, columns] = weight.shape;
+    Object.assign(this, { machine, outputs, inputs, rows, columns, periodic });
+    const taps = rows * columns;
+    const stride = padded(inputs);
+    const block = (taps * stride + 1) * LANES;
+    this.blocks = padded(outputs) / LANES;
+    this.at = machine.take(4 * block * this.blocks);
+    const numbers = machine.floats(this.at, block * this.blocks);
+    for (let o = 0; o < outputs; o++) {
+      const first = (o >> 3) * block + (o & 7);
+      for (let i = 0; i < inputs; i++) {
+        for (let t = 0; t < taps; t++) {
+          numbers[first + (t * stride + i) * LANES] = weight.values[(o * inputs + i) * taps + t];
+        }
+      }
+      numbers[first + taps * stride * LANES] = biases[o];
+    }
+  }
+
+  // A new tensor of the rows of `input` but for half a kernel at both ends, which it must have.
+  run(input) {
+    const { machine, rows, columns } = this;
+    const { stride, width } = input;
+    const [down, across] = [rows >> 1, columns >> 1];
+    const height = input.height - 2 * down;
+    const out = makeTensor(machine, height, width, this.outputs);
+    machine.within(() => {
+      let from = input.at;
+      const line = (width + 2 * across) * stride * 4;
+      if (across) {
+        from = machine.take(line * input.height + 4 * SPILL * stride);
+        for (let y = 0; y < input.height; y++) {
+          const row = machine.floats(input.at + y * width * stride * 4, width * stride);
+          machine.floats(from + y * line + across * stride * 4, width * stride).set(row);
+        }
+        if (this.periodic) wrap(machine, from, 0, input.height, width, across, 4 * stride);
+      }
+      const taps = writeTaps(machine, rows, columns, line, 4 * stride);
+      const single = rows * columns === 1;
+      for (let y = 0; y < (single ? 1 : height); y++) {
+        machine.kernels.multiply(from + y * line, 4 * stride, stride, taps, rows * columns, this.at,
+          out.at + y * width * out.stride * 4, 4 * out.stride, this.blocks, single ? width * height : width);
+      }
+    });
+    return out;
+  }
+}
+
+// The border of rows on a circle: what lies at their other ends.
+function wrap(machine, at, first, height, width, across, bytes) {
+  const line = (width + 2 * across) * bytes;
+  const memory = new Uint8Array(machine.memory.buffer);
+  for (let y = first; y < first + height; y++) {
+    const row = at + y * line;
+    memory.copyWithin(row, row + width * bytes, row + (width + across) * bytes);
+    memory.copyWithin(row + (across + width) * bytes, row + across * bytes, row + 2 * across * bytes);
+  }
+}
+
+function writeTaps(machine, rows, columns, line, bytes) {
+  const at = machine.take(4 * rows * columns);
+  machine.ints(at, rows * columns).set(
+    Array.from({ length: rows * columns }, (_, t) => Math.floor(t / columns) * line + (t % columns) * bytes));
+  return at;
+}
+
+// Depth to space: channel c f^axes + .. of a pixel to f x f (or 1 x f) pixels.
+export function shuffleUp(machine, input, factor, axes) {
+  const down = axes === 2 ? factor : 1;
+  const channels = input.channels / (down * factor);
+  const out = makeTensor(machine, input.height * down, input.width * factor, channels);
+  const from = machine.ints(input.at, input.height * input.width * input.stride);
+  const to = machine.ints(out.at, out.height * out.width * out.stride);
+  for (let y = 0; y < input.height; y++) {
+    for (let x = 0; x < input.width; x++) {
+      const source = (y * input.width + x) * input.stride;
+      for (let i = 0; i < down; i++) {
+        for (let j = 0; j < factor; j++) {
+          let target = ((y * down + i) * out.width + x * factor + j) * out.stride;
+          for (let k = source + i * factor + j, c = 0; c < channels; c++, k += down * factor) to[target++] = from[k];
+        }
+      }
+    }
+  }
+  return out;
+}

@@ -1,0 +1,267 @@
+// The arithmetic that takes the time, on four or eight numbers at once in WebAssembly.
+//
+// Tensors lie channels last: a pixel is `stride` numbers, a multiple of eight, those beyond its channels 0.
+//
+// Exact integers: an activation a (magnitude up to 2^23) is sent to a product as two 16-bit numbers, a = 2^12 high +
+// low with low in 0 .. 4095, a weight is one. Pairs of products are added in 32 bits, which no sum leaves as long as the
+// magnitudes of a row of weights sum to less than 2^19 (`ConvWeights` checks). With the bias cut the same way,
+// floor((sum + bias) / 2^12) is high sum + high bias + ((low sum + low bias) >> 12): the integers of
+// inrcodec/maths/exact_network.py.
+
+import { Assembler, op } from "./wasm.js";
+
+const LIMIT = 1 << 23;
+const PAGE = 1 << 16;
+export const LANES = 8;
+export const MAX_ROW = 1 << 19;
+
+export const padded = (channels) => Math.ceil(channels / LANES) * LANES;
+
+function assemble() {
+  const wasm = new Assembler();
+  const { get, set, add, mul, constant, less } = op;
+  const step = (local, by) => set(local, add(get(local), by));
+
+  // Integers [i32] to pairs of halves [low i16 .., high i16 ..], clamped to lowest .. 2^23.
+  wasm.add("pack", ["from", "to", "pixels", "stride", "lowest"], (l, locals) => {
+    locals.i32("left");
+    locals.v128("a", "b", "floor", "top", "mask");
+    const half = (v) => op.i_max(op.i_min(v, get(l.top)), get(l.floor));
+    return [
+      set(l.floor, op.i_splat(get(l.lowest))),
+      set(l.top, op.i_splat(constant(LIMIT))),
+      set(l.mask, op.i_splat(constant(4095))),
+      op.repeat([
+        set(l.left, get(l.stride)),
+        op.repeat([
+          set(l.a, half(op.v_load(get(l.from)))),
+          set(l.b, half(op.v_load(get(l.from), 16))),
+          op.v_store(get(l.to), op.i_narrow(op.v_and(get(l.a), get(l.mask)), op.v_and(get(l.b), get(l.mask)))),
+          op.v_store(
+            add(get(l.to), mul(get(l.stride), constant(2))),
+            op.i_narrow(op.i_shr(get(l.a), constant(12)), op.i_shr(get(l.b), constant(12))),
+          ),
+          step(l.from, constant(32)),
+          step(l.to, constant(16)),
+          step(l.left, constant(-8)),
+        ], less(constant(0), get(l.left))),
+        step(l.to, mul(get(l.stride), constant(2))),
+        step(l.pixels, constant(-1)),
+      ], less(constant(0), get(l.pixels))),
+    ];
+  });
+
+  // Some pixels of a row of a convolution in exact integers; writes up to two pixels more than asked for.
+  // taps: byte offsets of the kernel's places; a block of eight outputs has weights [tap][pair][8 outputs][2 i16], then
+  // biases, 8 high and 8 low.
+  const WIDE = 3;
+  wasm.add("convolve", ["from", "step", "pairs", "taps", "n_taps", "weights", "to", "to_step", "blocks", "pixels"],
+    (l, locals) => {
+      locals.i32("w", "left", "tap", "p", "at", "in", "out", "end", "high", "last_tap");
+      const acc = [];
+      for (let i = 0; i < WIDE; i++) for (const part of ["l0", "l1", "h0", "h1"]) acc.push(`${part}_${i}`);
+      locals.v128("w0", "w1", "x", "top", ...acc);
+      const places = [...Array(WIDE).keys()];
+      const pixel = places.map((i) => `p${i}`);
+      locals.i32(...pixel);
+      const grow = (name, w) => set(l[name], op.i_add(get(l[name]), op.i_dot(get(l.x), get(l[w]))));
+      const clamp = (v) => op.i_max(op.i_min(v, get(l.top)), op.i_splat(constant(-LIMIT)));
+      return [
+        set(l.top, op.i_splat(constant(LIMIT))),
+        set(l.high, mul(get(l.pairs), constant(4))),
+        set(l.last_tap, add(get(l.taps), mul(get(l.n_taps), constant(4)))),
+        op.repeat([
+          set(l.left, get(l.pixels)),
+          set(l.in, get(l.from)),
+          set(l.out, get(l.to)),
+          op.repeat([
+            set(l.w, get(l.weights)),
+            acc.map((name) => set(l[name], op.i_splat(constant(0)))),
+            set(l.tap, get(l.taps)),
+            op.repeat([
+              set(l.at, add(get(l.in), op.load(get(l.tap)))),
+              set(l.end, add(get(l.at), get(l.high))),
+              op.repeat([
+                set(l.w0, op.v_load(get(l.w))),
+                set(l.w1, op.v_load(get(l.w), 16)),
+                set(l.p, get(l.at)),
+                places.map((i) => [
+                  set(l.x, op.v_load_splat(get(l.p))),
+                  grow(`l0_${i}`, "w0"),
+                  grow(`l1_${i}`, "w1"),
+                  set(l.x, op.v_load_splat(add(get(l.p), get(l.high)))),
+                  grow(`h0_${i}`, "w0"),
+                  grow(`h1_${i}`, "w1"),
+                  i + 1 < WIDE ? step(l.p, get(l.step)) : [],
+                ]),
+                step(l.w, constant(32)),
+                step(l.at, constant(4)),
+              ], less(get(l.at), get(l.end))),
+              step(l.tap, constant(4)),
+            ], less(get(l.tap), get(l.last_tap))),
+            set(l.p, get(l.out)),
+            places.map((i) => [
+              [0, 1].map((k) => op.v_store(get(l.p), clamp(op.i_add(
+                op.i_add(get(l[`h${k}_${i}`]), op.v_load(get(l.w), 16 * k)),
+                op.i_shr(op.i_add(get(l[`l${k}_${i}`]), op.v_load(get(l.w), 32 + 16 * k)), constant(12)),
+              )), 16 * k)),
+              i + 1 < WIDE ? step(l.p, get(l.to_step)) : [],
+            ]),
+            step(l.in, mul(get(l.step), constant(WIDE))),
+            step(l.out, mul(get(l.to_step), constant(WIDE))),
+            step(l.left, constant(-WIDE)),
+          ], less(constant(0), get(l.left))),
+          set(l.weights, add(get(l.w), constant(64))),
+          step(l.to, constant(32)),
+          step(l.blocks, constant(-1)),
+        ], less(constant(0), get(l.blocks))),
+      ];
+    });
+
+  // The same in float32, up to three pixels more than asked for; weights [tap][input][8 outputs], then 8 biases.
+  const BROAD = 4;
+  wasm.add("multiply", ["from", "step", "inputs", "taps", "n_taps", "weights", "to", "to_step", "blocks", "pixels"],
+    (l, locals) => {
+      locals.i32("w", "left", "tap", "p", "at", "in", "out", "end", "last_tap", "bytes");
+      const places = [...Array(BROAD).keys()];
+      const acc = places.flatMap((i) => [`a0_${i}`, `a1_${i}`]);
+      locals.v128("w0", "w1", "x", ...acc);
+      const grow = (name, w) => set(l[name], op.f_add(get(l[name]), op.f_mul(get(l.x), get(l[w]))));
+      return [
+        set(l.bytes, mul(get(l.inputs), constant(4))),
+        set(l.last_tap, add(get(l.taps), mul(get(l.n_taps), constant(4)))),
+        op.repeat([
+          set(l.left, get(l.pixels)),
+          set(l.in, get(l.from)),
+          set(l.out, get(l.to)),
+          op.repeat([
+            set(l.w, get(l.weights)),
+            acc.map((name) => set(l[name], op.i_splat(constant(0)))),
+            set(l.tap, get(l.taps)),
+            op.repeat([
+              set(l.at, add(get(l.in), op.load(get(l.tap)))),
+              set(l.end, add(get(l.at), get(l.bytes))),
+              op.repeat([
+                set(l.w0, op.v_load(get(l.w))),
+                set(l.w1, op.v_load(get(l.w), 16)),
+                set(l.p, get(l.at)),
+                places.map((i) => [
+                  set(l.x, op.v_load_splat(get(l.p))),
+                  grow(`a0_${i}`, "w0"),
+                  grow(`a1_${i}`, "w1"),
+                  i + 1 < BROAD ? step(l.p, get(l.step)) : [],
+                ]),
+                step(l.w, constant(32)),
+                step(l.at, constant(4)),
+              ], less(get(l.at), get(l.end))),
+              step(l.tap, constant(4)),
+            ], less(get(l.tap), get(l.last_tap))),
+            set(l.p, get(l.out)),
+            places.map((i) => [
+              [0, 1].map((k) =>
+                op.v_store(get(l.p), op.f_add(get(l[`a${k}_${i}`]), op.v_load(get(l.w), 16 * k)), 16 * k)),
+              i + 1 < BROAD ? step(l.p, get(l.to_step)) : [],
+            ]),
+            step(l.in, mul(get(l.step), constant(BROAD))),
+            step(l.out, mul(get(l.to_step), constant(BROAD))),
+            step(l.left, constant(-BROAD)),
+          ], less(constant(0), get(l.left))),
+          set(l.weights, add(get(l.w), constant(32))),
+          step(l.to, constant(32)),
+          step(l.blocks, constant(-1)),
+        ], less(constant(0), get(l.blocks))),
+      ];
+    });
+
+  // x <- sin(x): less the nearest multiple k of pi, whose parity is the sign; then an odd polynomial (Taylor's, with
+  // the last coefficients moved for [-pi/2, pi/2]; within 4e-7).
+  wasm.add("sine", ["at", "count"], (l, locals) => {
+    locals.v128("x", "k", "y", "s");
+    const real = (value) => op.f_splat(op.real(value));
+    const horner = [2.6000548e-6, -1.9806614e-4, 8.3330173e-3, -1.6666656e-1];
+    return [
+      op.repeat([
+        set(l.x, op.v_load(get(l.at))),
+        set(l.k, op.f_nearest(op.f_mul(get(l.x), real(1 / Math.PI)))),
+        set(l.x, op.f_sub(get(l.x), op.f_mul(get(l.k), real(3.140625)))),
+        set(l.x, op.f_sub(get(l.x), op.f_mul(get(l.k), real(Math.PI - 3.140625)))),
+        set(l.s, op.i_shl(op.i_from_f(get(l.k)), constant(31))),
+        set(l.y, op.f_mul(get(l.x), get(l.x))),
+        set(l.k, real(horner[0])),
+        horner.slice(1).map((c) => set(l.k, op.f_add(op.f_mul(get(l.k), get(l.y)), real(c)))),
+        op.v_store(get(l.at), op.v_xor(
+          op.f_add(get(l.x), op.f_mul(op.f_mul(get(l.x), get(l.y)), get(l.k))), get(l.s))),
+        step(l.at, constant(16)),
+        step(l.count, constant(-4)),
+      ], less(constant(0), get(l.count))),
+    ];
+  });
+
+  // to <- to + from, integers, count a multiple of four.
+  wasm.add("increase", ["to", "from", "count"], (l) => [
+    op.repeat([
+      op.v_store(get(l.to), op.i_add(op.v_load(get(l.to)), op.v_load(get(l.from)))),
+      step(l.to, constant(16)),
+      step(l.from, constant(16)),
+      step(l.count, constant(-4)),
+    ], less(constant(0), get(l.count))),
+  ]);
+
+  // to <- a + t (b - a), count a multiple of four.
+  wasm.add("mix", ["a", "b", "to", "count", "t:f32"], (l, locals) => {
+    locals.v128("x", "share");
+    return [
+      set(l.share, op.f_splat(get(l.t))),
+      op.repeat([
+        set(l.x, op.v_load(get(l.a))),
+        op.v_store(get(l.to),
+          op.f_add(get(l.x), op.f_mul(get(l.share), op.f_sub(op.v_load(get(l.b)), get(l.x))))),
+        step(l.a, constant(16)),
+        step(l.b, constant(16)),
+        step(l.to, constant(16)),
+        step(l.count, constant(-4)),
+      ], less(constant(0), get(l.count))),
+    ];
+  });
+  return new WebAssembly.Module(wasm.toBytes());
+}
+
+// Memory and kernels. `take(bytes)` gives an address, aligned, zeroed; `within(f)` frees what f has taken.
+export class Machine {
+  constructor() {
+    this.memory = new WebAssembly.Memory({ initial: 16 });
+    this.kernels = new WebAssembly.Instance(assemble(), { env: { memory: this.memory } }).exports;
+    this.top = 64;
+  }
+
+  take(bytes) {
+    const at = this.top;
+    this.top += (bytes + 63 + 64) & ~63;
+    const missing = this.top - this.memory.buffer.byteLength;
+    if (missing > 0) this.memory.grow(Math.ceil(missing / PAGE) + 64);
+    new Uint8Array(this.memory.buffer, at, this.top - at).fill(0);
+    return at;
+  }
+
+  within(work) {
+    const before = this.top;
+    try {
+      return work();
+    } finally {
+      this.top = before;
+    }
+  }
+
+  // Views are made anew each time: growing the memory ends those that there are.
+  ints(at, count) {
+    return new Int32Array(this.memory.buffer, at, count);
+  }
+
+  floats(at, count) {
+    return new Float32Array(this.memory.buffer, at, count);
+  }
+
+  shorts(at, count) {
+    return new Int16Array(this.memory.buffer, at, count);
+  }
+}
