@@ -29,3 +29,17 @@ shutil.rmtree(copies, ignore_errors=True)
 copies.mkdir()
 for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
     shutil.copy(notebook, copies)
+
+
+def setup(app):
+    """Beside the pages goes the viewer, ready to decode files of all shipped priors that it knows."""
+
+    def add_viewer(app, error):
+        if error is None and app.builder.name == "html":
+            from inrcodec.viewer import export
+
+            target = Path(app.outdir) / "viewer"
+            shutil.rmtree(target, ignore_errors=True)
+            export(target)
+
+    app.connect("build-finished", add_viewer)

@@ -15,12 +15,15 @@ from inrcodec.ground.errors import DataError, UsageError
 from inrcodec.maths.atomic import write_whole
 from inrcodec.maths.container import file_kind
 from inrcodec.maths.gaussian_coder import TABLES_FILE
-from inrcodec.models import prior_store
+from inrcodec.models import hierarchy_prior, prior_store
+from inrcodec.models import prior as combiner_prior
+from inrcodec.models.prior_file import MAX_PRIOR_BYTES
 
 _PACKAGE = Path(__file__).resolve().parent
 _TYPES = {
     ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
 }  # fmt: skip
+_VIEWED = (combiner_prior.FORMAT, hierarchy_prior.FORMAT)
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "
@@ -54,7 +57,8 @@ def site_files(file: Path | None = None, prior: str | None = None) -> Iterator[t
     yield "gaussian_tables.npy", TABLES_FILE
     if file is None:
         for path in prior_store.prior_files().values():
-            yield f"priors/{prior_store.file_id(path).hex()}.safetensors", path
+            if _is_viewable(path):
+                yield f"priors/{prior_store.file_id(path).hex()}.safetensors", path
         return
     try:
         with file.open("rb") as opened:
@@ -67,6 +71,13 @@ def site_files(file: Path | None = None, prior: str | None = None) -> Iterator[t
         path = prior_store.path_of(prior or head[6:14].hex())
         yield f"priors/{prior_store.file_id(path).hex()}.safetensors", path
     yield f"files/{file.name}", file
+
+
+def _is_viewable(prior: Path) -> bool:
+    """Whether the page decodes files of a prior."""
+    with prior.open("rb") as opened:
+        head = opened.read(min(int.from_bytes(opened.read(8), "little"), MAX_PRIOR_BYTES))
+    return any(f'\\"{name}\\"'.encode() in head for name in _VIEWED)
 
 
 def page_address(file: Path | None) -> str:

@@ -249,7 +249,7 @@ def opened(browser: Any, address: str) -> None:
 def native_values(browser: Any) -> np.ndarray:
     """Values that the page decoded, at the signal's own size."""
     found = browser.execute_async_script(
-        "const done = arguments[0]; inrViewer.native().then((n) => done([n.rows, n.columns, n.channels, [...n.values]]))"
+        "const done = arguments[0];inrViewer.native().then((n) => done([n.rows, n.columns, n.channels, [...n.values]]))"
     )
     rows, columns, channels, values = found
     return np.array(values, np.float32).reshape(rows, columns, channels)
@@ -262,7 +262,9 @@ def test_the_page_shows_a_picture(
     opened(browser, serve(made["picture"]) + page_address(made["picture"]))
     signal = inrcodec.decompress(made["picture"])
     assert np.abs(native_values(browser) - signal.values).max() <= 1 / 255
-    # The canvas shows it once per point, in the middle.
+    # One sample per screen pixel.
+    browser.find_element("id", "native").click()
+    time.sleep(0.5)
     shown = browser.execute_script(
         "const v = inrViewer.view, c = document.getElementById('canvas');"
         "const x = Math.round(-v.left), y = Math.round(-v.top);"

@@ -1,7 +1,7 @@
 // The page: files in, pictures and sounds out.
 
 import { drawWave, toWav } from "./sound.js";
-import { toPixels } from "./pixels.js";
+import { drawBar, toPixels } from "./pixels.js";
 import { View } from "./view.js";
 
 const at = (id) => document.getElementById(id);
@@ -62,7 +62,7 @@ function openBytes(name, bytes) {
   document.documentElement.dataset.state = "opening";
   at("name").textContent = name;
   document.title = `${name} - inrcodec viewer`;
-  for (const id of ["hint", "canvas", "tools", "sound", "entry-box", "slice-box"]) at(id).hidden = true;
+  for (const id of ["hint", "canvas", "tools", "sound", "entry-box", "slice-box", "range"]) at(id).hidden = true;
   say("error");
   say("facts");
   say("place");
@@ -85,6 +85,7 @@ async function begin(opened) {
   const single = at("entry").options.length < 2;
   at("facts").textContent = facts(opened, single ? shown.bytes : null);
   at("facts").hidden = false;
+  showRange(opened);
   at("tools").hidden = at("canvas").hidden = false;
   const flat = shape[0] === 1 && header.kind !== "image";
   if (flat) {
@@ -97,6 +98,18 @@ async function begin(opened) {
     }
   }
   view.show(shape, flat);
+}
+
+// The values that the ends of the colour map stand for.
+function showRange({ header, extra }) {
+  at("range").hidden = header.kind !== "field" || header.channels > 1;
+  if (at("range").hidden) return;
+  const [offset, scale] = extra.affine ?? [0, 1];
+  const units = extra.attributes?.units;
+  const text = (value) => `${Number(value.toPrecision(4))}`;
+  at("least").textContent = `${extra.variable ? `${extra.variable} ` : ""}${text(offset)}`;
+  at("most").textContent = `${text(offset + scale)}${typeof units === "string" ? ` ${units}` : ""}`;
+  drawBar(at("bar"));
 }
 
 function facts({ header, codec, prior, payload }, fileBytes) {

@@ -11,6 +11,16 @@ const COLOURS = Uint8Array.from({ length: 3 * 256 }, (_, i) => {
   return Math.round(MAP[low][i % 3] + (at - low) * (MAP[low + 1][i % 3] - MAP[low][i % 3]));
 });
 
+// The colour map from its lower end to its upper one.
+export function drawBar(canvas) {
+  const pen = canvas.getContext("2d");
+  for (let x = 0; x < canvas.width; x++) {
+    const shade = 3 * Math.floor((256 * x) / canvas.width);
+    pen.fillStyle = `rgb(${COLOURS.subarray(shade, shade + 3).join(" ")})`;
+    pen.fillRect(x, 0, 1, canvas.height);
+  }
+}
+
 // As Python's rint: halves to even.
 function level(value) {
   const scaled = Math.max(0, Math.min(1, value)) * 255;

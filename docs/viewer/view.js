@@ -6,6 +6,8 @@
 const LARGEST = 32;
 const WHEEL_STEP = 0.0016;
 const BUTTON_STEP = 1.25;
+// Pictures that would fill less than half the canvas are shown larger, but not by more than this.
+const FIRST_LARGEST = 8;
 
 export class View {
   constructor(stage, canvas, draw) {
@@ -51,7 +53,8 @@ export class View {
   }
 
   fit() {
-    this.scale = this.flat ? this.fitting : Math.min(1, this.fitting);
+    const small = !this.flat && this.fitting > 2;
+    this.scale = this.flat ? this.fitting : Math.min(this.fitting, small ? FIRST_LARGEST : 1);
     this.left = (this.shape[1] - this.canvas.width / this.scale) / 2;
     this.top = (this.shape[0] - this.canvas.height / this.scale) / 2;
     this.changed();
