@@ -120,6 +120,23 @@ def test_a_file_being_written_is_not_swept(tmp_path: Path, monkeypatch: pytest.M
     assert seen == [[".inrcodec-"], [".inrcodec-"]] and [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_file_that_is_swept_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when two processes write to a folder for the first time, at once."""
+    own, calls = atomic.lock, []
+
+    def late(descriptor: int, *, wait: bool = False) -> bool | None:
+        calls.append(wait)
+        if wait and calls.count(True) == 1:
+            sweep(tmp_path)
+        return own(descriptor, wait=wait)
+
+    monkeypatch.setattr(atomic, "lock", late)
+    write_whole(tmp_path / "a", b"x")
+    assert calls == [True, False, True] and [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_names_of_any_letters_and_length(tmp_path: Path) -> None:
     for name in ("a" * 255, "\N{GRINNING FACE}" * 63, "new\nline", b"\xff\xfe.inr".decode(errors="surrogateescape")):
         write_whole(tmp_path / name, b"x")

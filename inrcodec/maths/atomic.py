@@ -39,11 +39,8 @@ def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> 
     temporary = path.parent / f"{TEMPORARY_START}{secrets.token_hex(8)}{TEMPORARY_END}"
     held = -1
     try:
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        handle, held = _created(temporary)
         with os.fdopen(handle, "w+b") as file:
-            if lock(handle, wait=True):
-                # A second descriptor keeps the lock until the file is in its place.
-                held = os.dup(handle)
             if isinstance(content, bytes):
                 file.write(content)
             else:
@@ -61,6 +58,19 @@ def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> 
             os.unlink(temporary)
         if held >= 0:
             os.close(held)
+
+
+def _created(temporary: Path) -> tuple[int, int]:
+    """A new file: its descriptor, and a second one, that keeps it locked until it is closed too, -1 where the system
+    has no locks."""
+    while True:
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        if not lock(handle, wait=True):
+            return handle, -1
+        if temporary.exists():
+            return handle, os.dup(handle)
+        # Another process has swept it before it was locked.
+        os.close(handle)
 
 
 def check_writable(path: Path, *, force: bool = False) -> None:
