@@ -9,8 +9,10 @@ Checksums are no hurdle: the targets seal what they are given.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
+import io
 import json
 import os
 import resource
@@ -27,7 +29,9 @@ from types import FrameType
 
 import numpy as np
 import torch
+from PIL import Image
 
+import inrcodec.pillow
 from inrcodec.api import InrFile
 from inrcodec.codecs import decoding
 from inrcodec.codecs.choice import codec_of
@@ -261,6 +265,16 @@ def opened(data: bytes) -> bool:
     return used
 
 
+def pillow(data: bytes) -> bool:
+    """A whole file of one picture, sealed again, opened and decoded by Pillow, which has errors of its own."""
+    try:
+        with Image.open(io.BytesIO(resealed(data)), formats=[inrcodec.pillow.FORMAT]) as image:
+            image.load()
+    except (OSError, SyntaxError):
+        return False
+    return True
+
+
 def source(data: bytes) -> bool:
     """What a sender is given: a picture, a sound or a field of any format."""
     signal_from_bytes(data, "fuzzed", limits=LIMITS)
@@ -269,7 +283,8 @@ def source(data: bytes) -> bool:
 
 TARGETS: dict[str, Target] = {
     "header": header, "container": container, "archive": archive, "metadata": metadata, "prior": prior,
-    **{name: _decoder(name) for name in CODECS}, "file": file, "source": source,
+    **{name: _decoder(name) for name in CODECS}, "file": file, "pillow": pillow,
+    "source": source,
 }  # fmt: skip
 
 
@@ -277,6 +292,7 @@ def prepare() -> None:
     """Load priors and golden files; must come before any target."""
     torch.set_num_threads(1)
     hold_priors()
+    inrcodec.pillow.LIMITS = LIMITS
     _CONTAINERS.update({name: containers(codecs) for name, codecs in CODECS.items()})
     # Who makes up a prior makes up its known answer too.
     for module in (hierarchy_prior, bitsback_prior):
@@ -325,7 +341,7 @@ def inputs(name: str) -> list[bytes]:
             bytes([number, how]) + (golden.section(CHAIN) or golden.payload)
             for number, golden in enumerate(_CONTAINERS[name]) for how in range(4)
         ]  # fmt: skip
-    return list(files.values()) if name == "file" else _source_files()
+    return _source_files() if name == "source" else list(files.values())
 
 
 _METADATA_TEXTS = (
@@ -413,6 +429,7 @@ def watch() -> None:
 
     signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0.0)
 
 
 def bound_memory(extra: int = MEMORY_BYTES) -> None:

@@ -93,8 +93,8 @@ def mutants(name: str, seed: int, first: int, count: int) -> Iterator[tuple[str,
 
 
 def exhaustive(files: int, step: int = 1) -> Iterator[tuple[str, bytes]]:
-    """Every truncation and every other value of every byte (of every ``step``-th) of golden files."""
-    for name, data in list(harness.read_corpus("files").items())[:files]:
+    """Every truncation and every other value of every byte (of every ``step``-th) of the shortest golden files."""
+    for name, data in sorted(harness.read_corpus("files").items(), key=lambda item: len(item[1]))[:files]:
         for end in range(len(data)):
             yield f"{name}[:{end}]", data[:end]
         for place in range(0, len(data), step):
@@ -111,10 +111,21 @@ def run(runner: Runner, made: Iterator[tuple[str, bytes]]) -> float:
     return time.monotonic() - begun
 
 
+def plans(asked: argparse.Namespace) -> Iterator[tuple[Runner, Iterator[tuple[str, bytes]]]]:
+    """What is asked for: runners and what they are to be given."""
+    for target in asked.targets:
+        if target == "exhaustive":
+            yield Runner("exhaustive", harness.opened), exhaustive(asked.files, asked.step)
+            yield Runner("exhaustive, sealed", harness.file), exhaustive(asked.files, asked.step)
+        else:
+            for name in harness.TARGETS if target == "all" else (target,):
+                yield Runner(name), mutants(name, asked.seed, asked.first, asked.count)
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", choices=[*harness.TARGETS, "all", "exhaustive"])
+    parser.add_argument("targets", nargs="+", choices=[*harness.TARGETS, "all", "exhaustive"])
     parser.add_argument("--count", type=int, default=1000, help="mutants of each target")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
@@ -124,21 +135,14 @@ def main() -> int:
     asked = parser.parse_args()
     faulthandler.enable()
     harness.prepare()
-    if asked.target == "exhaustive":
-        plans = [
-            (Runner("exhaustive", harness.opened), exhaustive(asked.files, asked.step)),
-            (Runner("exhaustive, sealed", harness.file), exhaustive(asked.files, asked.step)),
-        ]
-    else:
-        names = list(harness.TARGETS) if asked.target == "all" else [asked.target]
-        plans = [(Runner(name), mutants(name, asked.seed, asked.first, asked.count)) for name in names]
-    for runner, _ in plans:
+    planned = list(plans(asked))
+    for runner, _ in planned:
         warm = Runner(runner.name, runner.target)
         for data in harness.inputs(runner.name if runner.name in harness.TARGETS else "file"):
             warm(data)
     harness.bound_memory()
     failed = False
-    for runner, made in plans:
+    for runner, made in planned:
         seconds = run(runner, made)
         harness.save_findings(list(runner.findings.values()), asked.findings)
         kinds = [f"{f.kind} at {f.place}: {f.label}" for f in runner.findings.values()]

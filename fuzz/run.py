@@ -24,7 +24,7 @@ from typing import Any
 
 TARGETS = (
     "header", "container", "archive", "metadata", "prior", "combiner", "hierarchical", "coinpp", "coin", "lossless",
-    "file", "source",
+    "file", "pillow", "source",
 )  # fmt: skip
 STARTUP_SECONDS = 120
 MOST_INPUT_BYTES = 4096

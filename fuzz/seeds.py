@@ -179,7 +179,7 @@ def make_files() -> dict[str, bytes]:
     rich = Signal(small.values, small.header, SignalMeta(icc_profile=b"profile", exif_orientation=6, dpi=(72.0, 300.0)))
     fast, fine = {"effort": "fast"}, {"effort": "fast", "beta": 1e-5}
     named = [f"{i:02d}.png" for i in range(3)]
-    digits = [picture(6, 6, 1, n) for n in range(3)]
+    digits = [picture(4, 4, 1, n) for n in range(3)]
     binary = [Signal(np.rint(d.values), d.header) for d in digits]
     plans: dict[str, dict[str, object]] = {
         "combiner-rgb.inr": {"source": small, "prior": "combiner-image", **fast},
@@ -198,10 +198,10 @@ def make_files() -> dict[str, bytes]:
         "coin-rgb.inr": {"source": small, "codec": "coin", "target_bpp": 16.0, **fast},
         "coin-float16.inr": {"source": tiny, "codec": "coin", "coder": "float16", "target_bpp": 60.0, **fast},
         "coin-field.inr": {"source": field(6, 6), "codec": "coin", "target_bpp": 70.0, **fast},
-        "bitswap-colour.inr": {"source": odd, "codec": "bitswap", "prior": "lossless-colour"},
-        "bitswap-gray.inr": {"source": picture(6, 7, 1), "codec": "bitswap", "prior": "lossless-gray"},
-        "bitswap-deep.inr": {"source": picture(3, 4, 1, 0, 65535), "codec": "bitswap", "prior": "lossless-gray"},
-        "bbans-colour.inr": {"source": picture(7, 6, 3, 2), "codec": "bbans", "prior": "lossless-colour"},
+        "bitswap-colour.inr": {"source": picture(4, 5, 3), "codec": "bitswap", "prior": "lossless-colour"},
+        "bitswap-gray.inr": {"source": picture(4, 5, 1), "codec": "bitswap", "prior": "lossless-gray"},
+        "bitswap-deep.inr": {"source": picture(2, 3, 1, 0, 65535), "codec": "bitswap", "prior": "lossless-gray"},
+        "bbans-colour.inr": {"source": picture(4, 3, 3, 2), "codec": "bbans", "prior": "lossless-colour"},
         "bitswap-chain.inrs": {"source": digits, "names": named, "codec": "bitswap", "prior": "lossless-flat"},
         "bitswap-binary.inrs": {"source": binary, "codec": "bitswap", "prior": "lossless-binary"},
     }  # fmt: skip

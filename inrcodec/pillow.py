@@ -42,6 +42,7 @@ class InrImageFile(ImageFile.ImageFile):
         try:
             self._file = InrFile(self.fp.read(LIMITS.max_file_bytes + 1), limits=LIMITS)
             container = self._file.container()
+            meta, info = container.meta(LIMITS), self._file.info
         except InrcodecError as error:
             raise SyntaxError(str(error)) from None
         header = container.header
@@ -51,9 +52,7 @@ class InrImageFile(ImageFile.ImageFile):
         self._mode = "I;16" if header.sample_type == "u16" else MODES[header.layout]
         self._asked: tuple[int, int] | None = None
         self._pending = True
-        info = self._file.info
         self.info.update(codec=info["codec"], prior=info["prior"])
-        meta = container.meta(LIMITS)
         if meta.icc_profile:
             self.info["icc_profile"] = meta.icc_profile
         if meta.dpi is not None:

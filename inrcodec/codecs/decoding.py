@@ -55,6 +55,12 @@ def decompress_container(
         parameters, body = container.payload[:end], container.payload[end:]
     chain, header = container.section(CHAIN), container.header
     grid = size if size is not None else header.shape
+    # What takes no network comes first: a file that is refused for it costs nothing more.
+    container.meta(limits)
+    alpha = None
+    if has_alpha(header):
+        rows, columns = header.shape
+        alpha = decode_alpha(container.section(ALPHA), (rows, columns), image_bits(header))
     if isinstance(codec, HierarchicalCodec):
         values = codec.decode(parameters, body, header, size, limits, window)
     else:
@@ -65,9 +71,7 @@ def decompress_container(
         else:
             values = codec.decode(parameters, body, header, size, limits)
         values = values if window is None else values[window]
-    if has_alpha(header):
-        rows, columns = header.shape
-        alpha = decode_alpha(container.section(ALPHA), (rows, columns), image_bits(header))
+    if alpha is not None:
         resized = _resize_alpha(alpha, grid)
         values = np.concatenate([values, (resized if window is None else resized[window])[..., None]], axis=-1)
     return Signal.from_parts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,10 @@ def to_png(levels: NDArray[np.uint16], header: PlainHeader) -> bytes:
 
 
 def from_png(data: bytes, header: PlainHeader, channels: int, limits: Limits) -> NDArray[np.uint16]:
+    # Nothing but a PNG of the right size is worth opening, whatever else Pillow knows.
+    own = replace(limits, max_points=min(limits.max_points, header.n_points), max_axis=max(header.shape))
     try:
-        signal = read_image(data, "stored picture", limits)
+        signal = read_image(data, "stored picture", own, ("PNG",))
     except DataError as error:
         raise FormatError(f"damaged file: {error}") from None
     found = signal.to_native().astype(np.uint16)

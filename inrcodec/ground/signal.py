@@ -134,6 +134,15 @@ class SignalMeta:
         except (zlib.error, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             raise FormatError("extra metadata is damaged") from None
 
+    @classmethod
+    def of_file(cls, data: bytes, header: PlainHeader, limits: Limits = DEFAULT_LIMITS) -> SignalMeta:
+        """``from_extra`` for a signal with this header; FormatError also when the two do not fit."""
+        meta = cls.from_extra(data, 16 if header.sample_type == "u16" else 8, limits)
+        fault = meta.fault(header)
+        if fault:
+            raise FormatError(f"extra metadata do not fit the {header.kind}: {fault}")
+        return meta
+
 
 class _Room:
     """What is left of the bytes that all arrays of a file's metadata may take together: evenly spaced ones are a few
@@ -278,10 +287,7 @@ class Signal:
         its length so that it lasts as long, resolution and coordinates of images and fields follow the grid.
         FormatError when the metadata do not fit the header.
         """
-        meta = SignalMeta.from_extra(extra, 16 if header.sample_type == "u16" else 8, limits)
-        fault = meta.fault(header)
-        if fault:
-            raise FormatError(f"extra metadata do not fit the {header.kind}: {fault}")
+        meta = SignalMeta.of_file(extra, header, limits)
         size = values.shape[:-1] if window is None else window[0]
         if size != header.shape:
             rate = header.sample_rate

@@ -19,6 +19,8 @@ from inrcodec.maths.framing import ByteReader
 
 MAX_NAME_BYTES = 1024
 MAX_PART_BYTES = 255
+NUMBERED_MOST = 16
+"""Of ``Limits.max_metadata_bytes``: all numbered names together, which take a few bytes of the file."""
 _MAX_WIDTH = 18
 _PLAIN, _DEFLATED, _NUMBERED = 0, 1, 2
 _FORBIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
@@ -128,6 +130,9 @@ def read_names(reader: ByteReader, count: int, limits: Limits) -> Sequence[str]:
             raise FormatError(f"damaged .inrs file: expected numbers of width 1 to {_MAX_WIDTH}, got {width}")
         suffix = _read_text(reader, limits.max_metadata_bytes, "suffix of names")
         names = NumberedNames(prefix, first, width, suffix, count)
+        most = NUMBERED_MOST * limits.max_metadata_bytes
+        if count * len(names[-1]) > most:
+            raise LimitError(f"names of the archive take {count * len(names[-1])} bytes, the limit is {most}")
     elif form in (_PLAIN, _DEFLATED):
         data = _read_block(reader, limits.max_metadata_bytes, "names")
         joined = _inflate(data, limits.max_metadata_bytes) if form == _DEFLATED else data

@@ -69,8 +69,8 @@ class Container:
         return next((section.data for section in self.sections if section.tag == tag), b"")
 
     def meta(self, limits: Limits = DEFAULT_LIMITS) -> SignalMeta:
-        """What the header does not say of the signal; errors as ``SignalMeta.from_extra``."""
-        return SignalMeta.from_extra(self.section(EXTRA), 16 if self.header.sample_type == "u16" else 8, limits)
+        """What the header does not say of the signal; errors as ``SignalMeta.of_file``."""
+        return SignalMeta.of_file(self.section(EXTRA), self.header, limits)
 
 
 @dataclass(frozen=True)

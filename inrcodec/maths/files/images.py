@@ -28,6 +28,8 @@ _KEEPS = {
     "PNG": {"L", "LA", "RGB", "RGBA", "I;16"}, "TIFF": {"L", "LA", "RGB", "RGBA", "I;16"}, "JPEG": {"L", "RGB"},
     "WEBP": {"L", "RGB", "RGBA"}, "BMP": {"L", "RGB"}, "PPM": {"L", "RGB", "I;16"},
 }  # fmt: skip
+PROGRAMS = {"EPS", "WMF"}
+"""Formats that Pillow hands to an interpreter."""
 _LAYOUTS = {"L": "gray", "LA": "gray+alpha", "RGB": "rgb", "RGBA": "rgba"}
 
 
@@ -44,8 +46,8 @@ def is_image(data: bytes) -> bool:
     return True
 
 
-def read_image(data: bytes, name: str, limits: Limits) -> Signal:
-    """A picture; pixels stay as stored and the EXIF orientation is carried.
+def read_image(data: bytes, name: str, limits: Limits, formats: tuple[str, ...] | None = None) -> Signal:
+    """A picture in one of Pillow's ``formats``; pixels stay as stored and the EXIF orientation is carried.
 
     Raises DataError when damaged, LimitError when too large, UnsupportedError for more than one frame, CMYK and other
     colour models, and 16-bit colour, which Pillow would cut to 8 bits.
@@ -53,7 +55,9 @@ def read_image(data: bytes, name: str, limits: Limits) -> Signal:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=formats)
+            if image.format in PROGRAMS:
+                raise UnsupportedError(f"{name}: {image.format} files are programs, which are not run: make it a .png")
             _check_size(image, name, limits)
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
