@@ -4,6 +4,7 @@
 # make lint      ruff and mypy alone
 # make docs      the pages, in docs/_build/html
 # make notebooks run all notebooks and keep what they show
+# make fuzz MINUTES=12  hostile input by atheris, the minutes divided among the targets; fails on a finding
 # make venv      the environment that the tests use, in .venv
 # make clean     remove all that these made
 
@@ -14,7 +15,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Two threads where a library asks; the tests themselves hold torch to one.
 RUN := OMP_NUM_THREADS=2 $(BIN)/python
 
-.PHONY: demo test test-all lint docs notebooks venv clean
+MINUTES ?= 12
+
+.PHONY: demo test test-all lint docs notebooks fuzz venv clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -33,6 +36,9 @@ docs: $(VENV)/.docs
 
 notebooks: $(VENV)/.docs
 	OMP_NUM_THREADS=2 $(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+fuzz: $(VENV)/.fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python fuzz/run.py --minutes $(MINUTES)
 
 lint: venv
 	$(BIN)/ruff check .
@@ -57,6 +63,11 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml
 
 $(VENV)/.docs: $(VENV)/.made pyproject.toml
 	$(INSTALL) -e '.[docs,demo,fields,baselines]'
+	touch $@
+
+# Not every Python has a wheel of the fuzzer: nothing else asks for it.
+$(VENV)/.fuzz: $(VENV)/.made pyproject.toml
+	$(INSTALL) -e '.[fuzz]'
 	touch $@
 
 clean:
