@@ -33,10 +33,10 @@ from inrcodec.codecs.plane_batches import (
 )
 from inrcodec.codecs.planes import PlaneMap
 from inrcodec.codecs.tiles import Mosaic, plane_tiles
-from inrcodec.encoders.latent_encoder import MEASURES, CodedLatents, LatentEncoder
+from inrcodec.encoders.latent_encoder import MEASURES, CodedLatents, LatentEncoder, Request, Search
 from inrcodec.encoders.latent_presets import latent_effort_named
 from inrcodec.encoders.latent_refinement import Batch, Ticker
-from inrcodec.encoders.quality_search import search_quality
+from inrcodec.encoders.quality_search import quality_search
 from inrcodec.encoders.weight_encoder import HeadProblem, fit_weights, receive_weights, send_weights
 from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError, LimitError, UsageError
@@ -259,6 +259,10 @@ class HierarchicalEncoding:
 
     def at(self, rate: Rate) -> Coded:
         """Bytes at a rate."""
+        return self.encoder.run(self.search(rate))
+
+    def search(self, rate: Rate) -> Search[Coded]:
+        """``at`` as a dialogue, for encodings side by side."""
         prior, config = self.codec.prior, self.codec.prior.config
         usual = usual_log_lambda(config)
         if self.codec.has_halvings:
@@ -268,11 +272,10 @@ class HierarchicalEncoding:
             if rate.beta is not None:
                 log_lambda = 2.0 * math.log(gain_of(self.level)) - math.log(rate.beta)
             quality = quality_of(config, grid_log_lambda(prior, log_lambda, self.halvings))
-            for owned in self.batches:
-                self.encoder.refine(owned.batch, quality)
-            coded = [self.encoder.code(owned.batch, quality) for owned in self.batches]
+            yield [Request("refine", owned.batch, quality) for owned in self.batches]
+            coded = yield [Request("code", owned.batch, quality) for owned in self.batches]
         else:
-            quality, coded = search_quality(self.encoder, [o.batch for o in self.batches], rate.bits)
+            quality, coded = yield from quality_search(self.encoder, [o.batch for o in self.batches], rate.bits)
         weights = [self._weights(owned.batch, found, quality) for owned, found in zip(self.batches, coded, strict=True)]
         sent = any(message for group in weights for message in group)
         parts: list[dict[int, list[bytes]]] = [{} for _ in self.sources]

@@ -115,14 +115,12 @@ def compress_signals(
     target does not fit the kind of signal, UnsupportedError when the prior cannot carry the signals.
     """
     codec = _codec_for(signals, settings)
-    sources = [Source(signal.values, signal.header, signal.meta.extra_to_bytes()) for signal in signals]
+    sources = _sources(signals)
     if plan is not None:
         plan(codec.planned_steps(sources, settings.effort))
 
     def build(coded: Coded) -> Encoded:
-        data = _file(codec, signals, coded, names)
-        own = len(coded.parameters) + len(coded.chain) + sum(len(body) for body in coded.bodies)
-        return Encoded(data, own, codec.prior, codec.name)
+        return _encoded(codec, signals, coded, names)
 
     if isinstance(codec, LosslessCodec) and settings.wants_rate:
         raise UsageError(f"codec {codec.name} is lossless: it takes no beta and no target")
@@ -136,6 +134,43 @@ def compress_signals(
     if settings.target_psnr is not None:
         return _search_psnr(encoding, signals, settings.target_psnr, build)
     return build(encoding.at(rate))
+
+
+def compress_apart(signals: Sequence[Signal], settings: Settings) -> list[Encoded]:
+    """Every signal to an ``.inr`` file of its own, the same as ``compress_signals`` makes of it alone.
+
+    Those of one shape are fitted together where that is faster: by the hierarchical codec, unless a PSNR is asked for.
+    Errors are those of ``compress_signals``, for the first signal that has one.
+    """
+    codecs = [_codec_for([signal], settings) for signal in signals]
+    out: dict[int, Encoded] = {}
+    by_codec: dict[bytes, list[int]] = {}
+    for number, codec in enumerate(codecs):
+        if isinstance(codec, HierarchicalCodec) and settings.target_psnr is None:
+            by_codec.setdefault(codec.prior.id, []).append(number)
+        else:
+            out[number] = compress_signals([signals[number]], settings)
+    for numbers in by_codec.values():
+        encodings = []
+        for number in numbers:
+            codec = codecs[number]
+            assert isinstance(codec, HierarchicalCodec)
+            sources = _sources([signals[number]])
+            encodings.append(codec.encoding(sources, settings.effort, None, settings.coder, settings.measure))
+        rates = [_rate(settings, codecs[number], [signals[number]], None) for number in numbers]
+        searches = [encoding.search(rate) for encoding, rate in zip(encodings, rates, strict=True)]
+        for number, coded in zip(numbers, encodings[0].encoder.run_all(searches), strict=True):
+            out[number] = _encoded(codecs[number], [signals[number]], coded, None)
+    return [out[number] for number in range(len(signals))]
+
+
+def _sources(signals: Sequence[Signal]) -> list[Source]:
+    return [Source(signal.values, signal.header, signal.meta.extra_to_bytes()) for signal in signals]
+
+
+def _encoded(codec: AnyCodec, signals: Sequence[Signal], coded: Coded, names: Sequence[str] | None) -> Encoded:
+    own = len(coded.parameters) + len(coded.chain) + sum(len(body) for body in coded.bodies)
+    return Encoded(_file(codec, signals, coded, names), own, codec.prior, codec.name)
 
 
 def _codec_for(signals: Sequence[Signal], settings: Settings) -> AnyCodec:

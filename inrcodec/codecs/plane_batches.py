@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from inrcodec.codecs.face import Source
 from inrcodec.codecs.planes import PlaneMap
 from inrcodec.codecs.tiles import plane_tiles
+from inrcodec.encoders.latent_encoder import POINTS_AT_ONCE
 from inrcodec.encoders.latent_refinement import Batch
 from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError
@@ -22,8 +23,6 @@ from inrcodec.models.hierarchy_shape import HierarchyConfig
 
 FloatArray = NDArray[np.float32]
 
-POINTS_AT_ONCE = 1 << 16
-"""Points of small signals that go through the encoder together: what the cache likes."""
 IMPROVEMENTS = 6
 
 

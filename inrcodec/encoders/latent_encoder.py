@@ -9,15 +9,19 @@ follow the coarser ones wherever rounding has taken them.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Generator, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inrcodec.encoders.latent_refinement import Batch, Ticker, refine
+from inrcodec.encoders.latent_refinement import Batch, Ticker, joined, refine
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.maths.ms_ssim import structure_errors
+from inrcodec.methods.hierarchical_fit import elbo, rounded
 from inrcodec.methods.latent_coders import CODERS, check_coder, make_writer
 from inrcodec.models.chequered import pick
 from inrcodec.models.exact_hierarchy import log_lambda_of, place_latents, scale_indices, to_floats
@@ -26,6 +30,8 @@ from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_shape import block_phase
 
 UNIT = float(1 << ACTIVATION_BITS)
+POINTS_AT_ONCE = 1 << 16
+"""Points of small signals that go through the encoder together: what the cache likes."""
 SMALL_POINTS = 1 << 14
 MEASURES = ("psnr", "ms-ssim")
 """What trial steps can raise at equal bits."""
@@ -54,6 +60,25 @@ class CodedLatents:
     messages: list[bytes]
     features: Tensor | None
 
+    def __getitem__(self, rows: slice) -> CodedLatents:
+        return CodedLatents(self.messages[rows], None if self.features is None else self.features[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Something to be done with a batch at a quality. ``what``: "propose" (answered by the bits of its rounded
+    proposals), "refine" (by nothing) or "code" (by ``CodedLatents``)."""
+
+    what: str
+    batch: Batch
+    quality: int
+
+
+Found = TypeVar("Found")
+Search = Generator[list[Request], list[Any], Found]
+"""An encoding as a dialogue: it asks for what it needs done next, is sent the answers, and returns what it found. So
+the encodings of many signals can be done side by side, each as if it were alone."""
+
 
 class LatentEncoder:
     """Encodes batches under one prior."""
@@ -69,7 +94,56 @@ class LatentEncoder:
 
     def refine(self, batch: Batch, quality: int) -> None:
         """Trial steps on the batch's offsets; those of an earlier call at about this quality are gone on from."""
-        refine(self.prior, batch, quality, self.effort.steps_for(batch.points), self.tick, self.errors)
+        self._refine([batch], [quality])
+
+    def _refine(self, batches: Sequence[Batch], qualities: Sequence[int]) -> None:
+        steps = self.effort.steps_for(batches[0].points)
+        refine(self.prior, batches, qualities, steps, self.tick, self.errors)
+
+    def run(self, search: Search[Found]) -> Found:
+        """What one search finds."""
+        return self.run_all([search])[0]
+
+    def run_all(self, searches: Sequence[Search[Found]]) -> list[Found]:
+        """What searches find, whose requests are answered together: for small signals several times faster."""
+        found: dict[int, Found] = {}
+        answers: dict[int, Any] = dict.fromkeys(range(len(searches)))
+        while answers:
+            asked: dict[int, list[Request]] = {}
+            for number, answer in answers.items():
+                try:
+                    asked[number] = searches[number].send(answer)
+                except StopIteration as end:
+                    found[number] = end.value
+            given = iter(self.answer([request for requests in asked.values() for request in requests]))
+            answers = {number: [next(given) for _ in requests] for number, requests in asked.items()}
+        return [found[number] for number in range(len(searches))]
+
+    def answer(self, requests: Sequence[Request]) -> list[Any]:
+        """Answers in the order of the requests; small batches of one shape go through the networks together."""
+        out: list[Any] = [None] * len(requests)
+        for members in _alike(requests):
+            some = [requests[i] for i in members]
+            batches = [request.batch for request in some]
+            if some[0].what == "refine":
+                self._refine(batches, [request.quality for request in some])
+                continue
+            rows = np.cumsum([0, *(len(batch.values) for batch in batches)]).tolist()
+            if some[0].what == "code":
+                whole: Any = self.code(joined(batches), some[0].quality)
+            else:
+                whole = self._proposed_bits(joined(batches), [r.quality for r in some for _ in r.batch.values])
+            for i, start, stop in zip(members, rows, rows[1:], strict=False):
+                out[i] = whole[start:stop]
+        return [float(a.sum()) if r.what == "propose" else a for a, r in zip(out, requests, strict=True)]
+
+    @torch.no_grad()
+    def _proposed_bits(self, batch: Batch, qualities: Sequence[int]) -> Tensor:
+        """Bits of the proposals, rounded, of every row, (N,)."""
+        config = self.prior.config
+        log_lambda = torch.tensor([log_lambda_of(config, quality) for quality in qualities])
+        found = elbo(self.prior.model, batch.values, log_lambda, batch.fourier(config), rounded, mask=batch.mask)
+        return found.bits
 
     @torch.no_grad()
     def code(self, batch: Batch, quality: int) -> CodedLatents:
@@ -94,3 +168,23 @@ class LatentEncoder:
         h = walk_down(layers, count, rows, width // config.coarsest, choose)
         risen.clear()
         return CodedLatents([writer.to_bytes() for writer in writers], to_floats(h) if self.keep_features else None)
+
+
+def _alike(requests: Sequence[Request]) -> list[list[int]]:
+    """Numbers of requests that can be answered as one: the same thing done to the same shape, few points in all."""
+    open_groups: dict[Hashable, list[int]] = {}
+    groups: list[list[int]] = []
+    for number, request in enumerate(requests):
+        batch = request.batch
+        # Integer layers are those of one quality; the floating-point side takes a quality for every row.
+        key = (
+            request.what, request.quality if request.what == "code" else None, batch.values.shape[1:], batch.points,
+            batch.extent, batch.origin, batch.mask is None, bool(batch.offsets),
+        )  # fmt: skip
+        points = math.prod(batch.values.shape[2:])
+        group = open_groups.get(key)
+        if group is None or points * (1 + sum(len(requests[i].batch.values) for i in group)) > POINTS_AT_ONCE:
+            group = open_groups[key] = []
+            groups.append(group)
+        group.append(number)
+    return groups

@@ -6,13 +6,14 @@ gains: plain descent goes up. So every step is a trial: a random share of the of
 best state by a random length, and each *cell* of the signal keeps what lowers its cost. On 32x32 images 60 trials are
 worth 0.4 dB at equal bits, where Adam on rounded, annealed or noisy latents was worth 0.1 dB or less than nothing.
 
-Signals of more than ``TILE_POINTS`` points are refined tile by tile, each with a margin of its neighbours.
+Signals of more than ``TILE_POINTS`` points are refined tile by tile, each with a margin of its neighbours. What a
+signal draws depends on its quality alone, so that it comes out the same with others beside it as by itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -73,26 +74,46 @@ def zero_offsets(config: HierarchyConfig, count: int, height: int, width: int) -
     return out
 
 
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of one shape, and all or none of them with offsets, as one."""
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    values = torch.cat([batch.values for batch in batches]).contiguous(memory_format=torch.channels_last)
+    offsets = {name: torch.cat([batch.offsets[name] for batch in batches]) for name in first.offsets}
+    return Batch(values, first.mask, first.points, first.extent, first.origin, offsets)
+
+
 def refine(
-    prior: HierarchyPrior, batch: Batch, quality: int, steps: int, tick: Ticker, errors: Errors | None = None
-) -> None:
-    """Take trial steps on the batch's offsets, by squared errors or by ``errors``.
+    prior: HierarchyPrior, batches: Sequence[Batch], qualities: Sequence[int], steps: int, tick: Ticker,
+    errors: Errors | None = None,
+) -> None:  # fmt: skip
+    """Take trial steps on the offsets of batches of one shape, of each at its quality, by squared errors or ``errors``.
 
     Those found at nearly the same quality are gone on from, with fewer steps: what they gain is which way latents are
     rounded, and 1/20 of an anchor away most of it is lost.
     """
-    if steps == 0 or batch.refined_at == quality:
-        return
-    height, width = batch.values.shape[2:]
-    if batch.refined_at is None or abs(batch.refined_at - quality) > NEAR_QUALITY:
-        batch.offsets = zero_offsets(prior.config, len(batch.values), height, width)
-    else:
-        steps = min(steps, FOLLOWING_STEPS)
-    batch.refined_at = quality
-    for tile in tiles(prior.config, height, width):
-        part = tile.cut(prior.config, batch)
-        _Descent(prior, part, quality, errors).run(steps, tick)
-        tile.put(prior.config, part.offsets, batch.offsets)
+    due: dict[int, list[tuple[Batch, int]]] = {}
+    for batch, quality in zip(batches, qualities, strict=True):
+        if steps == 0 or batch.refined_at == quality:
+            continue
+        wanted = steps
+        if batch.refined_at is None or abs(batch.refined_at - quality) > NEAR_QUALITY:
+            batch.offsets = zero_offsets(prior.config, *(batch.values.shape[axis] for axis in (0, 2, 3)))
+        else:
+            wanted = min(steps, FOLLOWING_STEPS)
+        batch.refined_at = quality
+        due.setdefault(wanted, []).append((batch, quality))
+    for count, some in due.items():
+        rows = [quality for batch, quality in some for _ in batch.values]
+        for tile in tiles(prior.config, *some[0][0].values.shape[2:]):
+            part = joined([tile.cut(prior.config, batch) for batch, _ in some])
+            _Descent(prior, part, rows, errors).run(count, tick)
+            start = 0
+            for batch, _ in some:
+                own = slice(start, start + len(batch.values))
+                tile.put(prior.config, {name: found[own] for name, found in part.offsets.items()}, batch.offsets)
+                start = own.stop
 
 
 @dataclass(frozen=True)
@@ -157,20 +178,19 @@ def _cuts(size: int, piece: int, margin: int) -> Iterator[tuple[slice, slice]]:
 
 
 class _Descent:
-    """Trial steps on one batch."""
+    """Trial steps on one batch, every row at a quality of its own."""
 
-    def __init__(self, prior: HierarchyPrior, batch: Batch, quality: int, errors: Errors | None) -> None:
+    def __init__(self, prior: HierarchyPrior, batch: Batch, qualities: Sequence[int], errors: Errors | None) -> None:
         self.model, self.config, self.batch = prior.model, prior.config, batch
-        count = len(batch.values)
-        log_lambda = log_lambda_of(self.config, quality)
-        self.log_lambda, self.error_weight = (
-            torch.full((count,), log_lambda),
-            torch.full((count,), math.exp(log_lambda)),
-        )
+        log_lambdas = [log_lambda_of(self.config, quality) for quality in qualities]
+        self.log_lambda = torch.tensor(log_lambdas)
+        self.error_weight = torch.tensor([math.exp(value) for value in log_lambdas])
         with torch.no_grad():
             self.risen = self.model.rise(batch.values, self.model.rates(self.log_lambda))
         self.fourier = batch.fourier(self.config)
-        self.random = torch.Generator().manual_seed(quality)
+        self.random = {quality: torch.Generator().manual_seed(quality) for quality in dict.fromkeys(qualities)}
+        places = {quality: place for place, quality in enumerate(self.random)}
+        self.drawer = torch.tensor([places[quality] for quality in qualities])
         self.errors: Errors | None = None
         if errors is not None:
             self._weigh(errors)
@@ -243,13 +263,12 @@ class _Descent:
     @torch.no_grad()
     def _propose(self, trial: Offsets, best: Offsets, slope: Offsets, step: int) -> None:
         """Write the next trial: from the best state along its slope."""
-        shape = (len(self.batch.values), *self._cells())
-        length, share = self._between(LENGTHS, shape), self._between(SHARES, shape)
+        length, share = self._between(LENGTHS), self._between(SHARES)
         if step < N_FIRST:
-            length, share = torch.full(shape, FIRST_LENGTH), torch.ones(shape)
+            length, share = torch.full_like(length, FIRST_LENGTH), torch.ones_like(share)
         for name, value in trial.items():
             move = slope[name].clamp(-LARGEST_GRADIENT, LARGEST_GRADIENT) / CURVATURE_BITS
-            chosen = torch.rand(value.shape, generator=self.random) < self._spread(share, name, value)
+            chosen = self._rand(value.shape[1:]) < self._spread(share, name, value)
             value.copy_(best[name] - self._spread(length, name, value) * move * chosen)
 
     def _cells(self) -> tuple[int, int]:
@@ -257,7 +276,11 @@ class _Descent:
         height, width = self.batch.values.shape[2:]
         return -(-height // _row_stride(self.config, side)), -(-width // side)
 
-    def _between(self, ends: tuple[float, float], shape: tuple[int, ...]) -> Tensor:
-        """Evenly drawn on a logarithmic scale."""
+    def _between(self, ends: tuple[float, float]) -> Tensor:
+        """A number for every cell, evenly drawn on a logarithmic scale."""
         low, high = math.log(ends[0]), math.log(ends[1])
-        return torch.exp(low + (high - low) * torch.rand(shape, generator=self.random))
+        return torch.exp(low + (high - low) * self._rand(self._cells()))
+
+    def _rand(self, shape: Sequence[int]) -> Tensor:
+        """Uniform numbers (N, *shape): rows of one quality have the same."""
+        return torch.stack([torch.rand(tuple(shape), generator=one) for one in self.random.values()])[self.drawer]

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 import torch
 
-from inrcodec.encoders.latent_encoder import CodedLatents, LatentEncoder
+from inrcodec.encoders.latent_encoder import CodedLatents, LatentEncoder, Request, Search
 from inrcodec.encoders.latent_refinement import Batch
-from inrcodec.methods.hierarchical_fit import elbo, rounded
 from inrcodec.models.exact_hierarchy import log_lambda_of, max_quality, quality_of
 from inrcodec.models.hierarchy_shape import HierarchyConfig
 
@@ -62,25 +61,31 @@ def search_quality(encoder: LatentEncoder, batches: Sequence[Batch], bits: float
 
     Out of the prior's range, or of the fineness of whole bytes, the nearest.
     """
+    return encoder.run(quality_search(encoder, batches, bits))
+
+
+def quality_search(
+    encoder: LatentEncoder, batches: Sequence[Batch], bits: float
+) -> Search[tuple[int, list[CodedLatents]]]:
+    """``search_quality`` as a dialogue: asks for what ``encoder`` is to do with the batches."""
     config = encoder.prior.config
     pilots = _pilots(config, batches)
     share = sum(len(b.values) * b.points for b in pilots) / sum(len(b.values) * b.points for b in batches)
-    guess = _guess(encoder, pilots, bits * share * (SAVED_BY_STEPS if encoder.effort.steps else 1.0))
+    guess = yield from _guess(config, pilots, bits * share * (SAVED_BY_STEPS if encoder.effort.steps else 1.0))
     quality, slope = guess.following(), guess.slope
     if encoder.effort.steps and len(pilots) < len(batches):
         track = _Track(config, bits * share, slope)
         for _ in range(PILOT_TRIES):
-            for batch in pilots:
-                encoder.refine(batch, quality)
-            track.add(quality, sum(_coded_bits(encoder.code(batch, quality).messages) for batch in pilots))
+            yield [Request("refine", batch, quality) for batch in pilots]
+            coded = yield [Request("code", batch, quality) for batch in pilots]
+            track.add(quality, sum(_coded_bits(found.messages) for found in coded))
             quality = track.following()
     track = _Track(config, bits * (1.0 - TOLERANCE / 2), slope)
     best, best_miss = None, (True, math.inf)
     for attempt in range(MOST_TRIES):
         if attempt < MOST_REFINED:
-            for batch in batches:
-                encoder.refine(batch, quality)
-        coded = [encoder.code(batch, quality) for batch in batches]
+            yield [Request("refine", batch, quality) for batch in batches]
+        coded = yield [Request("code", batch, quality) for batch in batches]
         found = sum(_coded_bits(c.messages) for c in coded)
         track.add(quality, found)
         miss = found > bits, abs(math.log(max(found, 1.0) / bits))
@@ -123,18 +128,12 @@ def _crops(config: HierarchyConfig, batch: Batch) -> Batch:
     return Batch(torch.cat(crops).contiguous(memory_format=torch.channels_last), None, tall * wide, batch.extent)
 
 
-@torch.no_grad()
-def _guess(encoder: LatentEncoder, pilots: Sequence[Batch], bits: float) -> _Track:
+def _guess(config: HierarchyConfig, pilots: Sequence[Batch], bits: float) -> Search[_Track]:
     """What the proposals, rounded, take at qualities that lead to ``bits``."""
-    model, config = encoder.prior.model, encoder.prior.config
     track = _Track(config, bits)
     quality = max_quality(config) // 2
     for _ in range(GUESSES):
-        found = 0.0
-        for batch in pilots:
-            log_lambda = torch.full((len(batch.values),), log_lambda_of(config, quality))
-            fourier = batch.fourier(config)
-            found += float(elbo(model, batch.values, log_lambda, fourier, rounded, mask=batch.mask).bits.sum())
+        found = sum((yield [Request("propose", batch, quality) for batch in pilots]))
         track.add(quality, found)
         quality = track.following()
         if quality in track.seen or abs(found / bits - 1.0) < GUESS_TOLERANCE:
