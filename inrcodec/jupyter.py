@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inrcodec.ground.addresses import data_uri
 from inrcodec.ground.signal import Signal
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def player(signal: Signal) -> str | None:
 
     out = io.BytesIO()
     soundfile.write(out, signal.to_native(), signal.header.sample_rate, "PCM_16", format="WAV")
-    return f'<audio controls src="data:audio/wav;base64,{base64.b64encode(out.getvalue()).decode()}"></audio>'
+    source = data_uri(out.getvalue(), "audio/wav")
+    return f'<audio controls src="{source}"></audio>'
 
 
 def table(file: InrFile) -> str:

@@ -34,8 +34,8 @@ def show(
       inrcodec show set.inrs --entry cat.png -o cat_show.png
     """
     from inrcodec.api import InrFile
-    from inrcodec.evaluate.report import data_uri
     from inrcodec.evaluate.show import show as draw
+    from inrcodec.ground.addresses import data_uri
     from inrcodec.maths.atomic import check_writable, write_whole
     from inrcodec.maths.files import read_signal
 

@@ -7,7 +7,6 @@ of others.
 
 from __future__ import annotations
 
-import base64
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from inrcodec.evaluate.baselines import BASELINES, decode_baseline
 from inrcodec.evaluate.jobs import read_source
 from inrcodec.evaluate.points import Point
 from inrcodec.evaluate.show import spectrogram
+from inrcodec.ground.addresses import data_uri
 from inrcodec.ground.signal import Signal
 from inrcodec.maths.atomic import read_whole
 from inrcodec.maths.container import unpack
@@ -125,11 +125,11 @@ def _coloured(shown: NDArray[np.float32], name: str) -> NDArray[np.float32]:
 def _webp(shown: NDArray[np.float32]) -> str:
     out = io.BytesIO()
     Image.fromarray(np.rint(shown * 255.0).astype(np.uint8)).save(out, "WEBP", quality=92)
-    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
+    return data_uri(out.getvalue(), "image/webp")
 
 
 def _sound(signal: Signal) -> str:
     rate = signal.header.sample_rate
     out = io.BytesIO()
     soundfile.write(out, np.clip(signal.values[: int(HEARD_SECONDS * rate)], -1, 1), rate, "PCM_16", format="WAV")
-    return "data:audio/wav;base64," + base64.b64encode(out.getvalue()).decode()
+    return data_uri(out.getvalue(), "audio/wav")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import json
@@ -63,11 +62,6 @@ def svg(ax: Axes) -> str:
     ax.get_figure().savefig(out, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
     text = out.getvalue().decode()
     return text[text.index("<svg") :]
-
-
-def data_uri(data: bytes, kind: str) -> str:
-    """Bytes as an address that holds them."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _script_json(content: Any) -> str:
