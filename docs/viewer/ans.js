@@ -64,7 +64,8 @@ export class AnsDecoder {
   read(edges) {
     const { quantile } = this;
     let first = 0;
-    let last = edges.length - 1;
+    // The first symbols are the likeliest.
+    let last = quantile < edges[1] ? 1 : edges.length - 1;
     while (last - first > 1) {
       const middle = (first + last) >> 1;
       if (edges[middle] <= quantile) first = middle;

@@ -9,9 +9,10 @@ const WEIGHT_BITS = 12;
 const LIMIT = 1 << 23;
 const SPILL = 4;
 
-export function makeTensor(machine, height, width, channels) {
+// `written`: every number of it will be, so that it need not be zeroed.
+export function makeTensor(machine, height, width, channels, written = false) {
   const stride = padded(channels);
-  return { at: machine.take(4 * stride * (height * width + SPILL)), height, width, channels, stride };
+  return { at: machine.take(4 * stride * (height * width + SPILL), written), height, width, channels, stride };
 }
 
 // Weights (outputs, inputs, rows, columns), integers, and biases in units of both together, made ready for the kernel.
@@ -48,7 +49,7 @@ export class ExactConv {
   run(input, relu = false) {
     const { machine } = this;
     const { height, width, stride } = input;
-    const out = makeTensor(machine, height, width, this.outputs);
+    const out = makeTensor(machine, height, width, this.outputs, true);
     machine.within(() => {
       const [down, across] = [this.rows >> 1, this.columns >> 1];
       const line = (width + 2 * across) * stride * 4;
@@ -99,7 +100,7 @@ export class FloatConv {
     const { stride, width } = input;
     const [down, across] = [rows >> 1, columns >> 1];
     const height = input.height - 2 * down;
-    const out = makeTensor(machine, height, width, this.outputs);
+    const out = makeTensor(machine, height, width, this.outputs, true);
     machine.within(() => {
       let from = input.at;
       const line = (width + 2 * across) * stride * 4;

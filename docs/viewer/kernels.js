@@ -226,7 +226,8 @@ function assemble() {
   return new WebAssembly.Module(wasm.toBytes());
 }
 
-// Memory and kernels. `take(bytes)` gives an address, aligned, zeroed; `within(f)` frees what f has taken.
+// Memory and kernels. `take(bytes)` gives an address, aligned, zeroed unless it is `written` over anyway; `within(f)`
+// frees what f has taken.
 export class Machine {
   constructor() {
     this.memory = new WebAssembly.Memory({ initial: 16 });
@@ -234,12 +235,12 @@ export class Machine {
     this.top = 64;
   }
 
-  take(bytes) {
+  take(bytes, written = false) {
     const at = this.top;
     this.top += (bytes + 63 + 64) & ~63;
     const missing = this.top - this.memory.buffer.byteLength;
     if (missing > 0) this.memory.grow(Math.ceil(missing / PAGE) + 64);
-    new Uint8Array(this.memory.buffer, at, this.top - at).fill(0);
+    if (!written) new Uint8Array(this.memory.buffer, at, this.top - at).fill(0);
     return at;
   }
 

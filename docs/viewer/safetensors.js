@@ -36,7 +36,7 @@ function read(dtype, view, at, count) {
   const small = dtype === "F16" || dtype === "F32";
   const out = small ? new Float32Array(count) : new Float64Array(count);
   const get = {
-    F16: (i) => half(view.getUint16(i, true)), F32: (i) => view.getFloat32(i, true), F64: (i) => view.getFloat64(i, true), I8: (i) => view.getInt8(i), U8: (i) => view.getUint8(i),
+    F16: (i) => HALVES[view.getUint16(i, true)], F32: (i) => view.getFloat32(i, true), F64: (i) => view.getFloat64(i, true), I8: (i) => view.getInt8(i), U8: (i) => view.getUint8(i),
     I16: (i) => view.getInt16(i, true), U16: (i) => view.getUint16(i, true), I32: (i) => view.getInt32(i, true),
     U32: (i) => view.getUint32(i, true), I64: (i) => Number(view.getBigInt64(i, true)),
   }[dtype];
@@ -53,3 +53,5 @@ export function half(bits) {
     : exponent ? 2 ** (exponent - 25) * (1024 + fraction) : 2 ** -24 * fraction;
   return bits & 0x8000 ? -size : size;
 }
+
+const HALVES = Float32Array.from({ length: 65536 }, (_, bits) => half(bits));
