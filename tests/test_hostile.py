@@ -47,6 +47,7 @@ from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_shape import HierarchyConfig, LevelConfig
 from inrcodec.models.modulation_prior import ModulationPrior
 from inrcodec.models.prior import Prior
+from inrcodec.models.prior_file import MAX_PRIOR_BYTES
 
 FUZZ = Path(__file__).resolve().parent.parent / "fuzz"
 PRIORS = FUZZ / "corpus" / "priors"
@@ -355,6 +356,17 @@ def test_a_few_bytes_of_prior_cannot_ask_for_much_memory() -> None:
         HierarchyConfig(1, 2, (LevelConfig(64, 1, (1,), 0, 0),), 64, 1, harmonics=4096)
     shipped = HierarchyConfig(1, 1, (LevelConfig(256, 192, (192,), 0, 0),), 256, 32)
     assert shipped.numbers_per_point == 1.5
+
+
+def test_a_file_that_is_too_large_for_a_prior_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    with path.open("wb") as file:
+        file.truncate(MAX_PRIOR_BYTES + 1)
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="larger than the limit"):
+        prior_store.find(path)
+    assert tracemalloc.get_traced_memory()[1] < 4e6
+    tracemalloc.stop()
 
 
 def test_the_smallest_integer_of_all_is_not_small() -> None:

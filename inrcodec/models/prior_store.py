@@ -50,7 +50,8 @@ def prior_files() -> dict[str, Path]:
 
 @lru_cache(maxsize=64)
 def _file_id(path: Path, size: int, modified_ns: int) -> bytes:
-    return hashlib.sha256(path.read_bytes()).digest()[:8]
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()[:8]
 
 
 def file_id(path: Path) -> bytes:
