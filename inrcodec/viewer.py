@@ -15,7 +15,7 @@ from inrcodec.ground.errors import DataError, UsageError
 from inrcodec.maths.atomic import write_whole
 from inrcodec.maths.container import file_kind
 from inrcodec.maths.gaussian_coder import TABLES_FILE
-from inrcodec.models import hierarchy_prior, prior_store
+from inrcodec.models import hierarchy_prior, modulation_prior, prior_store
 from inrcodec.models import prior as combiner_prior
 from inrcodec.models.prior_file import MAX_PRIOR_BYTES
 
@@ -23,7 +23,7 @@ _PACKAGE = Path(__file__).resolve().parent
 _TYPES = {
     ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
 }  # fmt: skip
-_VIEWED = (combiner_prior.FORMAT, hierarchy_prior.FORMAT)
+_VIEWED = (combiner_prior.FORMAT, hierarchy_prior.FORMAT, modulation_prior.FORMAT)
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "

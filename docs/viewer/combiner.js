@@ -2,7 +2,7 @@
 // (inrcodec/codecs/combiner.py, inrcodec/models/blocks.py, bayesian_inr.py).
 
 import { BitReader, FormatError } from "./bytes.js";
-import { FloatConv, makeTensor } from "./convolution.js";
+import { asConv, FloatConv, fromTensor, toTensor } from "./convolution.js";
 import { Machine } from "./kernels.js";
 import { Planes } from "./planes.js";
 import { candidateRow, permutation, signs } from "./random.js";
@@ -68,13 +68,9 @@ export class CombinerFile {
     if (this.seen && same(this.seen.ys, ys) && same(this.seen.xs, xs)) return this.seen.tensor;
     const { machine, config, prior } = this;
     machine.top = this.base;
-    const axes = config.patch_shape.length;
-    const frequency = prior.tensors.get("model.frequency").values;
-    const transposed = Float32Array.from(frequency, (_, i) =>
-      frequency[(i % axes) * config.features + Math.floor(i / axes)]);
-    const first = new FloatConv(machine, { shape: [config.features, axes, 1, 1], values: transposed },
+    const first = new FloatConv(machine, asConv(prior.tensors.get("model.frequency")),
       prior.tensors.get("model.phase").values, false);
-    const tensor = first.run(coordinates(machine, ys, xs, axes));
+    const tensor = first.run(coordinates(machine, ys, xs, config.patch_shape.length));
     machine.kernels.sine(tensor.at, tensor.width * tensor.stride);
     this.seen = { ys, xs, tensor };
     return tensor;
@@ -126,19 +122,15 @@ export class CombinerFile {
     if (config.reparameterisation === "none") return out.map((_, i) => values[i] + base[i % n]);
     let [from, part] = [0, 0];
     for (; prior.tensors.has(`model.basis.${part}`); part++) {
-      const { shape: [inputs, outputs], values: basis } = prior.tensors.get(`model.basis.${part}`);
+      const basis = prior.tensors.get(`model.basis.${part}`);
+      const [inputs, outputs] = basis.shape;
       const to = config.reparameterisation === "layer" ? from : 0;
       machine.within(() => {
-        const transposed = new Float32Array(inputs * outputs);
-        for (let i = 0; i < inputs; i++) for (let o = 0; o < outputs; o++) transposed[o * inputs + i] = basis[i * outputs + o];
-        const conv = new FloatConv(machine, { shape: [outputs, inputs, 1, 1], values: transposed },
-          base.subarray(to, to + outputs), false);
-        const input = makeTensor(machine, 1, patches, inputs);
-        const numbers = machine.floats(input.at, patches * input.stride);
-        for (let p = 0; p < patches; p++) numbers.set(values.subarray(p * dims + from, p * dims + from + inputs), p * input.stride);
-        const found = conv.run(input);
-        const told = machine.floats(found.at, patches * found.stride);
-        for (let p = 0; p < patches; p++) out.set(told.subarray(p * found.stride, p * found.stride + outputs), p * n + to);
+        const rows = new Float32Array(patches * inputs);
+        for (let p = 0; p < patches; p++) rows.set(values.subarray(p * dims + from, p * dims + from + inputs), p * inputs);
+        const conv = new FloatConv(machine, asConv(basis), base.subarray(to, to + outputs), false);
+        const found = fromTensor(machine, conv.run(toTensor(machine, rows, patches)), outputs);
+        for (let p = 0; p < patches; p++) out.set(found.subarray(p * outputs, (p + 1) * outputs), p * n + to);
       });
       from += inputs;
     }

@@ -80,6 +80,7 @@ export class FloatConv {
     const taps = rows * columns;
     const stride = padded(inputs);
     const block = (taps * stride + 1) * LANES;
+    this.block = block;
     this.blocks = padded(outputs) / LANES;
     this.at = machine.take(4 * block * this.blocks);
     const numbers = machine.floats(this.at, block * this.blocks);
@@ -90,8 +91,13 @@ export class FloatConv {
           numbers[first + (t * stride + i) * LANES] = weight.values[(o * inputs + i) * taps + t];
         }
       }
-      numbers[first + taps * stride * LANES] = biases[o];
     }
+    this.setBiases(biases);
+  }
+
+  setBiases(biases) {
+    const numbers = this.machine.floats(this.at, this.block * this.blocks);
+    for (let o = 0; o < this.outputs; o++) numbers[((o >> 3) + 1) * this.block - LANES + (o & 7)] = biases[o];
   }
 
   // A new tensor of the rows of `input` but for half a kernel at both ends, which it must have.
@@ -159,5 +165,30 @@ export function shuffleUp(machine, input, factor, axes) {
       }
     }
   }
+  return out;
+}
+
+// The values (inputs, outputs) of a matrix as the weights of a convolution with one place, which is its product.
+export function asConv({ shape: [inputs, outputs], values }, first = 0) {
+  const turned = new Float32Array(inputs * outputs);
+  for (let i = 0; i < inputs; i++) {
+    for (let o = 0; o < outputs; o++) turned[o * inputs + i] = values[first + i * outputs + o];
+  }
+  return { shape: [outputs, inputs, 1, 1], values: turned };
+}
+
+// Rows (count, n) as a tensor of one row of pixels, and back.
+export function toTensor(machine, rows, count) {
+  const n = rows.length / count;
+  const out = makeTensor(machine, 1, count, n);
+  const numbers = machine.floats(out.at, count * out.stride);
+  for (let p = 0; p < count; p++) numbers.set(rows.subarray(p * n, (p + 1) * n), p * out.stride);
+  return out;
+}
+
+export function fromTensor(machine, { at, width, stride }, channels) {
+  const numbers = machine.floats(at, width * stride);
+  const out = new Float32Array(width * channels);
+  for (let p = 0; p < width; p++) out.set(numbers.subarray(p * stride, p * stride + channels), p * channels);
   return out;
 }

@@ -5,10 +5,11 @@ import { SECTIONS } from "./container.js";
 import { CombinerFile } from "./combiner.js";
 import { CoinFile } from "./coin.js";
 import { HierarchicalFile } from "./hierarchical.js";
+import { ModulationFile } from "./modulation.js";
 import { hasAlpha } from "./planes.js";
 import { resample } from "./resample.js";
 
-const FILES = { hierarchical: HierarchicalFile, combiner: CombinerFile, coin: CoinFile };
+const FILES = { hierarchical: HierarchicalFile, combiner: CombinerFile, "coin++": ModulationFile, coin: CoinFile };
 
 // `entry`: one of container.js readFile; `prior`: of safetensors.js readPrior, null for a codec without one; `tables`:
 // the GaussianTables.

@@ -1,7 +1,7 @@
 // The hierarchical model on its way down: latents to features in exact integers, features to values of the native grid
 // by the SIREN head (inrcodec/models/hierarchy.py, exact_hierarchy.py, hierarchy_render.py).
 
-import { ExactConv, FloatConv, makeTensor, shuffleUp } from "./convolution.js";
+import { asConv, ExactConv, FloatConv, makeTensor, shuffleUp } from "./convolution.js";
 import { FormatError } from "./bytes.js";
 import { logScaleIndex, RESIDUAL_BITS } from "./latents.js";
 
@@ -133,11 +133,7 @@ export class Hierarchy {
   makeHead(weights) {
     const { head_width: width, channels } = this.config;
     const border = (width + 1) * width;
-    const matrix = (first, outputs) => ({
-      shape: [outputs, width, 1, 1],
-      values: Float32Array.from({ length: outputs * width }, (_, i) =>
-        weights[first + (i % width) * outputs + Math.floor(i / width)]),
-    });
+    const matrix = (first, outputs) => asConv({ shape: [width, outputs], values: weights }, first);
     const { machine } = this;
     const bias = (first, outputs) => weights.slice(first + width * outputs, first + (width + 1) * outputs);
     this.second = new FloatConv(machine, matrix(0, width), bias(0, width), false);

@@ -1,7 +1,7 @@
 // SIRENs of single patches or signals, and grids of any size mapped onto patches (inrcodec/maths/siren.py,
 // inrcodec/models/patching.py).
 
-import { FloatConv, makeTensor } from "./convolution.js";
+import { asConv, FloatConv, fromTensor, makeTensor } from "./convolution.js";
 
 const OVERSAMPLE_MOST = 64;
 const POINTS_AT_ONCE = 1 << 13;
@@ -14,20 +14,13 @@ export function siren(machine, input, weights, widths) {
     let at = 0;
     for (let layer = 0; layer + 1 < widths.length; layer++) {
       const [inputs, outputs] = [widths[layer], widths[layer + 1]];
-      const values = new Float32Array(inputs * outputs);
-      for (let i = 0; i < inputs; i++) for (let o = 0; o < outputs; o++) values[o * inputs + i] = weights[at + i * outputs + o];
+      const matrix = asConv({ shape: [inputs, outputs], values: weights }, at);
       const bias = weights.subarray(at + inputs * outputs, at + (inputs + 1) * outputs);
       if (layer) machine.kernels.sine(hidden.at, hidden.width * hidden.stride);
-      hidden = new FloatConv(machine, { shape: [outputs, inputs, 1, 1], values }, bias, false).run(hidden);
+      hidden = new FloatConv(machine, matrix, bias, false).run(hidden);
       at += (inputs + 1) * outputs;
     }
-    const outputs = widths.at(-1);
-    const found = machine.floats(hidden.at, hidden.width * hidden.stride);
-    const out = new Float32Array(hidden.width * outputs);
-    for (let p = 0; p < hidden.width; p++) {
-      for (let c = 0; c < outputs; c++) out[p * outputs + c] = found[p * hidden.stride + c];
-    }
-    return out;
+    return fromTensor(machine, hidden, widths.at(-1));
   });
 }
 
