@@ -17,11 +17,14 @@ from PIL import Image
 
 import inrcodec
 from inrcodec.cli import main
-from inrcodec.codecs.operations import Settings
+from inrcodec.codecs.operations import Settings, compress_signals
+from inrcodec.evaluate import batch as batch_module
+from inrcodec.evaluate import batch_jobs
 from inrcodec.evaluate.batch import BatchResult, batch
 from inrcodec.evaluate.json_log import JsonLog
 from inrcodec.evaluate.workers import LocalWorkers
 from inrcodec.ground.errors import UsageError, WorkersError
+from inrcodec.maths.files import read_signal
 
 SETTINGS = Settings(beta=0.003, effort="fast")
 
@@ -91,6 +94,45 @@ def test_workers_make_the_same_files(tree: Path, tmp_path: Path) -> None:
     _run(tree, tmp_path / "one")
     _run(tree, tmp_path / "two", workers=2)
     assert _outputs(tmp_path / "one") == _outputs(tmp_path / "two")
+
+
+def test_small_files_are_fitted_together_to_the_bytes_that_they_have_alone(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At an effort with trial steps, by beta and by rate; what is no signal among them is only its own fault."""
+    monkeypatch.chdir(tree)
+    monkeypatch.setattr(batch_module, "PARTS_PER_WORKER", 1)
+    (tmp_path / "list.txt").write_text("p0.png\nnotes.txt\np4.png\nsub/p5.png\n")
+    for name, options in (("beta", {"beta": 0.003}), ("rate", {"target_bpp": 2.0})):
+        settings = Settings(effort="default", **options)  # type: ignore[arg-type]
+        result = batch(tmp_path / "list.txt", tmp_path / name, settings, progress=False)
+        together = [entry.figures["together"] for entry in result.entries if not entry.error]
+        assert together == [3, 3, 3] and [e.name for e in result.failed] == ["notes.txt"]
+        alone = compress_signals([read_signal(Path("p4.png"))], settings).data
+        assert (tmp_path / name / "p4.png.inr").read_bytes() == alone
+
+
+def test_a_rate_that_one_of_a_group_cannot_have_is_its_own_error(tree: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tree / "dot.png")
+    result = batch(tree, tmp_path / "out", Settings(target_bpp=2.0, effort="fast"), progress=False)
+    assert sorted(entry.name for entry in result.failed) == ["dot.png", "notes.txt"]
+    assert "raise it" in next(entry.error for entry in result.failed if entry.name == "dot.png")
+    assert len(_outputs(tmp_path / "out")) == 8
+
+
+def test_a_file_that_kills_its_worker_takes_none_of_its_group_along(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path) -> Any:
+        if path.name == "p4.png":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_signal(path)
+
+    monkeypatch.setattr(batch_jobs, "read_signal", read)
+    monkeypatch.setattr(batch_module, "PARTS_PER_WORKER", 1)
+    result = _run(tree, tmp_path / "out", workers=2)
+    assert sorted(entry.name for entry in result.failed) == ["notes.txt", "p4.png"]
+    assert len(_outputs(tmp_path / "out")) == 7
 
 
 def test_a_killed_batch_goes_on_and_leaves_no_halves(tree: Path, tmp_path: Path) -> None:

@@ -136,6 +136,11 @@ def compress_signals(
     return build(encoding.at(rate))
 
 
+def fits_together(settings: Settings) -> bool:
+    """Whether ``compress_apart`` may fit signals together."""
+    return settings.codec in (AUTO, HierarchicalCodec.name) and settings.target_psnr is None
+
+
 def compress_apart(signals: Sequence[Signal], settings: Settings) -> list[Encoded]:
     """Every signal to an ``.inr`` file of its own, the same as ``compress_signals`` makes of it alone.
 
@@ -146,7 +151,7 @@ def compress_apart(signals: Sequence[Signal], settings: Settings) -> list[Encode
     out: dict[int, Encoded] = {}
     by_codec: dict[bytes, list[int]] = {}
     for number, codec in enumerate(codecs):
-        if isinstance(codec, HierarchicalCodec) and settings.target_psnr is None:
+        if isinstance(codec, HierarchicalCodec) and fits_together(settings):
             by_codec.setdefault(codec.prior.id, []).append(number)
         else:
             out[number] = compress_signals([signals[number]], settings)

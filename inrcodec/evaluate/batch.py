@@ -9,53 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from inrcodec.codecs.decoding import decompress_container
-from inrcodec.codecs.operations import Settings, compress_signals
+from inrcodec.codecs.operations import Settings, fits_together
+from inrcodec.evaluate.batch_jobs import BatchEntry, BatchJob, compress_files, lost
 from inrcodec.evaluate.jobs import settings_for_workers
 from inrcodec.evaluate.json_log import JsonLog
 from inrcodec.evaluate.workers import open_workers
-from inrcodec.ground import metrics
-from inrcodec.ground.errors import DataError, InrcodecError, UsageError
+from inrcodec.ground.errors import DataError, UsageError
 from inrcodec.ground.version import VERSION
-from inrcodec.maths.atomic import sweep, write_whole
-from inrcodec.maths.container import unpack
-from inrcodec.maths.files import read_signal
+from inrcodec.ground.work import Workers
+from inrcodec.maths.atomic import sweep
 
 SUFFIX = ".inr"
-
-
-@dataclass(frozen=True)
-class BatchJob:
-    """A file to be compressed: ``name`` its place in the tree, ``key`` what its outcome depends on, ``source`` and
-    ``target`` whole paths, ``output`` the target as the manifest names it."""
-
-    name: str
-    source: Path
-    target: Path
-    output: str
-    key: str
-    settings: Settings
-    verify: bool
-
-
-@dataclass(frozen=True)
-class BatchEntry:
-    """A line of the manifest. ``error``: why there is no output, or "". ``figures``: bytes, rate, quality, seconds."""
-
-    name: str
-    key: str
-    output: str
-    error: str = ""
-    figures: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
+SMALL_BYTES, MOST_FILES, PARTS_PER_WORKER = 1 << 14, 64, 4
+"""Files of at most so many bytes are given to workers so many at a time, fewer where there would not be so many parts
+for each worker: what is in work when a run is killed is done again."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +98,7 @@ def batch(
                     total=len(jobs), initial=len(jobs) - len(left), unit="file", disable=None if progress else True
                 ) as bar,
             ):
-                for _, entry in spread.outcomes(compress_file, left, _lost):
+                for entry in _entries(left, spread):
                     log.add(entry)
                     bar.update(1)
         finally:
@@ -169,13 +143,15 @@ def find_files(source: Path, out: Path) -> Iterator[tuple[str, Path]]:
 def _job(name: str, path: Path, out: Path, settings: Settings, verify: bool) -> BatchJob:
     try:
         state = path.stat()
-        content: Any = [state.st_size, state.st_mtime_ns]
+        size, content = state.st_size, [state.st_size, state.st_mtime_ns]
     except OSError:
-        content = None
+        size, content = 0, None
     facts = [name, content, asdict(settings), verify, VERSION]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode(errors="surrogateescape")).hexdigest()[:20]
     target = out / (name + SUFFIX)
-    return BatchJob(name, path.absolute(), target.absolute(), str(target), key, settings_for_workers(settings), verify)
+    return BatchJob(
+        name, path.absolute(), target.absolute(), str(target), size, key, settings_for_workers(settings), verify
+    )
 
 
 def _number(name: str) -> int:
@@ -186,48 +162,26 @@ def _is_done(job: BatchJob, entry: BatchEntry | None) -> bool:
     return entry is not None and entry.key == job.key and not entry.error and job.target.is_file()
 
 
-def compress_file(job: BatchJob) -> BatchEntry:
-    """Read, compress, write; what goes wrong with one file is its entry's ``error``."""
-    try:
-        return _entry(job, figures=_compressed(job))
-    except InrcodecError as error:
-        return _entry(job, error=" ".join(str(error).split()))
-    except OSError as error:
-        return _entry(job, error=f"{job.name}: {error.strerror or error}")
-    except MemoryError:
-        return _entry(job, error=f"{job.name}: not enough memory")
+def _entries(jobs: Sequence[BatchJob], workers: Workers) -> Iterator[BatchEntry]:
+    """An entry of every job, as they come. Of files whose worker died together each is tried by itself."""
+    again: list[BatchJob] = []
+    for part, entries in workers.outcomes(compress_files, _parts(jobs, workers.count), _lost):
+        yield from entries
+        if not entries:
+            again += part
+    for _, entries in workers.outcomes(compress_files, [(job,) for job in again], _lost):
+        yield from entries
 
 
-def _compressed(job: BatchJob) -> dict[str, Any]:
-    input_bytes = job.source.stat().st_size
-    signal = read_signal(job.source)
-    begun = time.perf_counter()
-    encoded = compress_signals([signal], job.settings)
-    seconds = time.perf_counter() - begun
-    header = signal.header
-    out: dict[str, Any] = {
-        "input_bytes": input_bytes, "bytes": len(encoded.data), "seconds": round(seconds, 4),
-        "prior": encoded.prior.id.hex(), "points": header.n_points,
-    }  # fmt: skip
-    if header.kind == "audio":
-        out["kbps"] = round(metrics.kbps(len(encoded.data), header.n_points, header.sample_rate), 4)
-    else:
-        out["bpp"] = round(metrics.bpp(len(encoded.data), header.n_points), 5)
-    if job.verify:
-        decoded = decompress_container(unpack(encoded.data), prior=job.settings.prior)
-        psnr = metrics.signal_psnr(signal, decoded)
-        out["psnr"] = round(min(psnr, 200.0), 3)
-        if encoded.lossless and not (decoded.to_native() == signal.to_native()).all():
-            raise DataError(f"{job.name}: did not come back as it was")
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(job.target, encoded.data, force=True)
-    return out
+def _parts(jobs: Sequence[BatchJob], workers: int) -> list[tuple[BatchJob, ...]]:
+    """What workers are given at once: one file, or some small ones where those can be fitted together."""
+    small = [job for job in jobs if 0 < job.input_bytes <= SMALL_BYTES and fits_together(job.settings)]
+    most = max(1, min(MOST_FILES, -(-len(small) // (PARTS_PER_WORKER * workers))))
+    parts = [tuple(small[start : start + most]) for start in range(0, len(small), most)]
+    alone = set(jobs) - set(small)
+    # What takes long comes first, so that workers end at about the same time.
+    return [*((job,) for job in jobs if job in alone), *parts]
 
 
-def _lost(job: BatchJob) -> BatchEntry:
-    return _entry(job, error=f"{job.name}: its worker died (killed, or out of memory)")
-
-
-def _entry(job: BatchJob, *, error: str = "", figures: dict[str, Any] | None = None) -> BatchEntry:
-    chosen = {name: value for name, value in asdict(job.settings).items() if value is not None}
-    return BatchEntry(job.name, job.key, "" if error else job.output, error, figures or {}, chosen)
+def _lost(part: Sequence[BatchJob]) -> list[BatchEntry]:
+    return [lost(part[0])] if len(part) == 1 else []
