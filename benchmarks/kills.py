@@ -91,8 +91,9 @@ class Child:
             (os.killpg if group else os.kill)(self.pid, number)
 
 
-def forked(arguments: Sequence[str], said: Path) -> Child:
-    """The command line in a child of this process, in a session of its own; what it says goes to the file ``said``."""
+def forked(arguments: Sequence[str], said: Path, first: Callable[[], None] = lambda: None) -> Child:
+    """The command line in a child of this process, in a group of its own, after ``first()``; what it says goes to the
+    file ``said``."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid:
@@ -110,8 +111,8 @@ def forked(arguments: Sequence[str], said: Path) -> Child:
         os.dup2(output, 2)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         telling(lambda: os.write(writing, b"w") and None)
+        first()
         code = command_line(list(arguments))
-        sys.stdout.flush()
     finally:
         os._exit(code)
 
@@ -182,7 +183,7 @@ class Trial:
             raise Broken(f"{self.name}: run again it ends with {code} and {dict(found)}: {said.read_text()}")
 
 
-def make_trials(folder: Path) -> list[Trial]:
+def make_trials(folder: Path, options: Sequence[str] = ()) -> list[Trial]:
     """Commands on made-up pictures: each of them to a new place, and over older outputs."""
     rng = np.random.default_rng(0)
     tree = folder / "tree"
@@ -194,20 +195,19 @@ def make_trials(folder: Path) -> list[Trial]:
         Image.fromarray(pixels).save(tree / ("sub" if i % 2 else ".") / f"p{i}.png")
     one, said = tree / "p0.png", folder / "said"
     # What is loaded here once every child has: the prior is found, read and checked.
-    if code := command_line(["compress", str(one), "-o", str(folder / "loaded.inr"), *OPTIONS]):
+    if code := command_line(["compress", str(one), "-o", str(folder / "loaded.inr"), *OPTIONS, *options]):
         raise Broken(f"compress ends with {code}")
     trials = []
     for over in (False, True):
         place = folder / f"one{over}"
         output = place / "p0.inr"
         force = ["--force"] if over else []
-        trials.append(
-            _trial("compress", place, ["compress", str(one), "-o", str(output), *force], [output], over, said)
-        )
+        arguments = ["compress", str(one), "-o", str(output), *force, *options]
+        trials.append(_trial("compress", place, arguments, [output], over, said))
         for workers in (1, 2):
             place = folder / f"all{over}{workers}"
             outputs = [place / f"{p.relative_to(tree)}.inr" for p in sorted(tree.rglob("*.png"))]
-            arguments = ["batch", str(tree), str(place), "--workers", str(workers)]
+            arguments = ["batch", str(tree), str(place), "--workers", str(workers), *options]
             trials.append(_trial(f"batch {workers}", place, arguments, outputs, over, said))
     return trials
 
@@ -278,10 +278,13 @@ def wait(seconds: float) -> None:
         pass
 
 
-def run(kills: int, number: signal.Signals, seed: int, folder: Path, own_processes: bool = True) -> dict[str, Any]:
+def run(
+    kills: int, number: signal.Signals, seed: int, folder: Path, *, own_processes: bool = True,
+    options: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Kill so many commands; what was found, by command and moment. Raises Broken."""
     rng, said = random.Random(seed), folder / "said"
-    trials = make_trials(folder)
+    trials = make_trials(folder, options)
     seconds = [seconds_of(trial, said) for trial in trials]
     own_seconds = 0.0
     if own_processes:

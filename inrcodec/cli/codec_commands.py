@@ -325,7 +325,8 @@ def info(file: Path, as_json: bool) -> None:
         return
     entries = found.pop("entries", None)
     for key, value in {"input": str(file), **found}.items():
-        click.echo(f"{key + ':':15} {'x'.join(map(str, value)) if isinstance(value, list) else value}")
+        shown = "x".join(map(str, value)) if isinstance(value, list) else common.printable(str(value))
+        click.echo(f"{key + ':':15} {shown}")
     for entry in entries or []:
         shape = "x".join(map(str, entry["shape"]))
         click.echo(f"  {entry['name']}  {entry['kind']} {entry['layout']} {shape}  {entry['payload_bytes']} bytes")
