@@ -26,6 +26,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -36,9 +37,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from inrcodec.cli import main as command_line
-from inrcodec.evaluate import batch as batch_module
+from inrcodec.evaluate import batch_jobs
 from inrcodec.evaluate.json_log import JsonLog
 from inrcodec.maths import atomic
 
@@ -110,6 +112,10 @@ def forked(arguments: Sequence[str], said: Path, first: Callable[[], None] = lam
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+        # A shell starts what runs in the background without ears for it; and tqdm's lock is one for all children of a
+        # process: who is killed while he has it would have it for ever.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        tqdm.set_lock(threading.RLock())
         telling(lambda: os.write(writing, b"w") and None)
         first()
         code = command_line(list(arguments))
@@ -129,7 +135,7 @@ def telling(tell: Callable[[], None]) -> None:
         tell()
         add(log, entry)
 
-    atomic.write_whole = batch_module.write_whole = write_told  # type: ignore[attr-defined]
+    atomic.write_whole = batch_jobs.write_whole = write_told  # type: ignore[attr-defined]
     JsonLog.add = add_told  # type: ignore[method-assign]
 
 

@@ -239,6 +239,24 @@ def test_an_interruption_while_writing_leaves_the_old_file(
     assert names(target.parent) == ["a.inr"] and target.read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("module", ["inrcodec.cli", "numpy"])
+def test_an_interruption_of_the_start_is_one_line_too(module: str) -> None:
+    """SIGINT while modules are being loaded, before any command has begun: sent by the first that asks for one."""
+    script = (
+        "import builtins, os, signal, sys\n"
+        "from inrcodec.__main__ import entry_point\n"
+        "found = builtins.__import__\n"
+        "def load(name, *rest):\n"
+        f"    if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return found(name, *rest)\n"
+        "builtins.__import__ = load\n"
+        "sys.argv = ['inrcodec', '--version']\n"
+        "entry_point()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "inrcodec: interrupted\n")
+
+
 def test_an_interruption_of_the_work_writes_nothing(kills: ModuleType, tmp_path: Path) -> None:
     """SIGINT in the midst of gradient steps."""
     save_picture(tmp_path / "large.png", 512)

@@ -75,8 +75,3 @@ def main(arguments: list[str] | None = None) -> int:
 def _say(message: str, code: int) -> int:
     click.echo(f"inrcodec: {printable(message)}", err=True)
     return code
-
-
-def entry_point() -> None:
-    """What the installed script calls."""
-    sys.exit(main())
