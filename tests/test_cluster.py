@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from tiny import spread_training
 
 pytest.importorskip("distributed", reason="no dask cluster: distributed is not installed (extra cluster)")
 
@@ -41,7 +43,10 @@ class Cluster:
             port = free.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{port}"
         self.folder = folder
-        self.scheduler = self._start("scheduler", "--port", str(port), "--no-dashboard", "--no-show")
+        self.scheduler = self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--dashboard-address",
+            "127.0.0.1:0",
+        )  # fmt: skip
         self.workers = [self.add_worker() for _ in range(2)]
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -115,19 +120,29 @@ def _wait_for(path: Path, lines: int) -> None:
 def test_a_killed_worker_costs_no_file(
     cluster: Cluster, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of two is killed with a file in work; paths are relative to a folder that workers are not in."""
+    """One of two is held with files in work, until all others are done, and killed; paths are relative to a folder that
+    workers are not in."""
     batch(tree, tmp_path / "alone", SETTINGS, progress=False)
     monkeypatch.chdir(tmp_path)
-    out = Path("out")
+    out, manifest = Path("out"), tmp_path / "out" / "manifest.jsonl"
+    held: list[int] = []
 
     def kill() -> None:
-        _wait_for(tmp_path / "out" / "manifest.jsonl", 2)
+        _wait_for(manifest, 2)
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        before, now = -1, 0
+        while before != now:
+            before = now
+            time.sleep(1.5)
+            now = manifest.read_bytes().count(b"\n")
+        held.append(13 - now)
         cluster.workers[0].send_signal(signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
     result = batch(Path("in"), out, SETTINGS, scheduler=cluster.address, progress=False)
     killer.join()
+    assert held[0] > 0
     assert cluster.workers[0].wait() == -signal.SIGKILL and cluster.workers[1].poll() is None
     assert sorted(_lines(out)) == sorted(p.name for p in tree.iterdir())
     assert [entry.name for entry in result.failed] == ["notes.txt"]
@@ -171,6 +186,13 @@ def test_a_sweep_makes_the_same_points(cluster: Cluster, tree: Path, tmp_path: P
         (p.key, p.file_bytes, p.psnr) for p in alone.points
     ]
     assert len(spread.points) == 2 * (1 + 8) and not spread.failed
+
+
+def test_a_prior_is_learned_to_the_same_bits(cluster: Cluster) -> None:
+    cluster.settle()
+    with open_workers() as here, open_workers(scheduler=cluster.address) as there:
+        for a, b in zip(spread_training(here), spread_training(there), strict=True):
+            assert torch.equal(a, b)
 
 
 @pytest.mark.slow

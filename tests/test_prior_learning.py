@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import NETWORK, smooth_tiles, tiny_config, tiny_prior, train
+from tiny import NETWORK, smooth_tiles, spread_training, tiny_config, tiny_prior, train
 
 from inrcodec.encoders.checkpoint import SHARD_BYTES
 from inrcodec.encoders.classes import class_cost_bits
@@ -25,6 +25,7 @@ from inrcodec.encoders.training_data import (
     split_held_out,
 )
 from inrcodec.encoders.training_state import save_state
+from inrcodec.evaluate.workers import LocalWorkers
 from inrcodec.ground.errors import DataError, FormatError, UsageError
 from inrcodec.models.bayesian_inr import Reparameterisation
 
@@ -62,6 +63,33 @@ def test_published_scheme_without_proposal(kind: Reparameterisation) -> None:
     first, last = state.log[0], state.log[-1]
     assert all(entry["iterative"] for entry in state.log)
     assert last["db_1"] > first["db_1"] + 1.0
+
+
+def test_parts_fitted_by_any_number_of_workers_give_the_same_bits() -> None:
+    with LocalWorkers(1) as one, LocalWorkers(2) as two:
+        results = [spread_training(workers) for workers in (one, two)]
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_parts_learn() -> None:
+    """What is shared takes a step where posteriors take several; priors in closed form and networks still learn."""
+    config = tiny_config(network=replace(NETWORK, proposal_hidden=0), parts=2)
+    trainer = PriorTrainer(config, TileSource(smooth_tiles(256), mirror=True), workers=LocalWorkers(1))
+    state = trainer.start()
+    for number in range(30):
+        trainer._iterative_pass(state, number / 30, float("inf"))
+    first, last = state.log[0], state.log[-1]
+    assert (state.steps, state.passes) == (30, 30)
+    assert last["db_1"] > first["db_1"] + 3.0 and last["db_0"] > first["db_0"] + 1.0
+    trainer.finish(state, {})
+
+
+def test_parts_ask_for_workers() -> None:
+    source = TileSource(smooth_tiles(8), mirror=False)
+    with pytest.raises(UsageError, match="workers"):
+        PriorTrainer(tiny_config(parts=2), source)
+    with pytest.raises(UsageError, match="parts"):
+        tiny_config(parts=-1)
 
 
 def test_rates_rise_from_anchor_to_anchor() -> None:

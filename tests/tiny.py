@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from inrcodec.encoders.prior_learning import PriorTrainer
 from inrcodec.encoders.training_data import TileSource
 from inrcodec.encoders.training_state import TrainingConfig, TrainingState
+from inrcodec.ground.work import Workers
 from inrcodec.models.bayesian_inr import NetworkConfig
 from inrcodec.models.prior import Prior
 
@@ -45,6 +46,19 @@ def train(config: TrainingConfig) -> tuple[PriorTrainer, TrainingState]:
     state = trainer.start()
     trainer.run(state, until_seconds=60, checkpoint=None, progress=lambda state, stage: None)
     return trainer, state
+
+
+def spread_training(workers: Workers) -> list[torch.Tensor]:
+    """All that three passes of the iterative stage leave behind, in five parts fitted by ``workers``."""
+    torch.set_num_threads(1)
+    config = tiny_config(batch=8, patches=60, parts=5)
+    trainer = PriorTrainer(config, TileSource(smooth_tiles(256), mirror=True), workers=workers)
+    state = trainer.start()
+    for number in range(3):
+        trainer._iterative_pass(state, number / 3, float("inf"))
+    assert state.posteriors is not None and state.class_prior is not None
+    q, p = state.posteriors, state.class_prior
+    return [q.mean, q.log_scale, p.mean, p.log_scale, state.loss_level, *state.model.state_dict().values()]
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from inrcodec.cli import training_jobs
+from inrcodec.cli.common import worker_options
 from inrcodec.cli.training_jobs import Job
 from inrcodec.ground.errors import UsageError
 from inrcodec.ground.work import keep_memory
@@ -106,7 +107,8 @@ def list_priors(as_json: bool) -> None:
     "--latent-layers", type=int, help="The lossless model of the papers, with so many layers of latents (bitswap)."
 )
 @click.option("--threads", type=int, help="Threads of torch (default: its own).")
-@click.option("--device", help="cpu or cuda; by default cuda when there is one.")
+@worker_options
+@click.option("--device", help="cpu or cuda; by default cuda when there is one, cpu with workers.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
 @click.option("-q", "--quiet", is_flag=True)
@@ -115,10 +117,13 @@ def train(
     piece_minutes: float | None,
     tile: int | None, variable: str | None, reparameterisation: str | None, latent_dims: int | None, no_proposal: bool,
     patches: int | None, start_from: str | None, rate_power: float | None, latent_layers: int | None,
-    threads: int | None, device: str | None,
+    threads: int | None, workers: int | None, scheduler: str | None, device: str | None,
     seed: int, force: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Learn a prior from folders of signals; it stops, goes on and ends on time.
+
+    With --workers or --scheduler the posteriors of the combiner codec's training patches are fitted in parts, by
+    processes or on a cluster.
 
     \b
     Examples:
@@ -137,7 +142,8 @@ def train(
     keep_memory()
     if threads:
         torch.set_num_threads(threads)
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    spread = _workers_for(codec, workers, scheduler)
+    chosen = device or ("cuda" if torch.cuda.is_available() and spread is None else "cpu")
     if latent_layers is not None and codec != "bitswap":
         raise UsageError("--latent-layers is for --codec bitswap")
     recipe = recipe or ("colour" if codec == "bitswap" else "photographs")
@@ -150,7 +156,7 @@ def train(
         if latent_dims:
             changes["latent_dims"] = latent_dims
         job = training_jobs.combiner_job(
-            data, recipe, output.stem, tile, variable, changes, minutes, patches, seed, chosen
+            data, recipe, output.stem, tile, variable, changes, minutes, patches, seed, chosen, spread
         )
     elif codec == "hierarchical":
         if reparameterisation or latent_dims or no_proposal or patches:
@@ -181,6 +187,17 @@ def train(
         click.echo(f"{state.seconds / 60:.1f} of {minutes:g} minutes done; the same command goes on", err=True)
         return
     _finish(job, state, output, force, quiet)
+
+
+def _workers_for(codec: str, workers: int | None, scheduler: str | None) -> Any:
+    """Workers that end with the command, None where they are not asked for."""
+    if workers is None and scheduler is None:
+        return None
+    if codec != "combiner":
+        raise UsageError("--workers and --scheduler are for --codec combiner")
+    from inrcodec.evaluate.workers import open_workers
+
+    return click.get_current_context().with_resource(open_workers(workers, scheduler))
 
 
 class _training_bar:  # noqa: N801

@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from inrcodec.ground.errors import UsageError
+from inrcodec.ground.work import Workers
 
 Earlier = TypeVar("Earlier")
+
+PARTS = 8
+"""Batches whose posteriors are fitted at once where there are workers: a part of the training's outcome, so it does not
+follow their number."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,9 @@ def _earlier(name: str, kind: type[Earlier], words: str) -> Earlier:
 
 def combiner_job(
     data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, changes: dict[str, Any],
-    minutes: float, patches: int | None, seed: int, device: str,
+    minutes: float, patches: int | None, seed: int, device: str, workers: Workers | None = None,
 ) -> Job:  # fmt: skip
-    """Learning a prior of the combiner codec; ``changes`` to the recipe's network."""
+    """Learning a prior of the combiner codec; ``changes`` to the recipe's network. ``workers`` fit the posteriors."""
     from inrcodec.encoders.presets import EFFORTS
     from inrcodec.encoders.prior_evaluation import evaluate_prior
     from inrcodec.encoders.prior_learning import PriorTrainer
@@ -50,13 +55,15 @@ def combiner_job(
     config = TrainingConfig(network, chosen.name, chosen.kind, chosen.betas, minutes, chosen.n_classes, seed=seed)
     if patches:
         config = replace(config, patches=patches)
+    if workers is not None:
+        config = replace(config, parts=PARTS)
     middle = len(config.betas) // 2
 
     def reading(entry: dict[str, float]) -> str:
         return f"{entry[f'bits_per_point_{middle}']:.3f} bits/point {entry[f'db_{middle}']:.2f} dB"
 
     return Job(
-        PriorTrainer(config, source.training, device), source, config_summary(config), reading,
+        PriorTrainer(config, source.training, device, workers), source, config_summary(config), reading,
         lambda prior: evaluate_prior(prior, source.held_out, EFFORTS["default"]),
     )  # fmt: skip
 

@@ -15,6 +15,8 @@ Patches are sorted into classes, each with such a prior; a patch joins the class
 *Closing stage* (when the model has a proposal): the proposal alone learns again from fresh patches, towards the model
 and the priors that the iterative stage has left.
 
+With ``parts`` the steps on the posteriors of some batches are taken by workers, all at once (``posterior_parts``).
+
 Everything is kept in a folder of small files, so that training stops and goes on (``TrainingState``).
 """
 
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,12 @@ import torch
 from torch import Tensor
 
 from inrcodec.encoders.classes import class_cost_bits
+from inrcodec.encoders.posterior_parts import PartedSet
 from inrcodec.encoders.training_data import PatchSource
 from inrcodec.encoders.training_state import TrainingConfig, TrainingState, load_state, save_state
+from inrcodec.ground.errors import UsageError
 from inrcodec.ground.grid import grid_coordinates
+from inrcodec.ground.work import Workers
 from inrcodec.methods.fit import Gaussian, PosteriorAdam, Rates, elbo_terms, kl_bits, posterior_step
 from inrcodec.models.bayesian_inr import BayesianINR
 from inrcodec.models.prior import CLASS_TABLE_TOTAL, KL_UNITS_PER_BIT, Prior
@@ -42,10 +47,18 @@ Progress = Callable[[TrainingState, str], None]
 
 
 class PriorTrainer:
-    """Runs the stages. ``device`` is chosen by the caller; random numbers come from ``config.seed`` and the step."""
+    """Runs the stages. ``device`` is chosen by the caller; random numbers come from ``config.seed`` and the step.
 
-    def __init__(self, config: TrainingConfig, source: PatchSource, device: str = "cpu") -> None:
-        self.config, self.source, self.device = config, source, torch.device(device)
+    ``workers`` take the posterior steps of the iterative stage where ``config.parts`` is set; UsageError on another
+    device than the processor, or when there are parts and no workers.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, source: PatchSource, device: str = "cpu", workers: Workers | None = None
+    ) -> None:
+        self.config, self.source, self.device, self.workers = config, source, torch.device(device), workers
+        if config.parts and (workers is None or self.device.type != "cpu"):
+            raise UsageError("parts of posteriors are fitted by workers, on processors alone")
         pilot = source.draw(2048, np.random.default_rng(config.seed))
         self.centre, self.spread = float(pilot.mean()), float(max(pilot.std(), 1e-6))
         self.betas = torch.tensor(config.betas, device=self.device) / self.spread**2
@@ -209,26 +222,43 @@ class PriorTrainer:
         self._set_rates(state, 0.03 + 0.97 * decay)
         rates = Rates(0.03 + 0.12 * decay, 0.02 + 0.03 * decay)
         order = torch.from_numpy(np.random.default_rng([self.config.seed, 3, state.passes]).permutation(len(values)))
-        prior = self._patch_prior(state, anchor)
+        batches = order.split(self.config.batch)
+        held = PartedSet(state.posteriors, self._adam, self._patch_prior(state, anchor), values, self.betas[anchor])
         sums = torch.zeros(3, len(self.betas), device=self.device)
-        for rows in order.split(self.config.batch):
-            features = state.model.features(self.coordinates)
-            mse, kl = posterior_step(
-                state.model, state.posteriors, prior[rows], self._adam, rows, features, values[rows],
-                self.betas[anchor[rows]], rates, row_weight=1.0 / (len(rows) * state.loss_level[anchor[rows]]),
-            )  # fmt: skip
+        at_once = max(1, self.config.parts)
+        for start in range(0, len(batches), at_once):
+            chosen = batches[start : start + at_once]
+            found = self._posterior_steps(state, held, anchor, chosen, rates)
             self._shared_step(state)
             state.steps += 1
-            for row, value in enumerate((mse, kl.sum(dim=1), torch.ones_like(mse))):
-                sums[row].index_add_(0, anchor[rows], value)
-            with torch.no_grad():
-                loss = mse / self.betas[anchor[rows]] + kl.sum(dim=1) / values.shape[1]
-                self._follow_loss(state, loss, anchor[rows])
+            for rows, (mse, kl) in zip(chosen, found, strict=True):
+                for row, value in enumerate((mse, kl, torch.ones_like(mse))):
+                    sums[row].index_add_(0, anchor[rows], value)
+                with torch.no_grad():
+                    self._follow_loss(state, mse / self.betas[anchor[rows]] + kl / values.shape[1], anchor[rows])
             if time.monotonic() > deadline:
                 break
         state.passes += 1
         self._closed_form(state, anchor, reassign=state.passes % 5 == 0)
         self._record(state, sums, "iterative")
+
+    def _posterior_steps(
+        self, state: TrainingState, held: PartedSet, anchor: Tensor, batches: Sequence[Tensor], rates: Rates
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Distortion and KL of the rows of batches before a step on them; adds gradients of what is shared."""
+        level = state.loss_level[anchor]
+        if self.config.parts:
+            assert self.workers is not None
+            return held.round(self.workers, state.model, batches, level, rates, (self.config.seed, 4, state.steps))
+        found = []
+        for rows in batches:
+            mse, kl = posterior_step(
+                state.model, held.posteriors, held.prior[rows], held.adam, rows,
+                state.model.features(self.coordinates), held.values[rows], held.beta[rows], rates,
+                row_weight=1.0 / (len(rows) * level[rows]),
+            )  # fmt: skip
+            found.append((mse, kl.sum(dim=1)))
+        return found
 
     def _begin_iterative(self, state: TrainingState, values: Tensor, anchor: Tensor) -> None:
         prior = state.anchor_prior[anchor]

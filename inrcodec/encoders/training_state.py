@@ -22,6 +22,8 @@ class TrainingConfig:
     ``betas``: one per rate anchor, squared value units per bit per point. ``minutes``: length of the whole training.
     ``opening_share``, ``closing_share``: parts of it spent in the proposal stage and in the closing stage.
     ``patches``: size of the iterative stage's set.
+    ``parts``: so many batches of the iterative stage take their steps at once, under the same shared parameters, where
+    workers are at hand (``encoders.posterior_parts``); 0: batch after batch, here.
     ``shrinkage``: patches' worth of trust in the anchor's prior when a class's prior is estimated.
     """
 
@@ -41,11 +43,14 @@ class TrainingConfig:
     moment_rate: float = 0.01
     shrinkage: float = 50.0
     seed: int = 0
+    parts: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(sorted((float(b) for b in self.betas), reverse=True)))
         if not self.betas or min(self.betas) <= 0 or self.minutes <= 0 or self.batch < 1:
             raise UsageError("betas and minutes must be positive, batch at least 1")
+        if self.parts < 0:
+            raise UsageError(f"parts must be 0 or more, got {self.parts}")
         if self.n_classes < 1 or self.patches < len(self.betas) * self.n_classes:
             raise UsageError(
                 f"{self.patches} patches are too few for {len(self.betas)} anchors of {self.n_classes} classes"

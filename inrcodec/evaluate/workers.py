@@ -81,7 +81,7 @@ class LocalWorkers:
             for task in tasks:
                 yield task, function(task)
             return
-        left, suspects = list(tasks), 0
+        left, suspects = dict(enumerate(tasks)), 0
         while left:
             alone, broken = suspects > 0, False
             if self._pool is None:
@@ -91,12 +91,12 @@ class LocalWorkers:
             waiting = {}
             try:
                 with _interruptions_later():
-                    for task in left[:1] if alone else left:
-                        waiting[self._pool.submit(function, task)] = task
+                    for number in list(left)[:1] if alone else left:
+                        waiting[self._pool.submit(function, left[number])] = number
                 while waiting:
                     done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in done:
-                        task = waiting.pop(future)
+                        number = waiting.pop(future)
                         try:
                             result = future.result()
                         except BrokenProcessPool:
@@ -105,9 +105,8 @@ class LocalWorkers:
                                 continue
                             if lost is None:
                                 raise WorkersError("a worker died twice (killed, or out of memory)") from None
-                            result = lost(task)
-                        left.remove(task)
-                        yield task, result
+                            result = lost(left[number])
+                        yield left.pop(number), result
             finally:
                 if broken or alone or waiting:
                     self._end(at_once=bool(waiting))
