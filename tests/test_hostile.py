@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -32,7 +33,7 @@ from inrcodec.codecs.combiner import CombinerCodec
 from inrcodec.codecs.lossless import CRC_BYTES, STORED, LosslessCodec
 from inrcodec.ground.bits import write_varint
 from inrcodec.ground.errors import DataError, FormatError, LimitError, UnsupportedError
-from inrcodec.ground.limits import DEFAULT_LIMITS
+from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
 from inrcodec.ground.signal import Signal, SignalMeta
 from inrcodec.maths.archive import ArchiveReader
@@ -400,6 +401,25 @@ def test_patches_are_evaluated_alike_however_many_at_once(monkeypatch: pytest.Mo
     monkeypatch.setattr("inrcodec.codecs.combiner.WEIGHTS_AT_ONCE", 1)
     parts = combiner.decode(container.payload[:end], container.payload[end:], container.header)
     np.testing.assert_allclose(parts, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1 << 14, 1 << 14), (1, 1 << 28), (1 << 28, 1), (1 << 11, 1 << 10)], ids=str)
+@pytest.mark.parametrize("name", ["combiner-rgb", "hierarchical-rgb", "coinpp-rgb", "coin-rgb", "bitswap-colour"])
+def test_the_limits_of_security_md_are_held_before_memory(
+    name: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INRCODEC_PRIORS", str(PRIORS))
+    stated = re.search(r"^careful = Limits\((.*)\)$", (FUZZ.parent / "SECURITY.md").read_text("utf-8"), re.MULTILINE)
+    assert stated is not None
+    careful = Limits(**{key: eval(value) for key, value in (part.split("=") for part in stated[1].split(", "))})
+    container = inrcodec.open(FUZZ / "corpus" / "files" / f"{name}.inr").container()
+    assert inrcodec.decompress(pack(container), limits=careful).header == container.header
+    asking = pack(dataclasses.replace(container, header=dataclasses.replace(container.header, shape=shape)))
+    tracemalloc.start()
+    with pytest.raises(LimitError):
+        inrcodec.decompress(asking, limits=careful)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
 
 
 def test_a_stored_picture_is_a_png_of_the_right_size() -> None:
