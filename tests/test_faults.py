@@ -80,6 +80,16 @@ def names(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
 
 
+def until(there: Callable[[], bool], seconds: float = 30.0) -> bool:
+    """Wait for something to come true; whether it has."""
+    end = time.perf_counter() + seconds
+    while not there():
+        if time.perf_counter() > end:
+            return False
+        time.sleep(0.002)
+    return True
+
+
 def is_one_line(text: str, *words: str) -> bool:
     return text.startswith("inrcodec: ") and text.count("\n") == 1 and all(word in text for word in words)
 
@@ -228,11 +238,7 @@ def test_an_interruption_while_writing_leaves_the_old_file(
     monkeypatch.setattr(atomic.os, "fsync", lambda descriptor: time.sleep(20))
     child = kills.forked(["compress", str(tree / "p0.png"), "-o", str(target), "-f", *OPTIONS], tmp_path / "said")
     child.seen(1, 20)
-    for _ in range(2000):
-        if len(names(target.parent)) == 2:
-            break
-        time.sleep(0.005)
-    assert len(names(target.parent)) == 2
+    assert until(lambda: len(names(target.parent)) == 2)
     child.send(signal.SIGINT)
     assert child.wait() == 130
     assert (tmp_path / "said").read_text().split("\n") == ["", "inrcodec: interrupted", ""]
@@ -272,14 +278,17 @@ def test_an_interruption_of_the_work_writes_nothing(kills: ModuleType, tmp_path:
 
 @pytest.mark.parametrize("group", [True, False], ids=["a terminal's, to all", "to the parent alone"])
 def test_an_interrupted_batch_ends_its_workers_and_goes_on_later(
-    kills: ModuleType, tree: Path, tmp_path: Path, group: bool
+    kills: ModuleType, tree: Path, tmp_path: Path, group: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``Child.wait`` waits for all processes of the group: workers that lived on would show."""
     whole, out = tmp_path / "whole", tmp_path / "out"
     batch(tree, whole, SETTINGS, progress=False)
     options = ["--workers", "2", "-q", *OPTIONS]
-    child = kills.forked(["batch", str(tree), str(out), *options], tmp_path / "said")
-    child.seen(2, 20)
+    fsync = os.fsync
+    with monkeypatch.context() as slow:
+        slow.setattr(atomic.os, "fsync", lambda descriptor: (time.sleep(0.15), fsync(descriptor)))
+        child = kills.forked(["batch", str(tree), str(out), *options], tmp_path / "said")
+    assert until(lambda: (out / "manifest.jsonl").exists() and (out / "manifest.jsonl").stat().st_size > 0)
     child.send(signal.SIGINT, group=group)
     begun = time.perf_counter()
     assert child.wait() == 130 and time.perf_counter() - begun < 10
@@ -297,10 +306,7 @@ def test_an_idle_worker_takes_no_notice_of_ctrl_c(kills: ModuleType, tmp_path: P
     save_picture(tmp_path / "in" / "large.png", 400)
     options = ["--workers", "2", "-q", "--prior", "golden-image", "--effort", "best"]
     child = kills.forked(["batch", str(tmp_path / "in"), str(tmp_path / "out"), *options], tmp_path / "said")
-    for _ in range(2000):
-        if (tmp_path / "out" / "manifest.jsonl").exists():
-            break
-        time.sleep(0.005)
+    assert until((tmp_path / "out" / "manifest.jsonl").exists)
     time.sleep(1.0)
     child.send(signal.SIGINT, group=True)
     assert child.wait() == 130
@@ -318,10 +324,7 @@ def test_a_killed_writer_leaves_what_the_next_run_sweeps(
     with monkeypatch.context() as slow:
         slow.setattr(atomic.os, "fsync", lambda descriptor: time.sleep(20))
         child = kills.forked(arguments, tmp_path / "said")
-        for _ in range(4000):
-            if names(target.parent):
-                break
-            time.sleep(0.005)
+        assert until(lambda: bool(names(target.parent)))
         child.send(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL
     (left,) = names(target.parent)
