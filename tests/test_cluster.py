@@ -209,9 +209,11 @@ def test_what_is_refused(
     arguments = ["batch", str(tree), str(tmp_path / "out"), "-q", "--scheduler"]
     assert main([*arguments, "tcp://127.0.0.1:1"]) == 1
     assert main([*arguments, "nowhere at all"]) == 1
+    assert main([*arguments, "tls://127.0.0.1:1"]) == 1
     assert main([*arguments, "tcp://127.0.0.1:1", "--workers", "2"]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 3 and "no scheduler at tcp://127.0.0.1:1" in said and "give either" in said
+    assert said.count("\n") == 4 and "no certificates" in said
+    assert "no scheduler at tcp://127.0.0.1:1" in said and "give either" in said
     with pytest.raises(UsageError), open_workers(0):
         pass
 

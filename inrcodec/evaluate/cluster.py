@@ -44,6 +44,8 @@ def connected(address: str) -> Iterator[ClusterWorkers]:
     Raises WorkersError when nobody answers there or no worker comes, UsageError without distributed.
     """
     distributed = _dask()
+    if address.startswith("tls://") and distributed.Security().get_connection_args("client")["ssl_context"] is None:
+        raise WorkersError(f"no certificates for {address}: dask's settings distributed.comm.tls name none")
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="inrcodec")
     except (OSError, ValueError, TypeError, RuntimeError) as error:
