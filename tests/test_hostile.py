@@ -31,6 +31,7 @@ import inrcodec
 import inrcodec.pillow
 from inrcodec.codecs.combiner import CombinerCodec
 from inrcodec.codecs.lossless import CRC_BYTES, STORED, LosslessCodec
+from inrcodec.codecs.lossless import GRAY as GRAY_BIT
 from inrcodec.ground.bits import write_varint
 from inrcodec.ground.errors import DataError, FormatError, LimitError, UnsupportedError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
@@ -420,6 +421,17 @@ def test_the_limits_of_security_md_are_held_before_memory(
         inrcodec.decompress(asking, limits=careful)
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()
+
+
+def test_gray_data_under_a_prior_for_colour() -> None:
+    """The bit that says gray, set in a file that is not."""
+    codec = LosslessCodec(BitsBackPrior.from_bytes((PRIORS / "lossless-colour.safetensors").read_bytes()))
+    header = PlainHeader("image", "rgb", "u8", (4, 5), 3)
+    with pytest.raises(FormatError, match="is for colour"):
+        codec.decode(b"", bytes([GRAY_BIT]) + bytes(CRC_BYTES) + b"\x01", header)
+    chain = write_varint(2) + bytes([GRAY_BIT]) + bytes(CRC_BYTES) + b"\x01\x01"
+    with pytest.raises(FormatError, match="is for colour"):
+        codec.decode_chain(chain, 0, header, None, DEFAULT_LIMITS)
 
 
 def test_a_stored_picture_is_a_png_of_the_right_size() -> None:

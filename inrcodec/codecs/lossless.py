@@ -268,7 +268,9 @@ class LosslessCodec:
         return self.to_levels(levels)
 
     def stack(self, colours: int) -> tuple[int, int]:
-        """Pictures and channels that colours make under the prior."""
+        """Pictures and channels that colours make under the prior; FormatError when it is for more of them."""
+        if self.prior.channels not in (1, colours):
+            raise FormatError(f"prior {self.prior.name!r} is for colour, the picture's data are gray")
         return (1, colours) if self.prior.channels == colours else (colours, 1)
 
     def to_levels(self, values: NDArray[np.uint16]) -> NDArray[np.uint16]:
