@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import inrcodec
 from inrcodec.codecs.alpha import decode_alpha, encode_alpha
-from inrcodec.codecs.operations import Settings
+from inrcodec.codecs.operations import Settings, compress_apart, compress_signals
 from inrcodec.demo import sung_vowel
 from inrcodec.ground.errors import DataError, FormatError, LimitError, PriorError, UnsupportedError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS
@@ -254,3 +254,24 @@ def test_alpha_is_exact_and_bounded() -> None:
     for wrong in (data[:-3], data + b"x", b"", encode_alpha(np.ones((99, 99), np.float32), 8)):
         with pytest.raises(FormatError):
             decode_alpha(wrong, (7, 9), 8)
+
+
+@pytest.mark.parametrize("settings", [Settings(effort="fast"), Settings(beta=0.01), Settings(target_bpp=8.0)])
+def test_signals_of_any_kind_side_by_side_are_what_they_are_alone(settings: Settings) -> None:
+    """Shapes that are padded to one, colour and gray, with alpha, sounds of two loudnesses, a field."""
+    from skimage import data
+
+    pixels = data.astronaut()
+    pictures = [pixels[:16, :14], pixels[40:56, 90:104], pixels[:14, :16], pixels[30:46, :16, :1], pixels[:16, :16]]
+    with_alpha = np.concatenate([pixels[:16, :16], pixels[60:76, :16, :1]], axis=2)
+    tone = np.sin(np.arange(1024, dtype=np.float32) / 9)[:, None]
+    sound = PlainHeader("audio", "mono", "pcm_16", (1024,), 1, 16000)
+    signals = [image(picture) for picture in (*pictures, with_alpha)]
+    signals += [Signal(np.float32(loud) * tone, sound) for loud in (0.5, 0.02, 0.5)]
+    wave = np.add.outer(np.sin(np.arange(24) / 5), np.cos(np.arange(20) / 7)).astype(np.float32)[..., None]
+    signals.append(Signal(wave, PlainHeader("field", "field", "float32", (24, 20), 1)))
+    if settings.wants_rate:
+        signals = signals[:5]
+    together = compress_apart(signals, settings)
+    for signal, found in zip(signals, together, strict=True):
+        assert found == compress_signals([signal], settings)
