@@ -102,7 +102,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=12.0, help="of all targets together")
     parser.add_argument("--seconds", type=float, help="of each target, instead")
     parser.add_argument("--runs", type=int, default=1 << 62, help="executions of each target, at most")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="0: another one every time")
     parser.add_argument("--findings", type=Path, default=Path("fuzz/findings"))
     parser.add_argument("--report", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
