@@ -266,8 +266,9 @@ def kill_own_process(trial: Trial, rng: random.Random, seconds: float, number: s
     """The same of a process that is started from nothing."""
     with open(said, "wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "inrcodec", *trial.arguments], stdout=output, stderr=output, process_group=0
-        )
+            [sys.executable, "-m", "inrcodec", *trial.arguments], stdout=output, stderr=output, process_group=0,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
         wait(rng.uniform(0, 1.05 * seconds))
         own = Child(child.pid, os.open(os.devnull, os.O_RDONLY), said)
         own.send(number, group=number == signal.SIGINT)
