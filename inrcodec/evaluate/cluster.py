@@ -8,10 +8,11 @@ tasks say, so all nodes see one file system.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -44,14 +45,36 @@ def connected(address: str) -> Iterator[ClusterWorkers]:
     Raises WorkersError when nobody answers there or no worker comes, UsageError without distributed.
     """
     distributed = _dask()
-    if address.startswith("tls://") and distributed.Security().get_connection_args("client")["ssl_context"] is None:
-        raise WorkersError(f"no certificates for {address}: dask's settings distributed.comm.tls name none")
     try:
+        # A client that fails to connect hangs when it is collected, so somebody must answer first. In a thread, since
+        # this one may have an event loop.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _knock(address)).result()
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="inrcodec")
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise WorkersError(f"no scheduler at {address}: {' '.join(str(error).split()) or 'no answer'}") from None
-    with client:
+    with client, _quiet():
         yield ClusterWorkers(client)
+
+
+async def _knock(address: str) -> None:
+    """OSError, ValueError, TypeError or RuntimeError when no node of dask answers at ``address``."""
+    distributed = _dask()
+    settings = distributed.Security().get_connection_args("client")
+    connection = await distributed.core.connect(address, timeout=CONNECT_SECONDS, **settings)
+    await connection.close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask's client logs a traceback for what becomes an error of one line here."""
+    logger = logging.getLogger("distributed.client")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager
