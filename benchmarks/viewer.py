@@ -57,7 +57,7 @@ def measure(file: Path, runs: int, screenshot: Path | None) -> None:
         "--disable-dev-shm-usage",
         "--window-size=1240,900",
     ):
-        options.add_argument(argument)
+        options.add_argument(f"--{argument}")
     server = make_server(file)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
