@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
@@ -123,29 +126,24 @@ class ClusterWorkers:
         distributed = _dask()
         left = iter(tasks)
         waiting: dict[Any, Task] = {}
-        ahead, lonely = AHEAD * self.count, 0.0
+        ahead, looked, seen = 1, -math.inf, time.monotonic()
         try:
             while True:
-                for task in left:
+                now = time.monotonic()
+                if now - looked >= LOOK_SECONDS:
+                    # Workers come and go.
+                    there, looked = self._threads(), now
+                    ahead, seen = AHEAD * max(1, there), now if there else seen
+                    if now - seen >= LONELY_SECONDS:
+                        raise WorkersError(f"the cluster has had no worker for {LONELY_SECONDS:.0f} s")
+                for task in itertools.islice(left, max(0, ahead - len(waiting))):
                     # Not pure: equal tasks of two runs are two tasks.
                     waiting[self.client.submit(_on_worker, function, task, VERSION, pure=False)] = task
-                    if len(waiting) >= ahead:
-                        break
                 if not waiting:
                     return
-                try:
-                    with self.client.as_current():
-                        done = distributed.wait(list(waiting), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED").done
-                except TimeoutError:
-                    there = self._threads()
-                    ahead = max(ahead, AHEAD * there)
-                    lonely = 0.0 if there else lonely + LOOK_SECONDS
-                    if lonely >= LONELY_SECONDS:
-                        raise WorkersError(f"the cluster has had no worker for {LONELY_SECONDS:.0f} s") from None
-                    continue
-                except CancelledError:
-                    raise _gone() from None
-                for future in done:
+                with contextlib.suppress(TimeoutError), self.client.as_current():
+                    distributed.wait(list(waiting), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+                for future in [future for future in waiting if future.done()]:
                     task = waiting.pop(future)
                     if future.status not in ("finished", "error"):
                         raise _gone()
@@ -153,10 +151,10 @@ class ClusterWorkers:
                         result = future.result()
                     except distributed.KilledWorker:
                         give_up(task)
-                    except CancelledError:
-                        raise _gone() from None
                     else:
                         yield task, result
+        except (CancelledError, distributed.comm.CommClosedError, distributed.client.ClosedClientError):
+            raise _gone() from None
         finally:
             # Of a run that ends early nothing more is begun.
             if waiting:
