@@ -1,4 +1,4 @@
-"""Seconds from opening the viewer's page to the first picture, in a headless Chromium (selenium and chromedriver needed).
+"""Seconds from opening the viewer's page to the first picture, in a headless Chromium (needs selenium, chromedriver).
 
     python benchmarks/viewer.py photo.png                 # compressed first, at 0.4 bpp
     python benchmarks/viewer.py photo.inr --screenshot page.png

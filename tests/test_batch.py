@@ -20,7 +20,7 @@ from inrcodec.cli import main
 from inrcodec.codecs.operations import Settings, compress_signals
 from inrcodec.evaluate import batch as batch_module
 from inrcodec.evaluate import batch_jobs
-from inrcodec.evaluate.batch import BatchResult, batch
+from inrcodec.evaluate.batch import BatchResult, batch, find_files
 from inrcodec.evaluate.json_log import JsonLog
 from inrcodec.evaluate.workers import LocalWorkers
 from inrcodec.ground.errors import UsageError, WorkersError
@@ -182,6 +182,18 @@ def _die_on_three(number: int) -> int:
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return number * 10
+
+
+def test_outputs_never_meet_sources_or_each_other(tree: Path, tmp_path: Path) -> None:
+    """The source folder as output, and two paths of a list with one output, are refused before anything is done."""
+    with pytest.raises(UsageError, match="another folder"):
+        batch(tree, tree / "sub" / "..", Settings(), progress=False)
+    (tmp_path / "list.txt").write_text(f"{tree}/p0.png\n{tree}/p0.png\n")
+    assert len(list(find_files(tmp_path / "list.txt", tmp_path / "out"))) == 1
+    (tmp_path / "list.txt").write_text(f"{tree}/p0.png\n{str(tree).lstrip('/')}/p0.png\n")
+    with pytest.raises(UsageError, match="both be written"):
+        batch(tmp_path / "list.txt", tmp_path / "out", Settings(), progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_worker_that_dies_loses_its_own_task_alone() -> None:

@@ -111,10 +111,13 @@ def batch(
 def find_files(source: Path, out: Path) -> Iterator[tuple[str, Path]]:
     """(name, path) of the files of a tree, sorted, or of a list in its order.
 
-    Hidden files, links that lead out of the tree, and ``out`` itself where it lies inside are left out.
+    Hidden files, links that lead out of the tree, and ``out`` itself where it lies inside are left out. UsageError when
+    both are one folder, or two paths of a list would have one output.
     """
     if source.is_dir():
         root, inside = source.resolve(), out.resolve()
+        if root == inside:
+            raise UsageError(f"{out}: what is written would be read again by the next run: name another folder")
         found = []
         for folder, folders, names in os.walk(root):
             here = Path(folder)
@@ -128,15 +131,16 @@ def find_files(source: Path, out: Path) -> Iterator[tuple[str, Path]]:
         lines = source.read_text("utf-8", errors="surrogateescape").splitlines()
     except OSError as error:
         raise DataError(f"{source}: cannot be read: {error.strerror}") from None
-    seen: set[str] = set()
+    seen: dict[str, Path] = {}
     for line in lines:
         if line.strip():
             path = Path(line)
             name = str(path.relative_to(path.anchor))
             if ".." in path.parts:
                 raise UsageError(f"{source}: names of a list must not go up: {line}")
-            if name not in seen:
-                seen.add(name)
+            if seen.setdefault(name, path) != path:
+                raise UsageError(f"{source}: {seen[name]} and {path} would both be written to {out / name}")
+            if seen[name] is path:
                 yield name, path
 
 
