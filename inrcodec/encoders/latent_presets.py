@@ -7,8 +7,11 @@ from inrcodec.ground.errors import UsageError
 
 LATENT_EFFORTS = {
     effort.name: effort
-    for effort in (LatentEffort("fast", 0), LatentEffort("default", 24, small_steps=48), LatentEffort("best", 300, 100))
-}
+    for effort in (
+        LatentEffort("fast", 0), LatentEffort("default", 24, small_steps=48),
+        LatentEffort("best", 120, 100, small_steps=300),
+    )
+}  # fmt: skip
 
 
 def latent_effort_named(name: str) -> LatentEffort:

@@ -127,6 +127,13 @@ def shuffle_down(values: Tensor, factor: int, axes: int) -> Tensor:
     return parts.permute(0, 1, 4, 2, 3).reshape(count, channels * factor, height, width // factor)
 
 
+def drawn(*shape: int, scale: float = 1.0) -> Tensor:
+    """Normal random numbers; on the device "meta", where a network is made for its shapes alone, nothing is drawn: one
+    operation with numbers there has torch load its compiler, half a second."""
+    out = torch.empty(*shape)
+    return out if out.is_meta else out.normal_().mul_(scale)
+
+
 class RateConv(nn.Module):
     """Convolution whose bias is a table over rate anchors, (A, C_out); 3x3 (1x3 for one axis) or 1x1."""
 
@@ -135,7 +142,7 @@ class RateConv(nn.Module):
         rows = kernel if config.axes == 2 else 1
         self.kernel, self.periodic = (rows, kernel), config.periodic
         bound = gain * math.sqrt(2.0 / (n_in * rows * kernel))
-        self.weight = nn.Parameter(torch.randn(n_out, n_in, rows, kernel) * bound)
+        self.weight = nn.Parameter(drawn(n_out, n_in, rows, kernel, scale=bound))
         self.bias = nn.Parameter(torch.zeros(config.n_anchors, n_out))
 
     def forward(self, values: Tensor, rate: Tensor) -> Tensor:
@@ -174,7 +181,9 @@ class HierarchyINR(nn.Module):
         self.convs = nn.ModuleDict()
         levels = config.levels
         self.first = nn.Parameter(torch.zeros(levels[0].width))
-        steps = torch.linspace(*config.log_lambdas, config.n_anchors).mul(-0.5)
+        low, high = config.log_lambdas
+        # About their mean; in Python's arithmetic for the sake of shapes alone (see ``drawn``).
+        steps = [0.5 * (high - low) * (0.5 - a / (config.n_anchors - 1)) for a in range(config.n_anchors)]
         self.log_steps = nn.ParameterDict()
         for i, level in enumerate(levels):
             w = level.width
@@ -190,10 +199,11 @@ class HierarchyINR(nn.Module):
                 self._add(f"latent_in.{i}.{j}", c, w, 3, 0.7)
                 self._add(f"ask_in.{i}.{j}", 2 * w, w, 1)
                 self._add(f"ask_out.{i}.{j}", w, c, 3, 0.5)
-                self.log_steps[f"{i}-{j}"] = nn.Parameter((steps - steps.mean())[:, None].repeat(1, c))
+                self.log_steps[f"{i}-{j}"] = nn.Parameter(torch.zeros(config.n_anchors, c))
                 with torch.no_grad():
-                    bias = self.conv(f"prior_out.{i}.{j}").bias
-                    bias[:, c:] = -(steps - steps.mean())[:, None]
+                    for anchor, step in enumerate(steps):
+                        self.log_step(f"{i}.{j}")[anchor].fill_(step)
+                        self.conv(f"prior_out.{i}.{j}").bias[anchor, c:].fill_(-step)
         ratios = [config.channels, *[level.width for level in reversed(levels)]]
         strides = [1, *[level.stride for level in reversed(levels)]]
         for index, (n_in, n_out) in enumerate(itertools.pairwise(ratios)):
@@ -236,7 +246,7 @@ class HierarchyINR(nn.Module):
         n_fourier = fourier_count(config)
         self._add("to_head", config.feature_width, config.head_width + config.channels * (1 + n_fourier), 1, 0.5)
         width, channels = config.head_width, config.channels
-        self.fourier = nn.Parameter(torch.randn(n_fourier, width))
+        self.fourier = nn.Parameter(drawn(n_fourier, width))
         self.head = nn.Parameter(initial_head(width, channels))
 
     def rates(self, log_lambda: Tensor) -> Tensor:
@@ -329,8 +339,11 @@ class HierarchyINR(nn.Module):
 
 def initial_head(width: int, channels: int) -> Tensor:
     """Start of the SIREN's flat weights: a layer of ``width`` units, then the output."""
-    second = torch.cat([torch.randn(width, width) * math.sqrt(2.0 / width), torch.zeros(1, width)])
-    last = torch.cat([torch.randn(width, channels) * 0.3 / math.sqrt(width), torch.zeros(1, channels)])
+    out = torch.empty((width + 1) * (width + channels))
+    if out.is_meta:
+        return out
+    second = torch.cat([drawn(width, width, scale=math.sqrt(2.0 / width)), torch.zeros(1, width)])
+    last = torch.cat([drawn(width, channels, scale=0.3 / math.sqrt(width)), torch.zeros(1, channels)])
     return torch.cat([second.reshape(-1), last.reshape(-1)])
 
 
