@@ -51,127 +51,92 @@ function assemble() {
     ];
   });
 
-  // Some pixels of a row of a convolution in exact integers; writes up to two pixels more than asked for.
-  // taps: byte offsets of the kernel's places; a block of eight outputs has weights [tap][pair][8 outputs][2 i16], then
-  // biases, 8 high and 8 low.
-  const WIDE = 3;
-  wasm.add("convolve", ["from", "step", "pairs", "taps", "n_taps", "weights", "to", "to_step", "blocks", "pixels"],
-    (l, locals) => {
-      locals.i32("w", "left", "tap", "p", "at", "in", "out", "end", "high", "last_tap");
-      const acc = [];
-      for (let i = 0; i < WIDE; i++) for (const part of ["l0", "l1", "h0", "h1"]) acc.push(`${part}_${i}`);
-      locals.v128("w0", "w1", "x", "top", ...acc);
-      const places = [...Array(WIDE).keys()];
-      const pixel = places.map((i) => `p${i}`);
-      locals.i32(...pixel);
-      const grow = (name, w) => set(l[name], op.i_add(get(l[name]), op.i_dot(get(l.x), get(l[w]))));
-      const clamp = (v) => op.i_max(op.i_min(v, get(l.top)), op.i_splat(constant(-LIMIT)));
-      return [
-        set(l.top, op.i_splat(constant(LIMIT))),
-        set(l.high, mul(get(l.pairs), constant(4))),
-        set(l.last_tap, add(get(l.taps), mul(get(l.n_taps), constant(4)))),
-        op.repeat([
-          set(l.left, get(l.pixels)),
-          set(l.in, get(l.from)),
-          set(l.out, get(l.to)),
+  // Some pixels of a row of a convolution, `wide` at a time, so that up to wide - 1 more than asked for are written.
+  // taps: byte offsets of the kernel's places. A block of eight outputs has its weights, 32 bytes for every tap and
+  // every four bytes of a pixel's input, then `ends` bytes of biases. `each(i)`: products with the weights w0
+  // and w1 for pixel i at address p; `out(i, k)`: half k of the outputs of pixel i.
+  function addProduct(name, { wide, sums, each, out, ends, prepare = () => [] }) {
+    const places = [...Array(wide).keys()];
+    const names = places.flatMap((i) => sums.map((part) => `${part}_${i}`));
+    wasm.add(name, ["from", "step", "inputs", "taps", "n_taps", "weights", "to", "to_step", "blocks", "pixels"],
+      (l, locals) => {
+        locals.i32("w", "left", "tap", "p", "at", "in", "out", "end", "last_tap", "bytes");
+        locals.v128("w0", "w1", "x", "top", ...names);
+        return [
+          prepare(l),
+          set(l.bytes, mul(get(l.inputs), constant(4))),
+          set(l.last_tap, add(get(l.taps), mul(get(l.n_taps), constant(4)))),
           op.repeat([
-            set(l.w, get(l.weights)),
-            acc.map((name) => set(l[name], op.i_splat(constant(0)))),
-            set(l.tap, get(l.taps)),
+            set(l.left, get(l.pixels)),
+            set(l.in, get(l.from)),
+            set(l.out, get(l.to)),
             op.repeat([
-              set(l.at, add(get(l.in), op.load(get(l.tap)))),
-              set(l.end, add(get(l.at), get(l.high))),
+              set(l.w, get(l.weights)),
+              names.map((sum) => set(l[sum], op.i_splat(constant(0)))),
+              set(l.tap, get(l.taps)),
               op.repeat([
-                set(l.w0, op.v_load(get(l.w))),
-                set(l.w1, op.v_load(get(l.w), 16)),
-                set(l.p, get(l.at)),
-                places.map((i) => [
-                  set(l.x, op.v_load_splat(get(l.p))),
-                  grow(`l0_${i}`, "w0"),
-                  grow(`l1_${i}`, "w1"),
-                  set(l.x, op.v_load_splat(add(get(l.p), get(l.high)))),
-                  grow(`h0_${i}`, "w0"),
-                  grow(`h1_${i}`, "w1"),
-                  i + 1 < WIDE ? step(l.p, get(l.step)) : [],
-                ]),
-                step(l.w, constant(32)),
-                step(l.at, constant(4)),
-              ], less(get(l.at), get(l.end))),
-              step(l.tap, constant(4)),
-            ], less(get(l.tap), get(l.last_tap))),
-            set(l.p, get(l.out)),
-            places.map((i) => [
-              [0, 1].map((k) => op.v_store(get(l.p), clamp(op.i_add(
-                op.i_add(get(l[`h${k}_${i}`]), op.v_load(get(l.w), 16 * k)),
-                op.i_shr(op.i_add(get(l[`l${k}_${i}`]), op.v_load(get(l.w), 32 + 16 * k)), constant(12)),
-              )), 16 * k)),
-              i + 1 < WIDE ? step(l.p, get(l.to_step)) : [],
-            ]),
-            step(l.in, mul(get(l.step), constant(WIDE))),
-            step(l.out, mul(get(l.to_step), constant(WIDE))),
-            step(l.left, constant(-WIDE)),
-          ], less(constant(0), get(l.left))),
-          set(l.weights, add(get(l.w), constant(64))),
-          step(l.to, constant(32)),
-          step(l.blocks, constant(-1)),
-        ], less(constant(0), get(l.blocks))),
-      ];
-    });
+                set(l.at, add(get(l.in), op.load(get(l.tap)))),
+                set(l.end, add(get(l.at), get(l.bytes))),
+                op.repeat([
+                  set(l.w0, op.v_load(get(l.w))),
+                  set(l.w1, op.v_load(get(l.w), 16)),
+                  set(l.p, get(l.at)),
+                  places.map((i) => [each(l, i), i + 1 < wide ? step(l.p, get(l.step)) : []]),
+                  step(l.w, constant(32)),
+                  step(l.at, constant(4)),
+                ], less(get(l.at), get(l.end))),
+                step(l.tap, constant(4)),
+              ], less(get(l.tap), get(l.last_tap))),
+              set(l.p, get(l.out)),
+              places.map((i) => [
+                [0, 1].map((k) => op.v_store(get(l.p), out(l, i, k), 16 * k)),
+                i + 1 < wide ? step(l.p, get(l.to_step)) : [],
+              ]),
+              step(l.in, mul(get(l.step), constant(wide))),
+              step(l.out, mul(get(l.to_step), constant(wide))),
+              step(l.left, constant(-wide)),
+            ], less(constant(0), get(l.left))),
+            set(l.weights, add(get(l.w), constant(ends))),
+            step(l.to, constant(32)),
+            step(l.blocks, constant(-1)),
+          ], less(constant(0), get(l.blocks))),
+        ];
+      });
+  }
 
-  // The same in float32, up to three pixels more than asked for; weights [tap][input][8 outputs], then 8 biases.
-  const BROAD = 4;
-  wasm.add("multiply", ["from", "step", "inputs", "taps", "n_taps", "weights", "to", "to_step", "blocks", "pixels"],
-    (l, locals) => {
-      locals.i32("w", "left", "tap", "p", "at", "in", "out", "end", "last_tap", "bytes");
-      const places = [...Array(BROAD).keys()];
-      const acc = places.flatMap((i) => [`a0_${i}`, `a1_${i}`]);
-      locals.v128("w0", "w1", "x", ...acc);
-      const grow = (name, w) => set(l[name], op.f_add(get(l[name]), op.f_mul(get(l.x), get(l[w]))));
-      return [
-        set(l.bytes, mul(get(l.inputs), constant(4))),
-        set(l.last_tap, add(get(l.taps), mul(get(l.n_taps), constant(4)))),
-        op.repeat([
-          set(l.left, get(l.pixels)),
-          set(l.in, get(l.from)),
-          set(l.out, get(l.to)),
-          op.repeat([
-            set(l.w, get(l.weights)),
-            acc.map((name) => set(l[name], op.i_splat(constant(0)))),
-            set(l.tap, get(l.taps)),
-            op.repeat([
-              set(l.at, add(get(l.in), op.load(get(l.tap)))),
-              set(l.end, add(get(l.at), get(l.bytes))),
-              op.repeat([
-                set(l.w0, op.v_load(get(l.w))),
-                set(l.w1, op.v_load(get(l.w), 16)),
-                set(l.p, get(l.at)),
-                places.map((i) => [
-                  set(l.x, op.v_load_splat(get(l.p))),
-                  grow(`a0_${i}`, "w0"),
-                  grow(`a1_${i}`, "w1"),
-                  i + 1 < BROAD ? step(l.p, get(l.step)) : [],
-                ]),
-                step(l.w, constant(32)),
-                step(l.at, constant(4)),
-              ], less(get(l.at), get(l.end))),
-              step(l.tap, constant(4)),
-            ], less(get(l.tap), get(l.last_tap))),
-            set(l.p, get(l.out)),
-            places.map((i) => [
-              [0, 1].map((k) =>
-                op.v_store(get(l.p), op.f_add(get(l[`a${k}_${i}`]), op.v_load(get(l.w), 16 * k)), 16 * k)),
-              i + 1 < BROAD ? step(l.p, get(l.to_step)) : [],
-            ]),
-            step(l.in, mul(get(l.step), constant(BROAD))),
-            step(l.out, mul(get(l.to_step), constant(BROAD))),
-            step(l.left, constant(-BROAD)),
-          ], less(constant(0), get(l.left))),
-          set(l.weights, add(get(l.w), constant(32))),
-          step(l.to, constant(32)),
-          step(l.blocks, constant(-1)),
-        ], less(constant(0), get(l.blocks))),
-      ];
-    });
+  // In exact integers; `inputs`: pairs of them, whose high halves lie behind the low ones. Biases: 8 high, 8 low.
+  const grown = (l, sum, w) => set(l[sum], op.i_add(get(l[sum]), op.i_dot(get(l.x), get(l[w]))));
+  addProduct("convolve", {
+    wide: 3,
+    sums: ["l0", "l1", "h0", "h1"],
+    ends: 64,
+    prepare: (l) => set(l.top, op.i_splat(constant(LIMIT))),
+    each: (l, i) => [
+      set(l.x, op.v_load_splat(get(l.p))),
+      grown(l, `l0_${i}`, "w0"),
+      grown(l, `l1_${i}`, "w1"),
+      set(l.x, op.v_load_splat(add(get(l.p), get(l.bytes)))),
+      grown(l, `h0_${i}`, "w0"),
+      grown(l, `h1_${i}`, "w1"),
+    ],
+    out: (l, i, k) => op.i_max(op.i_min(op.i_add(
+      op.i_add(get(l[`h${k}_${i}`]), op.v_load(get(l.w), 16 * k)),
+      op.i_shr(op.i_add(get(l[`l${k}_${i}`]), op.v_load(get(l.w), 32 + 16 * k)), constant(12)),
+    ), get(l.top)), op.i_splat(constant(-LIMIT))),
+  });
+
+  // In float32; 8 biases.
+  addProduct("multiply", {
+    wide: 4,
+    sums: ["a0", "a1"],
+    ends: 32,
+    each: (l, i) => [
+      set(l.x, op.v_load_splat(get(l.p))),
+      [0, 1].map((k) =>
+        set(l[`a${k}_${i}`], op.f_add(get(l[`a${k}_${i}`]), op.f_mul(get(l.x), get(l[`w${k}`]))))),
+    ],
+    out: (l, i, k) => op.f_add(get(l[`a${k}_${i}`]), op.v_load(get(l.w), 16 * k)),
+  });
 
   // x <- sin(x): less the nearest multiple k of pi, whose parity is the sign; then an odd polynomial (Taylor's, with
   // the last coefficients moved for [-pi/2, pi/2]; within 4e-7).
