@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -88,6 +89,25 @@ def test_crops_must_fit_the_strides() -> None:
         tiny_training(patch_shape=(20, 16))
     with pytest.raises(UsageError, match="coarsest"):
         tiny_training(patch_shape=(24, 24), small_share=0.5)
+
+
+def test_errors_at_some_points_stand_for_all() -> None:
+    source = TileSource(smooth_tiles(8, size=16), mirror=False)
+    trainer = HierarchyTrainer(tiny_training(point_share=0.25), source)
+    prior = tiny_prior()
+    values = torch.from_numpy(source.draw(8, np.random.default_rng(0))).permute(0, 3, 1, 2)
+    fourier, rates = native_fourier(prior.config, 16, 16), torch.full((8,), 6.0)
+    whole = elbo(prior.model, values, rates, fourier, rounded)
+    torch.manual_seed(0)
+    drawn = [trainer._points(256) for _ in range(200)]
+    assert all(torch.equal(points // 4, torch.arange(64)) for points in drawn)  # one of every four
+    some = [elbo(prior.model, values, rates, fourier, rounded, points=points) for points in drawn]
+    assert all(torch.equal(found.bits, whole.bits) for found in some)
+    means = torch.stack([found.mse for found in some])
+    spread = means.std(dim=0) / math.sqrt(len(some))
+    assert ((means.mean(dim=0) - whole.mse).abs() < 4.5 * spread).all()
+    with pytest.raises(UsageError):
+        tiny_training(point_share=0.0)
 
 
 def test_prior_file_round_trip_and_refusals() -> None:

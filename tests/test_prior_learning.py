@@ -153,6 +153,11 @@ def test_sources_draw_what_they_hold() -> None:
     images = [np.full((20, 30, 3), 100, np.uint8), np.full((9, 9, 3), 100, np.uint8)]
     drawn = ImageSource(images, (8, 8)).draw(5, rng)
     assert drawn.shape == (5, 8, 8, 3) and np.allclose(drawn, 100 / 255)
+    slope = np.repeat(np.arange(0, 240, 4, dtype=np.uint8)[None, :, None], 60, axis=0).repeat(3, axis=2)
+    scaled = ImageSource([slope], (16, 16), scales=(0.5, 2.0)).draw(60, rng)
+    inside = np.abs(np.diff(scaled, axis=2))[:, :, 4:-4].mean(axis=(1, 2, 3)) * 255.0
+    assert scaled.shape == (60, 16, 16, 3) and 1.9 < inside.min() < 2.6 and 6.0 < inside.max() < 8.2
+    assert 8 <= np.isclose(inside, 4.0).sum() <= 25  # a quarter as they are
     ramp = (np.arange(5000) / 10000).astype(np.float32)
     sound = AudioSource([ramp], (64,)).draw(200, rng)
     steps = np.diff(sound[..., 0], axis=1)

@@ -122,12 +122,12 @@ def train(
 ) -> None:  # fmt: skip
     """Learn a prior from folders of signals; it stops, goes on and ends on time.
 
-    With --workers or --scheduler the posteriors of the combiner codec's training patches are fitted in parts, by
-    processes or on a cluster.
+    With --workers the hierarchical codec learns from a batch in each process at every step; the posteriors of the
+    combiner codec's training patches are fitted in parts, by processes or, with --scheduler, on a cluster.
 
     \b
     Examples:
-      inrcodec priors train pictures/ -o mine.safetensors --minutes 60
+      inrcodec priors train pictures/ -o mine.safetensors --minutes 60 --workers 2
       inrcodec priors train pictures/ --start-from photographs -o mine.safetensors --minutes 20
       inrcodec priors train pictures/ --codec bitswap -o exact.safetensors --minutes 90
       inrcodec priors train speech/ --recipe speech16k -o speech.safetensors --resume ckpt --piece-minutes 10
@@ -143,7 +143,9 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     spread = _workers_for(codec, workers, scheduler)
-    chosen = device or ("cuda" if torch.cuda.is_available() and spread is None else "cpu")
+    together = (workers or 1) if codec == "hierarchical" else 1
+    resumes = checkpoint is not None and (checkpoint / "state.json").exists()
+    chosen = device or ("cuda" if torch.cuda.is_available() and workers is None and scheduler is None else "cpu")
     if latent_layers is not None and codec != "bitswap":
         raise UsageError("--latent-layers is for --codec bitswap")
     recipe = recipe or ("colour" if codec == "bitswap" else "photographs")
@@ -163,9 +165,16 @@ def train(
             raise UsageError(
                 "--reparameterisation, --latent-dims, --no-proposal and --patches are for --codec combiner"
             )
-        job = training_jobs.hierarchical_job(
-            data, recipe, output.stem, tile, variable, start_from, minutes, rate_power, seed, chosen
-        )
+        if together > 1 and chosen != "cpu":
+            raise UsageError("--workers are processes on the CPU")
+        arguments: dict[str, Any] = {
+            "data": data, "recipe": recipe, "name": output.stem, "tile": tile, "variable": variable,
+            "start_from": start_from, "minutes": minutes, "rate_power": rate_power, "seed": seed, "device": chosen,
+        }  # fmt: skip
+        from inrcodec.encoders.data_parallel import peers
+
+        others = peers(together, training_jobs.train_beside, checkpoint if resumes else None, arguments)
+        job = training_jobs.hierarchical_job(**arguments, peers=click.get_current_context().with_resource(others))
     elif codec == "coin++":
         if reparameterisation or latent_dims or no_proposal or patches or start_from or rate_power:
             raise UsageError("--codec coin++ takes none of the options that name another codec")
@@ -178,7 +187,6 @@ def train(
         )
     else:
         raise UsageError(f"codec must be hierarchical, combiner, coin++ or bitswap, got {codec!r}")
-    resumes = checkpoint is not None and (checkpoint / "state.json").exists()
     state = job.trainer.resume(checkpoint) if resumes and checkpoint is not None else job.trainer.start()
     limit = float("inf") if piece_minutes is None else piece_minutes * 60.0
     with _training_bar(minutes * 60.0, state.seconds, quiet, job.reading) as show:
@@ -193,8 +201,10 @@ def _workers_for(codec: str, workers: int | None, scheduler: str | None) -> Any:
     """Workers that end with the command, None where they are not asked for."""
     if workers is None and scheduler is None:
         return None
+    if codec == "hierarchical" and scheduler is None:
+        return None  # these workers are peers
     if codec != "combiner":
-        raise UsageError("--workers and --scheduler are for --codec combiner")
+        raise UsageError("--workers is for --codec hierarchical and combiner, --scheduler for combiner")
     from inrcodec.evaluate.workers import open_workers
 
     return click.get_current_context().with_resource(open_workers(workers, scheduler))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from inrcodec.ground.errors import UsageError
 from inrcodec.ground.work import Workers
+
+if TYPE_CHECKING:
+    from inrcodec.encoders.data_parallel import Peers
 
 Earlier = TypeVar("Earlier")
 
@@ -70,10 +73,10 @@ def combiner_job(
 
 def hierarchical_job(
     data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, start_from: str | None,
-    minutes: float, rate_power: float | None, seed: int, device: str,
+    minutes: float, rate_power: float | None, seed: int, device: str, peers: Peers | None = None,
 ) -> Job:  # fmt: skip
     """Training a hierarchical model, from ``start_from`` on where it is given, in its network where the recipe's cannot
-    grow from it."""
+    grow from it; together with ``peers``."""
     from inrcodec.encoders.growth import network_to_go_on_in
     from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
     from inrcodec.encoders.hierarchy_recipes import adapted_hierarchy, hierarchy_recipe_named
@@ -91,11 +94,21 @@ def hierarchical_job(
     config = replace(config, rate_power=rate_power) if rate_power else config
     config = config.going_on() if begin is not None else config
     return Job(
-        HierarchyTrainer(config, source.training, device, begin), source,
-        {**config.summary(), "start_from": earlier.id.hex() if start_from else None},
+        HierarchyTrainer(config, source.training, device, begin, peers), source,
+        {
+            **config.summary(), "start_from": earlier.id.hex() if start_from else None,
+            "processes": peers.count if peers else 1,
+        },
         lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
         lambda prior: evaluate_hierarchy(prior, source.held_out),
     )  # fmt: skip
+
+
+def train_beside(peers: Peers, checkpoint: Path | None, job_arguments: dict[str, Any]) -> None:
+    """What the other processes of a hierarchical training do: the same, without a word or a file."""
+    trainer = hierarchical_job(**job_arguments, peers=peers).trainer
+    state = trainer.resume(checkpoint) if checkpoint is not None else trainer.start()
+    trainer.run(state, until_seconds=float("inf"), checkpoint=None, progress=lambda *_: None)
 
 
 def modulation_job(

@@ -2,7 +2,8 @@
 
 The larger network starts out computing what the smaller one does, tables of rates carried over to the new anchors: new
 channels of the features start at zero, new hidden units are not listened to yet, new residual blocks add nothing (the
-function-preserving growth of Net2Net, Chen et al. 2016, arXiv 1511.05641).
+function-preserving growth of Net2Net, Chen et al. 2016, arXiv 1511.05641). New latent blocks after those of a level say
+something from the start, at a cost in bits, but are not listened to yet either.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 
 from inrcodec.ground.errors import UsageError
-from inrcodec.models.hierarchy import HierarchyINR
-from inrcodec.models.hierarchy_shape import HierarchyConfig
+from inrcodec.models.hierarchy import HierarchyINR, blocks_before
+from inrcodec.models.hierarchy_shape import HierarchyConfig, block_names
 
 
 def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
@@ -29,7 +30,7 @@ def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
     anchors = _carried_anchors(model.config, config)
     with torch.no_grad():
         for name, conv in larger.named_convs():
-            keep = _is_hidden(name)
+            keep = _is_hidden(name) or (name not in old and name.startswith(("prior_out", "ask_out")))
             if not keep:
                 conv.weight.zero_()
                 conv.bias.zero_()
@@ -41,11 +42,16 @@ def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
                 conv.weight[: len(weight), target] = weight[:, source]
         larger.first.zero_()
         larger.first[: len(model.first)] = model.first
-        for key, table in larger.log_steps.items():
-            table.copy_(anchors @ model.log_steps[key])
+        for key, table in model.log_steps.items():
+            larger.log_steps[key].copy_(anchors @ table)
         larger.fourier.copy_(model.fourier)
         larger.head.copy_(model.head)
     return larger
+
+
+def new_blocks(small: HierarchyConfig, large: HierarchyConfig) -> list[str]:
+    """Names of the latent blocks that growth adds."""
+    return [name for name in block_names(large) if name not in block_names(small)]
 
 
 def network_to_go_on_in(learned: HierarchyConfig, wanted: HierarchyConfig) -> HierarchyConfig:
@@ -65,7 +71,8 @@ def network_to_go_on_in(learned: HierarchyConfig, wanted: HierarchyConfig) -> Hi
 def _check(small: HierarchyConfig, large: HierarchyConfig) -> None:
     if not _fits(small, large):
         raise UsageError(
-            "training can go on only in a network with the same channels, strides, latents and head, and no smaller"
+            "training can go on only in a network with the same channels, strides and head, the same latents or more "
+            "after them, and no smaller"
         )
 
 
@@ -75,8 +82,9 @@ def _fits(small: HierarchyConfig, large: HierarchyConfig) -> bool:
     )  # fmt: skip
     fits = all(getattr(small, name) == getattr(large, name) for name in same) and len(small.levels) == len(large.levels)
     fits = fits and all(
-        a.stride == b.stride and a.latents == b.latents and a.phases == b.phases and a.width <= b.width
-        and a.blocks_up <= b.blocks_up and a.blocks_down <= b.blocks_down
+        a.stride == b.stride and a.latents == b.latents[: len(a.latents)] and a.phases == b.phases
+        and a.width <= b.width and a.blocks_up <= b.blocks_up
+        and all(m <= n for m, n in zip(blocks_before(a), blocks_before(b), strict=False))
         for a, b in zip(small.levels, large.levels, strict=True)
     )  # fmt: skip
     return fits

@@ -16,7 +16,9 @@ from inrcodec.models.hierarchy_shape import LevelConfig as Level
 
 @dataclass(frozen=True)
 class HierarchyRecipe:
-    """What a prior is for; ``tile``: training images are mosaics of tiles of this size, each a signal of its own."""
+    """What a prior is for; ``tile``: training images are mosaics of tiles of this size, each a signal of its own.
+    ``scales``: training images are resampled by factors between these two. ``point_share``: see ``HierarchyTraining``.
+    """
 
     name: str
     kind: str
@@ -26,11 +28,15 @@ class HierarchyRecipe:
     tile: int = 0
     lr: float = 1e-3
     rate_power: float = 1.0
+    scales: tuple[float, float] | None = None
+    point_share: float = 1.0
 
     @property
     def wanted(self) -> Wanted:
         """The training data that it reads."""
-        return Wanted(self.kind, self.patch_shape, self.tile, normalised=True, globe=self.network.sphere)
+        return Wanted(
+            self.kind, self.patch_shape, self.tile, normalised=True, globe=self.network.sphere, scales=self.scales
+        )
 
     def training(self, minutes: float, seed: int = 0) -> HierarchyTraining:
         """Settings of a training of this length."""
@@ -39,7 +45,7 @@ class HierarchyRecipe:
         fast = 0.0 if self.kind == "field" else 0.8
         return HierarchyTraining(
             self.network, self.name, self.kind, minutes, self.patch_shape, self.batch, lr=self.lr,
-            rate_power=self.rate_power, small_share=small, fast_share=fast, seed=seed,
+            rate_power=self.rate_power, small_share=small, fast_share=fast, point_share=self.point_share, seed=seed,
         )  # fmt: skip
 
 
@@ -76,12 +82,15 @@ HIERARCHY_RECIPES = {
     recipe.name: recipe
     for recipe in (
         HierarchyRecipe("images32", "image", _IMAGES32, (32, 32), 32, tile=32),
-        HierarchyRecipe("photographs", "image", _PHOTOGRAPHS, (128, 128), 8, lr=4e-3, rate_power=1.25),
+        HierarchyRecipe(
+            "photographs", "image", _PHOTOGRAPHS, (128, 128), 8, lr=4e-3, rate_power=1.25, scales=(0.5, 2.0),
+            point_share=0.25,
+        ),
         HierarchyRecipe("fields", "field", _FIELDS, (64, 64), 16),
         HierarchyRecipe("globe", "field", replace(_FIELDS, sphere=True, periodic=True), (64, 64), 16),
         HierarchyRecipe("speech16k", "audio", _SPEECH, (8192,), 8),
     )
-}
+}  # fmt: skip
 
 
 def hierarchy_recipe_named(name: str) -> HierarchyRecipe:

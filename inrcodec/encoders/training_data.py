@@ -7,16 +7,21 @@ part and a held-out part before anything is drawn, so that no held-out sample is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from inrcodec.ground.errors import DataError, UsageError
 
 FloatArray = NDArray[np.float32]
+
+FULL_RESOLUTION_SHARE = 0.25
+"""Of the crops of photographs that are otherwise resampled."""
 
 
 class PatchSource(Protocol):
@@ -46,14 +51,22 @@ class TileSource:
 
 
 class ImageSource:
-    """Random crops of photographs at full and at half resolution, mirrored at random; large images count for more."""
+    """Random crops of photographs, mirrored at random; large images count for more.
 
-    def __init__(self, images: Sequence[NDArray[np.uint8]], patch_shape: tuple[int, ...]) -> None:
-        half = [halve(image) for image in images]
-        self.images = [im for im in [*images, *half] if im.shape[0] >= patch_shape[0] and im.shape[1] >= patch_shape[1]]
+    Without ``scales`` at full and at half resolution. With them (lowest, highest) a quarter of the crops at full
+    resolution, the others resampled by factors whose logarithm is evenly drawn: a picture of many points is smoother
+    from point to point than one of few.
+    """
+
+    def __init__(
+        self, images: Sequence[NDArray[np.uint8]], patch_shape: tuple[int, ...],
+        scales: tuple[float, float] | None = None,
+    ) -> None:  # fmt: skip
+        every = [*images, *([] if scales else [halve(image) for image in images])]
+        self.images = [im for im in every if im.shape[0] >= patch_shape[0] and im.shape[1] >= patch_shape[1]]
         if not self.images:
-            raise DataError(f"no image is as large as a patch of {patch_shape[0]}x{patch_shape[1]}")
-        self.patch_shape, self.channels = patch_shape, self.images[0].shape[-1]
+            raise DataError(f"no image is as large as a patch of {patch_shape}")
+        self.patch_shape, self.channels, self.scales = patch_shape, self.images[0].shape[-1], scales
         area = np.sqrt([im.shape[0] * im.shape[1] for im in self.images])
         self.share = area / area.sum()
 
@@ -62,11 +75,28 @@ class ImageSource:
         out = np.empty((count, height, width, self.channels), np.float32)
         for row, choice in enumerate(rng.choice(len(self.images), size=count, p=self.share)):
             image = self.images[choice]
-            top = rng.integers(image.shape[0] - height + 1)
-            left = rng.integers(image.shape[1] - width + 1)
-            crop = image[top : top + height, left : left + width]
+            scale = 1.0
+            if self.scales is not None and rng.random() >= FULL_RESOLUTION_SHARE:
+                least = max(height / image.shape[0], width / image.shape[1])
+                low, high = map(math.log, self.scales)
+                scale = max(least, math.exp(rng.uniform(low, high)))
+            crop = _resampled_crop(image, height, width, scale, rng)
             out[row] = (crop[:, ::-1] if rng.random() < 0.5 else crop) / np.float32(255.0)
         return out
+
+
+def _resampled_crop(
+    image: NDArray[np.uint8], height: int, width: int, scale: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """A random part of the image that, made ``scale`` times as large, has this size."""
+    if scale == 1.0:
+        top = rng.integers(image.shape[0] - height + 1)
+        left = rng.integers(image.shape[1] - width + 1)
+        return image[top : top + height, left : left + width]
+    tall, wide = min(height / scale, image.shape[0]), min(width / scale, image.shape[1])
+    top, left = rng.uniform(0.0, image.shape[0] - tall), rng.uniform(0.0, image.shape[1] - wide)
+    box = (left, top, left + wide, top + tall)
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC, box=box))
 
 
 def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 LOG_SECONDS = 10.0
@@ -29,15 +29,19 @@ def run_timed(
     save: Callable[[], Any] | None,
     progress: Callable[[State, str], None],
     stage: Callable[[], str],
+    agreed: Callable[[float, float], Sequence[float]] = lambda go_on, seconds: (go_on, seconds),
 ) -> None:
     """Call ``step`` until ``done``, or until ``until_seconds`` of wall time have gone by in this call.
 
     What a step returns is logged and shown every ``LOG_SECONDS``; ``save`` writes a checkpoint every ``SAVE_SECONDS``
-    and at the end.
+    and at the end. ``agreed``: of whether to go on (1 or 0) and the seconds, what processes of one training agree on.
     """
     begun = last_save = last_log = time.monotonic()
     before = state.seconds
-    while not done() and time.monotonic() - begun < until_seconds:
+    while True:
+        going_on, state.seconds = agreed(not done() and time.monotonic() - begun < until_seconds, state.seconds)
+        if not going_on:
+            break
         name = stage()
         entry = step()
         now = time.monotonic()

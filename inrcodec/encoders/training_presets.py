@@ -44,7 +44,8 @@ class Wanted:
     """What is read of training folders: signals of a kind, cut to patches, or mosaics of tiles.
 
     ``normalised``: sounds are brought to a root mean square of 1, every plane of a field to [0, 1]; photographs are
-    fields too. ``globe``: fields are global, latitude by longitude.
+    fields too. ``globe``: fields are global, latitude by longitude. ``scales``: photographs are resampled by factors
+    between these two.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Wanted:
     tile: int = 0
     normalised: bool = False
     globe: bool = False
+    scales: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def read_training_data(wanted: Wanted, folders: Sequence[Path], *, variable: str
     elif wanted.kind == "field":
         make = lambda items: FieldSource(items, wanted.patch_shape)  # noqa: E731
     else:
-        make = lambda items: ImageSource(items, wanted.patch_shape)  # noqa: E731
+        make = lambda items: ImageSource(items, wanted.patch_shape, wanted.scales)  # noqa: E731
     items = _read_all(wanted, train, variable)
     held_items = _read_all(wanted, held, variable) if held else items
     if not held_items:

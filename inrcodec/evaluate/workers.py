@@ -10,21 +10,15 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
-import torch
-
 from inrcodec.ground.errors import UsageError, WorkersError
-from inrcodec.ground.work import Result, Task, Workers, keep_memory
+from inrcodec.ground.work import Result, Task, Workers, begin_worker
 
 LOCAL = "local"
 """Instead of a scheduler's address: a dask cluster of this machine alone."""
-LOOK_SECONDS = 0.1
-"""How often a worker looks whether its parent is still there."""
 
 
 @contextlib.contextmanager
@@ -87,7 +81,7 @@ class LocalWorkers:
             if self._pool is None:
                 processes = 1 if alone else self.count
                 self._others = multiprocessing.active_children()
-                self._pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
+                self._pool = ProcessPoolExecutor(processes, initializer=begin_worker, initargs=(os.getpid(),))
             waiting = {}
             try:
                 with _interruptions_later():
@@ -124,16 +118,3 @@ def _interruptions_later() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    keep_memory()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOK_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

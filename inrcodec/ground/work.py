@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+LOOK_SECONDS = 0.1
+"""How often a worker looks whether its parent is still there."""
 
 
 class Workers(Protocol):
@@ -39,3 +45,20 @@ def keep_memory() -> None:
             m_trim_threshold, m_mmap_threshold = -1, -3
             libc.mallopt(m_mmap_threshold, 1 << 25)
             libc.mallopt(m_trim_threshold, 1 << 28)
+
+
+def begin_worker(parent: int) -> None:
+    """Make this process a worker of one thread that ends with its parent, however that ends; Ctrl-C is for the
+    parent."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    keep_memory()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -119,13 +119,15 @@ def elbo(
     model: HierarchyINR, values: Tensor, log_lambda: Tensor, fourier: Tensor, quantise: Quantise, *,
     risen: list[Tensor] | None = None, offsets: dict[str, Tensor] | None = None, weights: Tensor | None = None,
     mask: Tensor | None = None, watch: Callable[[str, Tensor], None] | None = None, errors: Errors | None = None,
+    points: Tensor | None = None,
 ) -> Elbo:  # fmt: skip
     """One evaluation with one sample of every posterior.
 
     ``values`` (N, C, H, W), sizes multiples of the coarsest stride. ``risen``: the way up, if it is known already.
     ``offsets``: what is added to the proposed residuals of a latent block, in steps. ``weights`` (N, n): the head's.
     ``mask`` (H * W,): 1 where a point counts. ``errors``: what stands in for squared errors. ``watch`` is shown
-    every latent block's name and the features before it.
+    every latent block's name and the features before it. ``points`` (P,): numbers of the points at which squared errors
+    are measured, all by default; ``Elbo.errors`` is (N, 1, P) then.
     """
     rate = model.rates(log_lambda)
     found = model.rise(values, rate) if risen is None else risen
@@ -148,8 +150,12 @@ def elbo(
     height, width = values.shape[2], values.shape[3]
     rows = height if model.config.axes == 1 else height // stride
     h = walk_down(model.layers(rate), len(values), rows, width // stride, choose)
-    features = model.features(h, rate).float()
-    decoded = model.values(interpolate(model.config, features, height, width), fourier, weights)
+    features = interpolate(model.config, model.features(h, rate).float(), height, width)
+    if points is not None:
+        decoded = model.values(features[:, points], fourier[points], weights)
+        error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)[:, points]).square().mean(dim=2)
+        return Elbo(error.mean(dim=1), error[:, None], spent)
+    decoded = model.values(features, fourier, weights)
     if errors is None:
         error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)).square().mean(dim=2)
     else:

@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from inrcodec.maths.strips import in_strips
 from inrcodec.models.chequered import pick, put
-from inrcodec.models.hierarchy_shape import HierarchyConfig, block_phase, fourier_count
+from inrcodec.models.hierarchy_shape import HierarchyConfig, LevelConfig, block_phase, fourier_count
 
 LARGE = 1 << 23
 """Numbers of a level's features of the signal beyond which they are kept in float16."""
@@ -75,8 +75,7 @@ def walk_down(layers: Layers, count: int, height: int, width: int, choose: Choos
     for i, level in enumerate(config.levels):
         if i:
             h = layers.local(_upwards(layers, i), h, halo=0)
-        per_latent = _share(level.blocks_down, len(level.latents))
-        for j, n_blocks in enumerate(per_latent):
+        for j, n_blocks in enumerate(blocks_before(level)):
             for k in range(n_blocks):
                 h = layers.local(_residual(layers, f"down.{i}.{j}.{k}"), h, halo=1)
             name = f"{i}.{j}"
@@ -100,9 +99,10 @@ def _with_latents(layers: Layers, name: str) -> Callable[[Tensor, Tensor], Tenso
     return lambda h, latents: h + layers.conv(f"latent_in.{name}", latents)
 
 
-def _share(total: int, parts: int) -> list[int]:
-    """``total`` residual blocks before ``parts`` latent blocks, the first get more."""
-    return [total // parts + (1 if j < total % parts else 0) for j in range(parts)]
+def blocks_before(level: LevelConfig) -> list[int]:
+    """How many of a level's residual blocks lie before each of its latent blocks; the first get more."""
+    each, more = divmod(level.blocks_down, len(level.latents))
+    return [each + (1 if j < more else 0) for j in range(len(level.latents))]
 
 
 def _residual(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
@@ -190,7 +190,7 @@ class HierarchyINR(nn.Module):
             if i:
                 factor = levels[i - 1].stride // level.stride
                 self._add(f"up.{i}", levels[i - 1].width, w * factor**config.axes, 1, 0.7)
-            for j, n_blocks in enumerate(_share(level.blocks_down, len(level.latents))):
+            for j, n_blocks in enumerate(blocks_before(level)):
                 for k in range(n_blocks):
                     self._add_residual(f"down.{i}.{j}.{k}", w)
                 c = level.latents[j]
@@ -321,8 +321,10 @@ class HierarchyINR(nn.Module):
         """The head at P points: features there (N, P, head_width + C (1 + F)) and ``fourier`` (P, F) to values
         (N, P, C). ``weights`` (N, n): the SIREN's weights of each signal, the prior's mean by default."""
         config = self.config
-        width, channels = config.head_width, config.channels
-        hidden = torch.sin(features[..., :width] + fourier @ self.fourier)
+        width, channels, waves = config.head_width, config.channels, fourier.shape[-1]
+        # One split, not three slices: its gradient is put together once.
+        first, linear, tilted = features.split([width, channels, waves * channels], dim=-1)
+        hidden = torch.sin(first + fourier @ self.fourier)
         if weights is None:
             second, last = cut_head(self.head, width, channels)
             hidden = torch.sin(hidden @ second[:-1] + second[-1])
@@ -331,9 +333,7 @@ class HierarchyINR(nn.Module):
             second, last = cut_head(weights, width, channels)
             hidden = torch.sin(torch.baddbmm(second[:, -1:], hidden, second[:, :-1]))
             out = torch.baddbmm(last[:, -1:], hidden, last[:, :-1])
-        linear = features[..., width : width + channels]
-        waves = features[..., width + channels :].unflatten(-1, (fourier.shape[-1], channels))
-        total = out + linear + torch.einsum("npfc,pf->npc", waves, fourier)
+        total = out + linear + torch.einsum("npfc,pf->npc", tilted.unflatten(-1, (waves, channels)), fourier)
         return total * config.spread + config.centre
 
 
