@@ -158,6 +158,8 @@ def test_sources_draw_what_they_hold() -> None:
     inside = np.abs(np.diff(scaled, axis=2))[:, :, 4:-4].mean(axis=(1, 2, 3)) * 255.0
     assert scaled.shape == (60, 16, 16, 3) and 1.9 < inside.min() < 2.6 and 6.0 < inside.max() < 8.2
     assert 8 <= np.isclose(inside, 4.0).sum() <= 25  # a quarter as they are
+    small = ImageSource([images[1]], (16, 16), scales=(0.5, 2.0))  # 9x9 points, made large enough
+    assert np.allclose(small.draw(3, rng), 100 / 255)
     ramp = (np.arange(5000) / 10000).astype(np.float32)
     sound = AudioSource([ramp], (64,)).draw(200, rng)
     steps = np.diff(sound[..., 0], axis=1)

@@ -18,7 +18,7 @@ import torch
 
 from inrcodec.encoders.bitsback_data import LevelSource
 from inrcodec.encoders.muon import Muon
-from inrcodec.encoders.network_training import NetworkState, falling, moved, share_done
+from inrcodec.encoders.network_training import NetworkState, falling, faster_arithmetic, moved, share_done
 from inrcodec.encoders.training_loop import run_timed
 from inrcodec.ground.errors import UsageError
 from inrcodec.models.bitsback_model import BitsBackModel
@@ -110,7 +110,7 @@ class BitsBackTrainer:
         levels = levels.contiguous(memory_format=torch.channels_last)
         for group in state.optimiser.param_groups:
             group["lr"] = falling(config.lr, done, state.steps, floor=0.01, ramp=300)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=done < config.fast_share):
+        with faster_arithmetic(self.device, done < config.fast_share):
             nats = state.model.elbo(levels)
         weight = min(1.0, 0.1 + 0.9 * done / config.warm_share) if config.warm_share else 1.0
         scale = 1.0 / (math.log(2.0) * levels[0].numel())

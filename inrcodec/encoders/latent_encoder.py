@@ -21,7 +21,7 @@ from torch import Tensor
 from inrcodec.encoders.latent_refinement import Batch, Ticker, joined, refine
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.maths.ms_ssim import structure_errors
-from inrcodec.methods.hierarchical_fit import elbo, rounded
+from inrcodec.methods.hierarchical_fit import latents_and_bits, rounded
 from inrcodec.methods.latent_coders import CODERS, check_coder, make_writer
 from inrcodec.models.chequered import pick
 from inrcodec.models.exact_hierarchy import log_lambda_of, place_latents, scale_indices, to_floats
@@ -142,8 +142,8 @@ class LatentEncoder:
         """Bits of the proposals, rounded, of every row, (N,)."""
         config = self.prior.config
         log_lambda = torch.tensor([log_lambda_of(config, quality) for quality in qualities])
-        found = elbo(self.prior.model, batch.values, log_lambda, batch.fourier(config), rounded, mask=batch.mask)
-        return found.bits
+        _, maps = latents_and_bits(self.prior.model, batch.values, log_lambda, rounded)
+        return torch.stack([bits.flatten(1).sum(1) for bits in maps], dim=1).sum(1)
 
     @torch.no_grad()
     def code(self, batch: Batch, quality: int) -> CodedLatents:

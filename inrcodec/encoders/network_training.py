@@ -103,3 +103,13 @@ def share_done(minutes: float, planned_steps: int, seconds: float, steps: int) -
 def moved(module: Any, device: torch.device) -> Any:
     """A network of convolutions on a device, channels last."""
     return module.to(device, memory_format=torch.channels_last)
+
+
+def faster_arithmetic(device: torch.device, wanted: bool) -> torch.autocast:
+    """A context of bfloat16 where it is ``wanted`` and the machine has instructions for it, of float32 otherwise: a
+    processor without them takes five times as long over bfloat16."""
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = any(torch.cpu.get_capabilities().get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted and able)

@@ -63,7 +63,8 @@ class ImageSource:
         scales: tuple[float, float] | None = None,
     ) -> None:  # fmt: skip
         every = [*images, *([] if scales else [halve(image) for image in images])]
-        self.images = [im for im in every if im.shape[0] >= patch_shape[0] and im.shape[1] >= patch_shape[1]]
+        largest = scales[1] if scales else 1.0
+        self.images = [im for im in every if all(largest * n >= p for n, p in zip(im.shape, patch_shape, strict=False))]
         if not self.images:
             raise DataError(f"no image is as large as a patch of {patch_shape}")
         self.patch_shape, self.channels, self.scales = patch_shape, self.images[0].shape[-1], scales
@@ -77,9 +78,9 @@ class ImageSource:
             image = self.images[choice]
             scale = 1.0
             if self.scales is not None and rng.random() >= FULL_RESOLUTION_SHARE:
-                least = max(height / image.shape[0], width / image.shape[1])
                 low, high = map(math.log, self.scales)
-                scale = max(least, math.exp(rng.uniform(low, high)))
+                scale = math.exp(rng.uniform(low, high))
+            scale = max(scale, height / image.shape[0], width / image.shape[1])
             crop = _resampled_crop(image, height, width, scale, rng)
             out[row] = (crop[:, ::-1] if rng.random() < 0.5 else crop) / np.float32(255.0)
         return out

@@ -115,20 +115,16 @@ def native_fourier(
     return fourier_features(config, places.reshape(-1, 2), extent or (height, width))
 
 
-def elbo(
-    model: HierarchyINR, values: Tensor, log_lambda: Tensor, fourier: Tensor, quantise: Quantise, *,
-    risen: list[Tensor] | None = None, offsets: dict[str, Tensor] | None = None, weights: Tensor | None = None,
-    mask: Tensor | None = None, watch: Callable[[str, Tensor], None] | None = None, errors: Errors | None = None,
-    points: Tensor | None = None,
-) -> Elbo:  # fmt: skip
-    """One evaluation with one sample of every posterior.
+Watch = Callable[[str, Tensor], None]
+"""Is shown every latent block's name and the features before it."""
 
-    ``values`` (N, C, H, W), sizes multiples of the coarsest stride. ``risen``: the way up, if it is known already.
-    ``offsets``: what is added to the proposed residuals of a latent block, in steps. ``weights`` (N, n): the head's.
-    ``mask`` (H * W,): 1 where a point counts. ``errors``: what stands in for squared errors. ``watch`` is shown
-    every latent block's name and the features before it. ``points`` (P,): numbers of the points at which squared errors
-    are measured, all by default; ``Elbo.errors`` is (N, 1, P) then.
-    """
+
+def latents_and_bits(
+    model: HierarchyINR, values: Tensor, log_lambda: Tensor, quantise: Quantise, *,
+    risen: list[Tensor] | None = None, offsets: dict[str, Tensor] | None = None, watch: Watch | None = None,
+) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    """Features at the finest stride after one sample of every posterior, and ``Elbo.bit_maps``; arguments as in
+    ``elbo``."""
     rate = model.rates(log_lambda)
     found = model.rise(values, rate) if risen is None else risen
     spent: list[Tensor] = []
@@ -149,8 +145,25 @@ def elbo(
     stride = model.config.coarsest
     height, width = values.shape[2], values.shape[3]
     rows = height if model.config.axes == 1 else height // stride
-    h = walk_down(model.layers(rate), len(values), rows, width // stride, choose)
-    features = interpolate(model.config, model.features(h, rate).float(), height, width)
+    return walk_down(model.layers(rate), len(values), rows, width // stride, choose), spent
+
+
+def elbo(
+    model: HierarchyINR, values: Tensor, log_lambda: Tensor, fourier: Tensor, quantise: Quantise, *,
+    risen: list[Tensor] | None = None, offsets: dict[str, Tensor] | None = None, weights: Tensor | None = None,
+    mask: Tensor | None = None, watch: Watch | None = None, errors: Errors | None = None,
+    points: Tensor | None = None,
+) -> Elbo:  # fmt: skip
+    """One evaluation with one sample of every posterior.
+
+    ``values`` (N, C, H, W), sizes multiples of the coarsest stride. ``risen``: the way up, if it is known already.
+    ``offsets``: what is added to the proposed residuals of a latent block, in steps. ``weights`` (N, n): the head's.
+    ``mask`` (H * W,): 1 where a point counts. ``errors``: what stands in for squared errors. ``points``
+    (P,): numbers of the points at which squared errors are measured, all by default; ``Elbo.errors`` is (N, 1, P) then.
+    """
+    height, width = values.shape[2], values.shape[3]
+    h, spent = latents_and_bits(model, values, log_lambda, quantise, risen=risen, offsets=offsets, watch=watch)
+    features = interpolate(model.config, model.features(h, model.rates(log_lambda)).float(), height, width)
     if points is not None:
         decoded = model.values(features[:, points], fourier[points], weights)
         error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)[:, points]).square().mean(dim=2)
