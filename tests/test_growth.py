@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inrcodec.encoders.growth import grown, network_to_go_on_in, new_blocks
+from inrcodec.encoders.growth import grown, network_to_go_on_in
 from inrcodec.ground.errors import UsageError
 from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
 from inrcodec.models.hierarchy import HierarchyINR
@@ -44,23 +44,6 @@ def test_function_is_preserved_at_common_rates() -> None:
         after = elbo(larger, values, log_lambda, fourier, rounded)
     assert torch.allclose(before.mse, after.mse, rtol=1e-4)
     assert torch.allclose(before.level_bits, after.level_bits, rtol=1e-3)
-
-
-def test_new_latents_are_not_listened_to_at_first_but_can_be() -> None:
-    wider = replace(SMALL, levels=(SMALL.levels[0], LevelConfig(4, 10, (3, 5), 2, 1), SMALL.levels[2]))
-    assert new_blocks(SMALL, wider) == ["1.1"]
-    model = _random_model()
-    larger = grown(model, wider)
-    values, fourier, log_lambda = torch.rand(2, 3, 16, 24), native_fourier(SMALL, 16, 24), torch.tensor([5.0, 9.0])
-    before = elbo(model, values, log_lambda, fourier, rounded)
-    after = elbo(larger, values, log_lambda, fourier, rounded)
-    assert torch.allclose(before.mse, after.mse, rtol=1e-4)
-    kept = [0, 1, 2, 4]
-    assert torch.allclose(before.level_bits, after.level_bits[:, kept], rtol=1e-3)
-    assert (after.level_bits[:, 3] > 1.0).all()  # they speak
-    after.mse.sum().backward()
-    listening = larger.conv("latent_in.1.1").weight
-    assert not listening.any() and listening.grad is not None and listening.grad.abs().max() > 1e-6
 
 
 def test_every_new_parameter_can_learn() -> None:

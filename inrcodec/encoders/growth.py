@@ -2,8 +2,7 @@
 
 The larger network starts out computing what the smaller one does, tables of rates carried over to the new anchors: new
 channels of the features start at zero, new hidden units are not listened to yet, new residual blocks add nothing (the
-function-preserving growth of Net2Net, Chen et al. 2016, arXiv 1511.05641). New latent blocks after those of a level say
-something from the start, at a cost in bits, but are not listened to yet either.
+function-preserving growth of Net2Net, Chen et al. 2016, arXiv 1511.05641).
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor
 
 from inrcodec.ground.errors import UsageError
-from inrcodec.models.hierarchy import HierarchyINR, blocks_before
-from inrcodec.models.hierarchy_shape import HierarchyConfig, block_names
+from inrcodec.models.hierarchy import HierarchyINR
+from inrcodec.models.hierarchy_shape import HierarchyConfig
 
 
 def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
@@ -30,7 +29,7 @@ def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
     anchors = _carried_anchors(model.config, config)
     with torch.no_grad():
         for name, conv in larger.named_convs():
-            keep = _is_hidden(name) or (name not in old and name.startswith(("prior_out", "ask_out")))
+            keep = _is_hidden(name)
             if not keep:
                 conv.weight.zero_()
                 conv.bias.zero_()
@@ -42,16 +41,11 @@ def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
                 conv.weight[: len(weight), target] = weight[:, source]
         larger.first.zero_()
         larger.first[: len(model.first)] = model.first
-        for key, table in model.log_steps.items():
-            larger.log_steps[key].copy_(anchors @ table)
+        for key, table in larger.log_steps.items():
+            table.copy_(anchors @ model.log_steps[key])
         larger.fourier.copy_(model.fourier)
         larger.head.copy_(model.head)
     return larger
-
-
-def new_blocks(small: HierarchyConfig, large: HierarchyConfig) -> list[str]:
-    """Names of the latent blocks that growth adds."""
-    return [name for name in block_names(large) if name not in block_names(small)]
 
 
 def network_to_go_on_in(learned: HierarchyConfig, wanted: HierarchyConfig) -> HierarchyConfig:
@@ -71,8 +65,7 @@ def network_to_go_on_in(learned: HierarchyConfig, wanted: HierarchyConfig) -> Hi
 def _check(small: HierarchyConfig, large: HierarchyConfig) -> None:
     if not _fits(small, large):
         raise UsageError(
-            "training can go on only in a network with the same channels, strides and head, the same latents or more "
-            "after them, and no smaller"
+            "training can go on only in a network with the same channels, strides, latents and head, and no smaller"
         )
 
 
@@ -82,9 +75,8 @@ def _fits(small: HierarchyConfig, large: HierarchyConfig) -> bool:
     )  # fmt: skip
     fits = all(getattr(small, name) == getattr(large, name) for name in same) and len(small.levels) == len(large.levels)
     fits = fits and all(
-        a.stride == b.stride and a.latents == b.latents[: len(a.latents)] and a.phases == b.phases
-        and a.width <= b.width and a.blocks_up <= b.blocks_up
-        and all(m <= n for m, n in zip(blocks_before(a), blocks_before(b), strict=False))
+        a.stride == b.stride and a.latents == b.latents and a.phases == b.phases and a.width <= b.width
+        and a.blocks_up <= b.blocks_up and a.blocks_down <= b.blocks_down
         for a, b in zip(small.levels, large.levels, strict=True)
     )  # fmt: skip
     return fits

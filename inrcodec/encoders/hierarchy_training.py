@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from inrcodec.encoders.data_parallel import Peers
 from inrcodec.encoders.field_data import GlobeSource
-from inrcodec.encoders.growth import grown, new_blocks
+from inrcodec.encoders.growth import grown
 from inrcodec.encoders.muon import Muon
 from inrcodec.encoders.network_training import NetworkState, falling, faster_arithmetic, moved, share_done
 from inrcodec.encoders.training_data import PatchSource
@@ -39,7 +39,7 @@ from inrcodec.ground.errors import UsageError
 from inrcodec.methods.hierarchical_fit import elbo, mixed, native_fourier, noisy
 from inrcodec.models.hierarchy import HierarchyINR, shuffle_up
 from inrcodec.models.hierarchy_prior import HierarchyPrior
-from inrcodec.models.hierarchy_shape import HierarchyConfig, block_names
+from inrcodec.models.hierarchy_shape import HierarchyConfig
 
 UNLEARNED_LOG_SCALE = -6.0
 
@@ -51,11 +51,11 @@ class HierarchyTraining:
     ``patch_shape``: crops; ``batch`` of them per step. The first ``small_share`` of the time uses crops of half the
     size, as many as have the same number of points. Shares of the time: ``noisy_share`` with noisy latents,
     ``auxiliary_share`` with the averaged signal asked for at weight ``auxiliary`` falling to 0, ``fast_share`` in
-    bfloat16, ``warm_share`` with rates below their weight (going on from a model, those of the latent blocks that it
-    lacks). ``balance``: the loss at lambda weighs lambda^-balance, so that all rates matter alike. Log(lambda) is
-    drawn as u^``rate_power`` of its range, u even: above 1, low rates more often. Errors are measured at a random
-    ``point_share`` of a crop's points, anew in every step: the head, which works at every point, takes half the time
-    of a step otherwise. The scales of the head's weights are learned from ``weight_signals`` crops at the end.
+    bfloat16, ``warm_share`` with rates below their weight. ``balance``: the loss at lambda weighs lambda^-balance, so
+    that all rates matter alike. Log(lambda) is drawn as u^``rate_power`` of its range, u even: above 1, low rates more
+    often. Errors are measured at a random ``point_share`` of a crop's points, anew in every step: the head, which works
+    at every point, takes half the time of a step otherwise. The scales of the head's weights are learned from
+    ``weight_signals`` crops at the end.
     """
 
     network: HierarchyConfig
@@ -89,12 +89,11 @@ class HierarchyTraining:
             raise UsageError(f"crops of {self.patch_shape} do not fit a coarsest stride of {self.network.coarsest}")
 
     def going_on(self) -> HierarchyTraining:
-        """The settings for a model that has learned before: nothing of the first stages, 0.2 of the learning rate, a
-        third of the time for latents that are new.
+        """The settings for a model that has learned before: nothing of the first stages, 0.2 of the learning rate.
 
         At half of it, an hour (15,000 steps) on 32x32 images ended 4 % above the cost that it had started from.
         """
-        return replace(self, lr=0.2 * self.lr, noisy_share=0.0, auxiliary_share=0.0, warm_share=0.33)
+        return replace(self, lr=0.2 * self.lr, noisy_share=0.0, auxiliary_share=0.0, warm_share=0.0)
 
     def share_done(self, seconds: float, steps: int) -> float:
         """How much of the training is done after so many seconds and steps, at most 1."""
@@ -118,9 +117,6 @@ class HierarchyTrainer:
     ) -> None:  # fmt: skip
         self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
         self.peers = peers or Peers()
-        blocks = block_names(config.network)
-        warming = blocks if begin is None else new_blocks(begin.config, config.network)
-        self.warming = torch.tensor([name in warming for name in blocks], device=self.device)
         self._fourier: dict[tuple[int, int], Tensor] = {}
 
     def start(self) -> HierarchyState:
@@ -180,8 +176,7 @@ class HierarchyTrainer:
                 points=self._points(rows * columns),
             )  # fmt: skip
         error = found.mse + weight * sum(asked) if asked else found.mse
-        warm = 0.1 + 0.9 * _part_of(done, config.warm_share)
-        rate = found.level_bits @ torch.where(self.warming, warm, 1.0) / (rows * columns)
+        rate = (0.1 + 0.9 * _part_of(done, config.warm_share)) * found.bits / (rows * columns)
         middle = 0.5 * (low + high)
         loss = ((error * log_lambda.exp() + rate) * torch.exp(-config.balance * (log_lambda - middle))).mean()
         state.optimiser.zero_grad(set_to_none=True)
