@@ -104,6 +104,11 @@ def list_priors(as_json: bool) -> None:
     help="Above 1, low rates are drawn more often (hierarchical); default: the recipe's.",
 )
 @click.option(
+    "--scales", type=click.FloatRange(0.05, 20.0), nargs=2, metavar="LOW HIGH",
+    help="Resample photographs by factors between these, three crops of four (hierarchical); default: full and half "
+    "resolution.",
+)  # fmt: skip
+@click.option(
     "--latent-layers", type=int, help="The lossless model of the papers, with so many layers of latents (bitswap)."
 )
 @click.option("--threads", type=int, help="Threads of torch (default: its own).")
@@ -116,7 +121,8 @@ def train(
     data: tuple[Path, ...], recipe: str | None, codec: str, output: Path, minutes: float, checkpoint: Path | None,
     piece_minutes: float | None,
     tile: int | None, variable: str | None, reparameterisation: str | None, latent_dims: int | None, no_proposal: bool,
-    patches: int | None, start_from: str | None, rate_power: float | None, latent_layers: int | None,
+    patches: int | None, start_from: str | None, rate_power: float | None, scales: tuple[float, float] | None,
+    latent_layers: int | None,
     threads: int | None, workers: int | None, scheduler: str | None, device: str | None,
     seed: int, force: bool, quiet: bool,
 ) -> None:  # fmt: skip
@@ -148,6 +154,8 @@ def train(
     chosen = device or ("cuda" if torch.cuda.is_available() and workers is None and scheduler is None else "cpu")
     if latent_layers is not None and codec != "bitswap":
         raise UsageError("--latent-layers is for --codec bitswap")
+    if scales is not None and (codec != "hierarchical" or scales[0] >= scales[1]):
+        raise UsageError("--scales is for --codec hierarchical, the lower factor first")
     recipe = recipe or ("colour" if codec == "bitswap" else "photographs")
     if codec == "combiner":
         if start_from or rate_power:
@@ -169,7 +177,8 @@ def train(
             raise UsageError("--workers are processes on the CPU")
         arguments: dict[str, Any] = {
             "data": data, "recipe": recipe, "name": output.stem, "tile": tile, "variable": variable,
-            "start_from": start_from, "minutes": minutes, "rate_power": rate_power, "seed": seed, "device": chosen,
+            "start_from": start_from, "minutes": minutes, "rate_power": rate_power, "scales": scales,
+            "seed": seed, "device": chosen,
         }  # fmt: skip
         from inrcodec.encoders.data_parallel import peers
 

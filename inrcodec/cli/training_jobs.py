@@ -73,7 +73,8 @@ def combiner_job(
 
 def hierarchical_job(
     data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, start_from: str | None,
-    minutes: float, rate_power: float | None, seed: int, device: str, peers: Peers | None = None,
+    minutes: float, rate_power: float | None, scales: tuple[float, float] | None, seed: int, device: str,
+    peers: Peers | None = None,
 ) -> Job:  # fmt: skip
     """Training a hierarchical model, from ``start_from`` on where it is given, in its network where the recipe's cannot
     grow from it; together with ``peers``."""
@@ -89,6 +90,9 @@ def hierarchical_job(
     if start_from:
         earlier = _earlier(start_from, HierarchyPrior, "of the hierarchical codec")
         chosen, begin = replace(chosen, network=network_to_go_on_in(earlier.config, chosen.network)), earlier.model
+    if scales and (chosen.kind != "image" or chosen.tile):
+        raise UsageError("--scales is for photographs that crops are taken from")
+    chosen = replace(chosen, scales=scales) if scales else chosen
     source = read_training_data(chosen.wanted, data, variable=variable)
     config = chosen.training(minutes, seed)
     config = replace(config, rate_power=rate_power) if rate_power else config
@@ -97,7 +101,7 @@ def hierarchical_job(
         HierarchyTrainer(config, source.training, device, begin, peers), source,
         {
             **config.summary(), "start_from": earlier.id.hex() if start_from else None,
-            "processes": peers.count if peers else 1,
+            "processes": peers.count if peers else 1, "scales": chosen.scales,
         },
         lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
         lambda prior: evaluate_hierarchy(prior, source.held_out),

@@ -1,7 +1,7 @@
 """One training in several processes of this machine: each draws crops of its own, gradients are averaged before a step.
 
 All processes hold the same parameters throughout: they start from one seed or one checkpoint and take the same steps.
-The first one keeps the time, writes checkpoints and shows progress. On two cores this is 1.9 times as fast as one
+The first one keeps the time, writes checkpoints and shows progress. On two cores this is 1.6 times as fast as one
 process of one thread, where torch's own two threads are 1.4 times as fast.
 """
 

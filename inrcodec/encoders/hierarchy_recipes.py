@@ -17,8 +17,7 @@ from inrcodec.models.hierarchy_shape import LevelConfig as Level
 @dataclass(frozen=True)
 class HierarchyRecipe:
     """What a prior is for; ``tile``: training images are mosaics of tiles of this size, each a signal of its own.
-    ``scales``: training images are resampled by factors between these two. ``point_share``, ``small_share``: see
-    ``HierarchyTraining``.
+    ``scales``: training images are resampled by factors between these two. ``point_share``: see ``HierarchyTraining``.
     """
 
     name: str
@@ -31,7 +30,6 @@ class HierarchyRecipe:
     rate_power: float = 1.0
     scales: tuple[float, float] | None = None
     point_share: float = 1.0
-    small_share: float = 0.45
 
     @property
     def wanted(self) -> Wanted:
@@ -42,7 +40,7 @@ class HierarchyRecipe:
 
     def training(self, minutes: float, seed: int = 0) -> HierarchyTraining:
         """Settings of a training of this length."""
-        small = 0.0 if self.tile or self.kind == "field" else self.small_share
+        small = 0.0 if self.tile or self.kind == "field" else 0.45
         # Smooth fields are asked for to a precision that bfloat16 does not have.
         fast = 0.0 if self.kind == "field" else 0.8
         return HierarchyTraining(
@@ -85,8 +83,7 @@ HIERARCHY_RECIPES = {
     for recipe in (
         HierarchyRecipe("images32", "image", _IMAGES32, (32, 32), 32, tile=32),
         HierarchyRecipe(
-            "photographs", "image", _PHOTOGRAPHS, (256, 256), 2, lr=4e-3, rate_power=1.25, scales=(0.5, 2.0),
-            point_share=0.25, small_share=0.6,
+            "photographs", "image", _PHOTOGRAPHS, (128, 128), 8, lr=4e-3, rate_power=1.25, point_share=0.25
         ),
         HierarchyRecipe("fields", "field", _FIELDS, (64, 64), 16),
         HierarchyRecipe("globe", "field", replace(_FIELDS, sphere=True, periodic=True), (64, 64), 16),
