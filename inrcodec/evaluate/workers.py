@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
+import torch
+
 from inrcodec.ground.errors import UsageError, WorkersError
 from inrcodec.ground.work import Result, Task, Workers, begin_worker
 
@@ -81,7 +83,7 @@ class LocalWorkers:
             if self._pool is None:
                 processes = 1 if alone else self.count
                 self._others = multiprocessing.active_children()
-                self._pool = ProcessPoolExecutor(processes, initializer=begin_worker, initargs=(os.getpid(),))
+                self._pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
             waiting = {}
             try:
                 with _interruptions_later():
@@ -118,3 +120,8 @@ def _interruptions_later() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(parent: int) -> None:
+    torch.set_num_threads(1)
+    begin_worker(parent)

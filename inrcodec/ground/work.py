@@ -48,12 +48,8 @@ def keep_memory() -> None:
 
 
 def begin_worker(parent: int) -> None:
-    """Make this process a worker of one thread that ends with its parent, however that ends; Ctrl-C is for the
-    parent."""
-    import torch
-
+    """Make this process a worker that ends with its parent, however that ends; Ctrl-C is for the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     keep_memory()
 
     def watch() -> None:
