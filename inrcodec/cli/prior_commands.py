@@ -175,6 +175,8 @@ def train(
             )
         if together > 1 and chosen != "cpu":
             raise UsageError("--workers are processes on the CPU")
+        if together > 1 and threads:
+            raise UsageError("--workers have one thread each: leave --threads out")
         arguments: dict[str, Any] = {
             "data": data, "recipe": recipe, "name": output.stem, "tile": tile, "variable": variable,
             "start_from": start_from, "minutes": minutes, "rate_power": rate_power, "scales": scales,
