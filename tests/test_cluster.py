@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from tiny import spread_training
 
-pytest.importorskip("distributed", reason="no dask cluster: distributed is not installed (extra cluster)")
+distributed = pytest.importorskip("distributed", reason="no dask cluster: distributed is not installed (extra cluster)")
 
 import inrcodec
 from inrcodec.cli import main
@@ -67,11 +67,20 @@ class Cluster:
             "--local-directory", str(self.folder),
         )  # fmt: skip
 
-    def settle(self) -> None:
-        """Two workers again."""
+    def replace_the_dead(self) -> None:
+        """Start a worker for each that has ended."""
         for place, process in enumerate(self.workers):
             if process.poll() is not None:
                 self.workers[place] = self.add_worker()
+
+    def settle(self) -> None:
+        """Return when the scheduler knows two workers."""
+        end = time.monotonic() + 120
+        with distributed.Client(self.address, set_as_default=False) as client:
+            while len(client.nthreads()) != 2:
+                assert time.monotonic() < end, "two workers never came"
+                self.replace_the_dead()
+                time.sleep(0.1)
 
     def close(self) -> None:
         """End all processes."""
@@ -81,13 +90,20 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One for all tests of this file, since its processes take seconds to start; the last test ends it."""
     made = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def cluster(started: Cluster) -> Cluster:
+    """With two workers, whatever an earlier test did to them."""
+    started.settle()
+    return started
 
 
 @pytest.fixture
@@ -159,14 +175,13 @@ def _die_on_three(number: int) -> int:
 
 
 def test_a_task_that_kills_its_workers_is_given_up_and_the_others_are_not(cluster: Cluster) -> None:
-    cluster.settle()
     done = threading.Event()
 
-    def replace_the_dead() -> None:
+    def keep() -> None:
         while not done.wait(0.1):
-            cluster.settle()
+            cluster.replace_the_dead()
 
-    keeper = threading.Thread(target=replace_the_dead)
+    keeper = threading.Thread(target=keep)
     keeper.start()
     try:
         with open_workers(scheduler=cluster.address) as workers:
@@ -189,7 +204,6 @@ def test_a_sweep_makes_the_same_points(cluster: Cluster, tree: Path, tmp_path: P
 
 
 def test_a_prior_is_learned_to_the_same_bits(cluster: Cluster) -> None:
-    cluster.settle()
     with open_workers() as here, open_workers(scheduler=cluster.address) as there:
         for a, b in zip(spread_training(here), spread_training(there), strict=True):
             assert torch.equal(a, b)
@@ -227,8 +241,6 @@ def test_without_distributed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_a_scheduler_that_goes_is_one_line(
     cluster: Cluster, tree: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    cluster.settle()
-
     def kill() -> None:
         _wait_for(tmp_path / "out" / "manifest.jsonl", 1)
         cluster.scheduler.kill()
