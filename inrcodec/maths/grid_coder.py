@@ -1,0 +1,319 @@
+"""Coding of a latent grid under its context network, latent by latent, in exact integers.
+
+Each latent's distribution depends on those before it, so network and entropy coder take turns at every latent: both are
+compiled together. Integers of the network are carried by float64, whose sums of them are exact as long as they stay
+below 2^53, in any order: ``check_network`` holds the weights to that.
+
+Fixed point: weights in units of 2^-16, latents and means of 2^-4, activations of 2^-12. A latent is coded relative to
+its mean, rounded; a scale index and the mean's sixteenths choose a table of 16-bit counts, those of scales over 4 for
+the latent without its lowest bits, which follow uncoded. The last symbol of a table is an escape, behind which the
+value follows in 24 bits. The coder is rANS (Duda 2013) with a state of 63 bits and words of 32: constriction's coders
+take runs of symbols of known models, which there are none of here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from inrcodec.ground.errors import FormatError, InrcodecError
+from inrcodec.maths.grid_context import (
+    _COARSER_COLUMNS,
+    _COARSER_ROWS,
+    _NEIGHBOUR_COLUMNS,
+    _NEIGHBOUR_ROWS,
+    LOG_SCALE_STEP,
+    LOG_SMALLEST_SCALE,
+    N_SCALES,
+    REACH,
+)
+
+WEIGHT_BITS, ACTIVATION_BITS, LATENT_BITS = 16, 12, 4
+ACTIVATION_LIMIT = float(1 << 26)
+MOST_LATENT = 1 << 15
+"""Magnitudes of latents stay below."""
+SUM_LIMIT = float(1 << 52)
+
+TABLE_BITS = 16
+SIXTEENTHS = 1 << LATENT_BITS
+LARGEST_TABLED_SCALE, SUPPORT_SCALES = 4.0, 6.0
+ESCAPE_DIGIT_BITS = 12
+LOWEST_STATE = 1 << 31
+TABLES_FILE = Path(__file__).parent / "data" / "laplace_tables.npz"
+TABLES_SHA256 = "5c50377afc99133334037161695fe225f92a1e18c7db12effcc8d46fc8a951f5"
+
+
+def _uncoded_bits(index: int) -> int:
+    """Lowest bits of latents of a scale that follow uncoded."""
+    scale = math.exp(LOG_SMALLEST_SCALE + LOG_SCALE_STEP * index)
+    return max(0, math.ceil(math.log2(scale / LARGEST_TABLED_SCALE)))
+
+
+def make_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint16]]:
+    """What the shipped file holds: uncoded bits and largest coded magnitude of every scale (80,), and all counts. Used
+    once, to make it."""
+    low_bits, halves, rows = [], [], []
+    for index in range(N_SCALES):
+        scale, low = math.exp(LOG_SMALLEST_SCALE + LOG_SCALE_STEP * index), _uncoded_bits(index)
+        half = max(1, math.ceil(SUPPORT_SCALES * scale / (1 << low)))
+        low_bits.append(low)
+        halves.append(half)
+        for sixteenth in range(-SIXTEENTHS // 2, SIXTEENTHS // 2):
+            mean = sixteenth / SIXTEENTHS
+            edges = [_laplace_cdf(((k << low) - 0.5 - mean) / scale) for k in range(-half, half + 2)]
+            shares = np.diff(edges)
+            row = np.array([*shares, max(0.0, 1.0 - shares.sum())])
+            counts = np.maximum(1, np.floor(row * ((1 << TABLE_BITS) - len(row)))).astype(np.int64)
+            counts[int(counts.argmax())] += (1 << TABLE_BITS) - counts.sum()
+            rows.append(counts)
+    return np.array(low_bits, np.uint8), np.array(halves, np.uint8), np.concatenate(rows).astype(np.uint16)
+
+
+def _laplace_cdf(value: float) -> float:
+    return 0.5 * math.exp(value) if value < 0 else 1.0 - 0.5 * math.exp(-value)
+
+
+@cache
+def _tables() -> tuple[Any, Any, Any, Any]:
+    """Uncoded bits and largest magnitudes by scale, first cumulative count by scale and sixteenth, cumulative counts."""
+    data = TABLES_FILE.read_bytes()
+    if hashlib.sha256(data).hexdigest() != TABLES_SHA256:
+        raise InrcodecError(f"{TABLES_FILE.name} is not the one of this version: install the package again")
+    with np.load(TABLES_FILE, allow_pickle=False) as found:
+        low, half, counts = (found[name].astype(np.int64) for name in ("low", "half", "counts"))
+    starts, edges, at = [], [], 0
+    for index in range(N_SCALES):
+        size = 2 * int(half[index]) + 2
+        for _ in range(SIXTEENTHS):
+            starts.append(len(edges))
+            edges += [0, *np.cumsum(counts[at : at + size]).tolist()]
+            at += size
+    return low, half, np.array(starts, np.int64), np.array(edges, np.int64)
+
+
+def check_network(w1: Any, b1: Any, w2: Any, b2: Any, w3: Any, b3: Any) -> None:
+    """FormatError unless all sums of a context network of integers (float64) are exact."""
+    for weights, biases, largest, bias_shift in (
+        (w1, b1, MOST_LATENT << LATENT_BITS, LATENT_BITS), (w2, b2, ACTIVATION_LIMIT, ACTIVATION_BITS),
+        (w3, b3, ACTIVATION_LIMIT, ACTIVATION_BITS),
+    ):  # fmt: skip
+        skip = float(1 << WEIGHT_BITS) if weights is w2 else 0.0
+        sums = (np.abs(weights).sum(1) + skip) * largest + np.abs(biases) * float(1 << bias_shift)
+        if not float(sums.max()) < SUM_LIMIT:
+            raise FormatError("a context network's weights are out of range")
+
+
+@njit(nogil=True, fastmath=True, cache=True)
+def _predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs, h1, h2):
+    """Mean in sixteenths and scale index of one latent. ``w1`` (inputs, n), ``w2`` (n, n) and ``w3`` (2, n) are laid so
+    that the inner loop runs along a row."""
+    n = b1.shape[0]
+    n_near = _NEIGHBOUR_ROWS.shape[0]
+    n_in = n_near
+    for k in range(n_near):
+        inputs[k] = latents[y + REACH + _NEIGHBOUR_ROWS[k], x + REACH + _NEIGHBOUR_COLUMNS[k]] * 16.0
+    if has_coarser:
+        n_in = w1.shape[0]
+        for k in range(n_near, n_in):
+            inputs[k] = coarser[y + 1 + _COARSER_ROWS[k - n_near], x + 1 + _COARSER_COLUMNS[k - n_near]]
+    for j in range(n):
+        h1[j] = b1[j] * 16.0
+    for k in range(n_in):
+        value = inputs[k]
+        if value != 0.0:
+            for j in range(n):
+                h1[j] += w1[k, j] * value
+    for j in range(n):
+        # Units of 2^-20 to 2^-12.
+        h1[j] = min(max(math.floor(h1[j] * 0.00390625 + 0.5), 0.0), ACTIVATION_LIMIT)
+        h2[j] = h1[j] * 65536.0 + b2[j] * 4096.0
+    for k in range(n):
+        value = h1[k]
+        if value != 0.0:
+            for j in range(n):
+                h2[j] += w2[k, j] * value
+    mean = b3[0] * 4096.0
+    scale = b3[1] * 4096.0
+    for j in range(n):
+        value = min(max(math.floor(h2[j] * (1.0 / 65536.0) + 0.5), 0.0), ACTIVATION_LIMIT)
+        mean += w3[0, j] * value
+        scale += w3[1, j] * value
+    # Units of 2^-28 to sixteenths, and to steps of 2^-3 above the smallest.
+    mean = math.floor(mean * 2.0**-24 + 0.5)
+    place = math.floor((scale + 3.5 * 2.0**28) * 2.0**-25 + 0.5)
+    mean = min(max(mean, -MOST_LATENT * 16.0), MOST_LATENT * 16.0)
+    return int(mean), int(min(max(place, 0.0), N_SCALES - 1.0))
+
+
+@njit(nogil=True, cache=True)
+def _encode_grid(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, half, starts, edges, out, at):
+    """Write a grid's latents as (first count, count, log2 of the total) to rows of ``out`` from ``at``; where it ends."""
+    n = b1.shape[0]
+    inputs, h1, h2 = np.empty(w1.shape[0]), np.empty(n), np.empty(n)
+    height, width = latents.shape[0] - REACH, latents.shape[1] - 2 * REACH
+    for y in range(height):
+        for x in range(width):
+            mean, index = _predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs, h1, h2)
+            whole = (mean + 8) >> 4
+            value = int(latents[y + REACH, x + REACH]) - whole
+            start = starts[index * 16 + (mean - whole * 16 + 8)]
+            bits, most = low[index], half[index]
+            symbol = value >> bits
+            if -most <= symbol <= most:
+                edge = start + symbol + most
+                out[at, 0], out[at, 1] = edges[edge], edges[edge + 1] - edges[edge]
+                at += 1
+                if bits > 0:
+                    out[at, 0], out[at, 1] = (value - (symbol << bits)) << (16 - bits), 1 << (16 - bits)
+                    at += 1
+            else:
+                edge = start + 2 * most + 1
+                out[at, 0], out[at, 1] = edges[edge], edges[edge + 1] - edges[edge]
+                digits = value + (1 << 23)
+                out[at + 1, 0], out[at + 1, 1] = (digits >> 12) << 4, 16
+                out[at + 2, 0], out[at + 2, 1] = (digits & 4095) << 4, 16
+                at += 3
+    return at
+
+
+@njit(nogil=True, cache=True)
+def _push_all(symbols, count, words):
+    """rANS over symbols from the last to the first; the state and the number of words written."""
+    state = np.uint64(LOWEST_STATE)
+    used = 0
+    for i in range(count - 1, -1, -1):
+        first, size = np.uint64(symbols[i, 0]), np.uint64(symbols[i, 1])
+        if state >= (size << np.uint64(47)):
+            words[used] = np.uint32(state & np.uint64(0xFFFFFFFF))
+            used += 1
+            state >>= np.uint64(32)
+        state = ((state // size) << np.uint64(16)) + (state % size) + first
+    return state, used
+
+
+@njit(nogil=True, cache=True)
+def _pull(state, first, size, words, at):
+    """State after a symbol is taken off, and the place of the next word; behind the last all are 0."""
+    state = size * (state >> np.uint64(16)) + (state & np.uint64(0xFFFF)) - first
+    if state < np.uint64(LOWEST_STATE):
+        state <<= np.uint64(32)
+        if at < words.shape[0]:
+            state |= np.uint64(words[at])
+        at += 1
+    return state, at
+
+
+@njit(nogil=True, cache=True)
+def _decode_grid(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, half, starts, edges, words, state, at):
+    """Fill ``latents`` from a message; state, place, and whether all latents were in range."""
+    n = b1.shape[0]
+    inputs, h1, h2 = np.empty(w1.shape[0]), np.empty(n), np.empty(n)
+    height, width = latents.shape[0] - REACH, latents.shape[1] - 2 * REACH
+    for y in range(height):
+        for x in range(width):
+            mean, index = _predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs, h1, h2)
+            whole = (mean + 8) >> 4
+            start = starts[index * 16 + (mean - whole * 16 + 8)]
+            bits, most = low[index], half[index]
+            wanted = int(state & np.uint64(0xFFFF))
+            a, b = start, start + 2 * most + 2
+            while b - a > 1:
+                middle = (a + b) >> 1
+                if edges[middle] <= wanted:
+                    a = middle
+                else:
+                    b = middle
+            state, at = _pull(state, np.uint64(edges[a]), np.uint64(edges[a + 1] - edges[a]), words, at)
+            symbol = a - start - most
+            if symbol <= most:
+                value = symbol << bits
+                if bits > 0:
+                    share = np.uint64(1 << (16 - bits))
+                    digit = (state & np.uint64(0xFFFF)) >> np.uint64(16 - bits)
+                    state, at = _pull(state, digit * share, share, words, at)
+                    value += int(digit)
+            else:
+                share = np.uint64(16)
+                digit = (state & np.uint64(0xFFFF)) >> np.uint64(4)
+                state, at = _pull(state, digit * share, share, words, at)
+                value = int(digit) << 12
+                digit = (state & np.uint64(0xFFFF)) >> np.uint64(4)
+                state, at = _pull(state, digit * share, share, words, at)
+                value += int(digit) - (1 << 23)
+            value += whole
+            if not -MOST_LATENT < value < MOST_LATENT:
+                return state, at, False
+            latents[y + REACH, x + REACH] = value
+    return state, at, True
+
+
+class ContextNetwork:
+    """A context network of integers: weights (n, inputs), (n,), (n, n), (n,), (2, n), (2,) in units of 2^-16.
+
+    FormatError when they are too large for its sums."""
+
+    def __init__(self, w1: Any, b1: Any, w2: Any, b2: Any, w3: Any, b3: Any) -> None:
+        arrays = [np.asarray(array, np.float64) for array in (w1, b1, w2, b2, w3, b3)]
+        check_network(*arrays)
+        w1, b1, w2, b2, w3, b3 = arrays
+        self.arrays = np.ascontiguousarray(w1.T), b1, np.ascontiguousarray(w2.T), b2, w3, b3
+
+
+def encode_grids(grids: list[NDArray[np.int64]], network: ContextNetwork) -> bytes:
+    """The message of grids (h, w), coarsest first, each twice the one before; magnitudes below ``MOST_LATENT``."""
+    symbols = np.empty((3 * sum(grid.size for grid in grids), 2), np.int64)
+    count = 0
+    for number, grid in enumerate(grids):
+        coarser = _interpolated(grids[number - 1]) if number else np.zeros((1, 1))
+        padded = _padded(grid.shape)
+        padded[REACH:, REACH:-REACH] = grid
+        count = _encode_grid(padded, coarser, number > 0, *network.arrays, *_tables(), symbols, count)
+    words = np.empty(count + 1, np.uint32)
+    state, used = _push_all(symbols, count, words)
+    message = int(state).to_bytes(8, "little") + words[:used][::-1].astype("<u4").tobytes()
+    return message.rstrip(b"\0")
+
+
+def decode_grids(message: bytes, shapes: list[tuple[int, int]], network: ContextNetwork) -> list[NDArray[np.int64]]:
+    """Inverse of ``encode_grids``; FormatError when the message is none of grids of these shapes."""
+    if message.endswith(b"\0"):
+        raise FormatError("entropy-coded data ends in an empty byte")
+    whole = message + bytes(8 - len(message) if len(message) < 8 else -len(message) % 4)
+    state, words = np.uint64(int.from_bytes(whole[:8], "little")), np.frombuffer(whole[8:], "<u4").astype(np.uint32)
+    if not LOWEST_STATE <= int(state) < LOWEST_STATE << 32:
+        raise FormatError("entropy-coded data does not begin as it should")
+    at = 0
+    grids: list[NDArray[np.int64]] = []
+    for number, shape in enumerate(shapes):
+        coarser = _interpolated(grids[-1]) if number else np.zeros((1, 1))
+        latents = _padded(shape)
+        state, at, fine = _decode_grid(
+            latents, coarser, number > 0, *network.arrays, *_tables(), words, np.uint64(state), at
+        )
+        if not fine:
+            raise FormatError("entropy-coded data holds a latent that is out of range")
+        grids.append(latents[REACH:, REACH:-REACH].astype(np.int64))
+    if int(state) != LOWEST_STATE or at < len(words):
+        raise FormatError("entropy-coded data does not end where it should")
+    return grids
+
+
+def _padded(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    return np.zeros((shape[0] + REACH, shape[1] + 2 * REACH))
+
+
+def _interpolated(grid: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A grid at twice its resolution, bilinearly, in sixteenths, with one value more on every side."""
+    wide = np.pad(grid, 1, mode="edge")
+    rows = np.empty((2 * grid.shape[0], wide.shape[1]), np.int64)
+    rows[0::2], rows[1::2] = 3 * wide[1:-1] + wide[:-2], 3 * wide[1:-1] + wide[2:]
+    out = np.empty((rows.shape[0], 2 * grid.shape[1]), np.int64)
+    out[:, 0::2], out[:, 1::2] = 3 * rows[:, 1:-1] + rows[:, :-2], 3 * rows[:, 1:-1] + rows[:, 2:]
+    return np.pad(out, 1, mode="edge").astype(np.float64)
