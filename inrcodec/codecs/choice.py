@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 import numpy as np
 
 from inrcodec.codecs.coin import CoinCodec, CoinEncoding
@@ -14,9 +16,13 @@ from inrcodec.ground.errors import UsageError
 from inrcodec.ground.signal import Signal
 from inrcodec.methods.bitsback import SCHEMES
 from inrcodec.models.bitsback_prior import BitsBackPrior
+from inrcodec.models.grid_prior import GridsPrior
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.modulation_prior import ModulationPrior
 from inrcodec.models.prior_store import AnyPrior
+
+if TYPE_CHECKING:
+    from inrcodec.codecs.grids import GridsCodec, GridsEncoding
 
 SMALL_IMAGE_POINTS = 48 * 48
 
@@ -28,14 +34,21 @@ def lossless_codec(name: str) -> str:
     return SCHEMES[0] if name == AUTO else name
 
 
-AnyCodec = CombinerCodec | HierarchicalCodec | ModulationCodec | CoinCodec | LosslessCodec
-AnyEncoding = CombinerEncoding | HierarchicalEncoding | ModulationEncoding | CoinEncoding | LosslessEncoding
+AnyCodec: TypeAlias = "CombinerCodec | HierarchicalCodec | GridsCodec | ModulationCodec | CoinCodec | LosslessCodec"
+AnyEncoding: TypeAlias = (
+    "CombinerEncoding | HierarchicalEncoding | GridsEncoding | ModulationEncoding | CoinEncoding | LosslessEncoding"
+)
 
 
 def codec_of(prior: AnyPrior, name: str = AUTO) -> AnyCodec:
     """The codec that a prior belongs to; of the two that lossless models serve, the one of that name."""
     if isinstance(prior, BitsBackPrior):
         return LosslessCodec(prior, name if name in SCHEMES else SCHEMES[0])
+    if isinstance(prior, GridsPrior):
+        # It brings a compiler with it.
+        from inrcodec.codecs.grids import GridsCodec
+
+        return GridsCodec(prior)
     if isinstance(prior, HierarchyPrior):
         return HierarchicalCodec(prior)
     return ModulationCodec(prior) if isinstance(prior, ModulationPrior) else CombinerCodec(prior)
@@ -55,6 +68,8 @@ def default_prior(signal: Signal, codec: str = AUTO) -> str:
         wanted = "images32" if header.n_points <= SMALL_IMAGE_POINTS else "photographs"
     if codec == "combiner":
         return f"combiner-{'photographs' if wanted in ('globe', 'fields') else wanted}"
+    if codec == "grids":
+        return "grids"
     if codec == "coin++":
         return f"coinpp-{'fields' if wanted == 'globe' else wanted}"
     return wanted

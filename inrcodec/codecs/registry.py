@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inrcodec.ground.errors import FormatError, UsageError
 
-CODEC_IDS = {"combiner": 1, "hierarchical": 2, "coin++": 3, "coin": 4, "bitswap": 5, "bbans": 6}
+CODEC_IDS = {"combiner": 1, "hierarchical": 2, "coin++": 3, "coin": 4, "bitswap": 5, "bbans": 6, "grids": 7}
 
 AUTO = "auto"
 """The codec that the prior belongs to."""

@@ -24,21 +24,19 @@ from numba import njit
 from numpy.typing import NDArray
 
 from inrcodec.ground.errors import FormatError, InrcodecError
-from inrcodec.maths.grid_context import (
-    _COARSER_COLUMNS,
-    _COARSER_ROWS,
-    _NEIGHBOUR_COLUMNS,
-    _NEIGHBOUR_ROWS,
+from inrcodec.maths.grid_context import COARSER_COLUMNS, COARSER_ROWS, NEIGHBOUR_COLUMNS, NEIGHBOUR_ROWS
+from inrcodec.maths.grid_layout import (
+    ACTIVATION_BITS,
+    LATENT_BITS,
     LOG_SCALE_STEP,
     LOG_SMALLEST_SCALE,
+    MOST_LATENT,
     N_SCALES,
     REACH,
+    WEIGHT_BITS,
 )
 
-WEIGHT_BITS, ACTIVATION_BITS, LATENT_BITS = 16, 12, 4
 ACTIVATION_LIMIT = float(1 << 26)
-MOST_LATENT = 1 << 15
-"""Magnitudes of latents stay below."""
 SUM_LIMIT = float(1 << 52)
 
 TABLE_BITS = 16
@@ -115,14 +113,14 @@ def _predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs
     """Mean in sixteenths and scale index of one latent. ``w1`` (inputs, n), ``w2`` (n, n) and ``w3`` (2, n) are laid so
     that the inner loop runs along a row."""
     n = b1.shape[0]
-    n_near = _NEIGHBOUR_ROWS.shape[0]
+    n_near = NEIGHBOUR_ROWS.shape[0]
     n_in = n_near
     for k in range(n_near):
-        inputs[k] = latents[y + REACH + _NEIGHBOUR_ROWS[k], x + REACH + _NEIGHBOUR_COLUMNS[k]] * 16.0
+        inputs[k] = latents[y + REACH + NEIGHBOUR_ROWS[k], x + REACH + NEIGHBOUR_COLUMNS[k]] * 16.0
     if has_coarser:
         n_in = w1.shape[0]
         for k in range(n_near, n_in):
-            inputs[k] = coarser[y + 1 + _COARSER_ROWS[k - n_near], x + 1 + _COARSER_COLUMNS[k - n_near]]
+            inputs[k] = coarser[y + 1 + COARSER_ROWS[k - n_near], x + 1 + COARSER_COLUMNS[k - n_near]]
     for j in range(n):
         h1[j] = b1[j] * 16.0
     for k in range(n_in):

@@ -15,27 +15,14 @@ import math
 import numpy as np
 from numba import njit
 
-REACH = 3
-"""Rows above and columns beside that a latent's context reaches."""
-NEIGHBOURS = tuple(
-    [(-3, dx) for dx in (-1, 0, 1)] + [(-2, dx) for dx in range(-2, 3)] + [(-1, dx) for dx in range(-3, 3)]
-    + [(0, dx) for dx in (-3, -2, -1)]
-)  # fmt: skip
-"""Rows and columns from a latent to those that its context has."""
-COARSER = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
-N_INPUTS = len(NEIGHBOURS) + len(COARSER)
+from inrcodec.maths.grid_layout import COARSER, LOG_LARGEST_SCALE, LOG_SMALLEST_SCALE, NEIGHBOURS, REACH
 
-N_SCALES = 80
-LOG_SCALE_STEP = 0.125
-LOG_SMALLEST_SCALE = -3.5
-LOG_LARGEST_SCALE = LOG_SMALLEST_SCALE + LOG_SCALE_STEP * (N_SCALES - 1)
-"""Scales of Laplace distributions, the step a power of two for the integers' sake."""
 SMALLEST_PROBABILITY = 2.0**-16
 
-_NEIGHBOUR_ROWS = np.array([dy for dy, _ in NEIGHBOURS])
-_NEIGHBOUR_COLUMNS = np.array([dx for _, dx in NEIGHBOURS])
-_COARSER_ROWS = np.array([dy for dy, _ in COARSER])
-_COARSER_COLUMNS = np.array([dx for _, dx in COARSER])
+NEIGHBOUR_ROWS = np.array([dy for dy, _ in NEIGHBOURS])
+NEIGHBOUR_COLUMNS = np.array([dx for _, dx in NEIGHBOURS])
+COARSER_ROWS = np.array([dy for dy, _ in COARSER])
+COARSER_COLUMNS = np.array([dx for _, dx in COARSER])
 _RUN = 128
 """Latents of a row that go through the network together."""
 
@@ -88,7 +75,7 @@ def context_bits(
     ``grad_weights``: of all six, one behind the other.
     """
     n, n_in = w1.shape
-    n_near = _NEIGHBOUR_ROWS.shape[0]
+    n_near = NEIGHBOUR_ROWS.shape[0]
     if not has_coarser:
         n_in = n_near
     width = latents.shape[1] - 2 * REACH
@@ -117,13 +104,13 @@ def context_bits(
         for start in range(0, width, _RUN):
             m = min(_RUN, width - start)
             for k in range(n_near):
-                row = latents[y + REACH + _NEIGHBOUR_ROWS[k]]
-                at = start + REACH + _NEIGHBOUR_COLUMNS[k]
+                row = latents[y + REACH + NEIGHBOUR_ROWS[k]]
+                at = start + REACH + NEIGHBOUR_COLUMNS[k]
                 for p in range(m):
                     x[k, p] = row[at + p]
             for k in range(n_near, n_in):
-                row = coarser[y + 1 + _COARSER_ROWS[k - n_near]]
-                at = start + 1 + _COARSER_COLUMNS[k - n_near]
+                row = coarser[y + 1 + COARSER_ROWS[k - n_near]]
+                at = start + 1 + COARSER_COLUMNS[k - n_near]
                 for p in range(m):
                     x[k, p] = row[at + p]
             for k in range(n_in):
@@ -224,13 +211,13 @@ def context_bits(
             for k in range(n_in):
                 acc = dx[k]
                 if k < n_near:
-                    row = grad_latents[y + REACH + _NEIGHBOUR_ROWS[k]]
-                    at = start + REACH + _NEIGHBOUR_COLUMNS[k]
+                    row = grad_latents[y + REACH + NEIGHBOUR_ROWS[k]]
+                    at = start + REACH + NEIGHBOUR_COLUMNS[k]
                     for p in range(m):
                         row[at + p] += acc[p]
                 else:
-                    row = grad_coarser[y + 1 + _COARSER_ROWS[k - n_near]]
-                    at = start + 1 + _COARSER_COLUMNS[k - n_near]
+                    row = grad_coarser[y + 1 + COARSER_ROWS[k - n_near]]
+                    at = start + 1 + COARSER_COLUMNS[k - n_near]
                     for p in range(m):
                         row[at + p] += acc[p]
     return total

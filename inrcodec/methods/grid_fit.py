@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inrcodec.maths import grid_context, grid_synthesis
-from inrcodec.maths.grid_context import REACH
+from inrcodec.maths.grid_layout import REACH
 from inrcodec.models.grid_shape import LATENT_UNIT, GridsConfig
 
 BANDS = 16

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from inrcodec.ground.errors import FormatError
-from inrcodec.maths.grid_context import N_INPUTS
+from inrcodec.maths.grid_layout import N_INPUTS
 from inrcodec.models.plain_config import check_plain
 
 MOST_GRIDS, MOST_HIDDEN = 9, 64

@@ -13,18 +13,19 @@ from functools import lru_cache
 from pathlib import Path
 
 from inrcodec.ground.errors import FormatError, PriorError
-from inrcodec.models import bitsback_prior, hierarchy_prior, modulation_prior
+from inrcodec.models import bitsback_prior, grid_prior, hierarchy_prior, modulation_prior
 from inrcodec.models.bitsback_prior import BitsBackPrior
+from inrcodec.models.grid_prior import GridsPrior
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.modulation_prior import ModulationPrior
 from inrcodec.models.prior import Prior
 from inrcodec.models.prior_file import MAX_PRIOR_BYTES, read_prior_bytes
 
-AnyPrior = Prior | HierarchyPrior | ModulationPrior | BitsBackPrior
+AnyPrior = Prior | HierarchyPrior | ModulationPrior | BitsBackPrior | GridsPrior
 
-_CLASSES: dict[str, type[HierarchyPrior] | type[ModulationPrior] | type[BitsBackPrior]] = {
+_CLASSES: dict[str, type[HierarchyPrior] | type[ModulationPrior] | type[BitsBackPrior] | type[GridsPrior]] = {
     hierarchy_prior.FORMAT: HierarchyPrior, modulation_prior.FORMAT: ModulationPrior,
-    bitsback_prior.FORMAT: BitsBackPrior,
+    bitsback_prior.FORMAT: BitsBackPrior, grid_prior.FORMAT: GridsPrior,
 }  # fmt: skip
 """By the format that a file states; any other is for ``Prior`` to read or to refuse."""
 

@@ -1,0 +1,45 @@
+"""What a prior of latent grids achieves on crops that it was not trained on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from inrcodec.encoders.grid_fitting import GridFit, GridProblem
+from inrcodec.encoders.training_data import PatchSource
+from inrcodec.maths.grid_layout import WEIGHT_BITS
+from inrcodec.models.grid_prior import GridsPrior
+
+
+@dataclass(frozen=True)
+class BetaResult:
+    """Means over crops: bits per point, weights about included, and PSNR in dB (peak 1)."""
+
+    beta: float
+    bits_per_point: float
+    db: float
+
+
+def evaluate_grids(
+    prior: GridsPrior, source: PatchSource, *, count: int = 2, steps: int = 100, seed: int = 0
+) -> list[BetaResult]:
+    """Fit ``count`` crops at every anchor, from the prior."""
+    crops = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).permute(0, 3, 1, 2)
+    low, high = prior.config.log_lambdas
+    results = []
+    for log_lambda in np.linspace(low, high, prior.config.anchors).tolist():
+        quality = prior.quality_of(log_lambda)
+        start = torch.from_numpy(prior.mean_at(quality)).float() / (1 << WEIGHT_BITS)
+        bits, db = [], []
+        for crop in crops:
+            problem = GridProblem(crop.contiguous(), torch.ones(crop.shape[1:]))
+            fit = GridFit(prior.config, problem, start, prior.deviation_at(quality))
+            for step in range(steps):
+                fit.step(step / steps, log_lambda)
+            bits.append(fit.bits() / problem.points)
+            db.append(-10.0 * math.log10(max(fit.error(), 1e-12)))
+        results.append(BetaResult(math.exp(-log_lambda), float(np.mean(bits)), float(np.mean(db))))
+    return results

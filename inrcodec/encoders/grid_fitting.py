@@ -1,0 +1,263 @@
+"""Fitting latent grids and their networks to signals, from a learned prior, to a beta or to a wanted number of bits.
+
+    start at the prior's mean and at latents of 0 -> descent on the beta-ELBO, samples ever nearer to rounding
+    -> weights rounded as finely as pays -> latents rounded -> messages
+
+Weights move in units of the prior's standard deviations, and what they take under the prior counts. Where bits are
+wanted, lambda follows while the fit goes on, along the usual slope, and a few more steps correct what is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inrcodec.ground.errors import FormatError, LimitError
+from inrcodec.maths.gaussian_coder import GaussianReader, GaussianWriter
+from inrcodec.maths.grid_coder import decode_grids, encode_grids
+from inrcodec.maths.grid_layout import MOST_LATENT, WEIGHT_BITS
+from inrcodec.methods.grid_fit import grid_bits, grid_errors, grid_features, sample
+from inrcodec.models.grid_prior import FINENESSES, GridsPrior
+from inrcodec.models.grid_shape import GridsConfig
+
+Ticker = Callable[[int], None]
+IntArray = NDArray[np.int64]
+
+LATENT_RATE, LATENT_GAIN = 0.01, 16.0
+"""Learning rate of latents, and their unit in steps."""
+WEIGHT_RATE = 0.01
+LAST_RATE = 0.02
+"""Of the first learning rate, at the end."""
+TEMPERATURES, NOISES = (0.3, 0.2), (1.5, 1.001)
+"""Of soft rounding and of Kumaraswamy's distribution, from the first step to the last."""
+LARGEST_GRADIENT = 0.1
+"""Norm, of the mean squared error's gradient plus beta times that of bits per point, that steps are clipped to."""
+CONTROL_AT = (0.2, 0.4, 0.6, 0.75, 0.88, 0.96)
+"""Parts of a fit after which lambda is moved towards the wanted bits."""
+SLOPE = 0.62
+"""d log(bits) / d log(lambda) of photographs, about."""
+TOLERANCE = 0.01
+MOST_CORRECTIONS, CORRECTION_SHARE = 4, 0.06
+LOG2E = 1.0 / math.log(2.0)
+
+
+@dataclass(frozen=True)
+class GridProblem:
+    """A plane to be fitted: ``values`` (C, H, W), sizes multiples of the coarsest stride, ``mask`` (H, W) of points
+    that count."""
+
+    values: Tensor
+    mask: Tensor
+
+    @property
+    def points(self) -> int:
+        """How many count."""
+        return int(self.mask.sum())
+
+
+class GridFit:
+    """Descent for one plane. ``start`` (n,): weights; ``deviation`` (n,): the prior's, None for weights that are free.
+
+    ``progress`` in [0, 1] everywhere is how far the whole fit has come.
+    """
+
+    def __init__(
+        self, config: GridsConfig, problem: GridProblem, start: Tensor, deviation: Tensor | None, seed: int = 0
+    ) -> None:
+        self.config, self.problem, self.start, self.deviation = config, problem, start, deviation
+        height, width = problem.mask.shape
+        self.latents = [
+            torch.zeros(height >> i, width >> i, requires_grad=True) for i in range(config.grids)
+        ]  # fmt: skip
+        self.moved = torch.zeros_like(start, requires_grad=True)
+        self.scale = torch.ones_like(start) if deviation is None else deviation
+        self.random = torch.Generator().manual_seed(seed)
+        groups = [{"params": self.latents, "first": LATENT_RATE}, {"params": [self.moved], "first": WEIGHT_RATE}]
+        if deviation is not None:
+            groups[1]["first"] = PRIOR_WEIGHT_RATE
+        self.descent = torch.optim.Adam(groups, lr=LATENT_RATE, fused=True)
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights now, (n,)."""
+        return self.start + self.scale * self.moved
+
+    def step(self, progress: float, log_lambda: float) -> None:
+        """One step of descent."""
+        temperature, noise = (a + (b - a) * progress for a, b in (TEMPERATURES, NOISES))
+        share = LAST_RATE + (1.0 - LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+        for group in self.descent.param_groups:
+            group["lr"] = group["first"] * share
+        grids = [sample(grid * LATENT_GAIN, temperature, noise, self.random) for grid in self.latents]
+        cost = self._cost(grids, self.config.parts(self.weights), log_lambda)
+        if self.deviation is not None:
+            cost = cost + 0.5 * LOG2E * self.moved.square().sum()
+        loss = cost * math.exp(-log_lambda) / self.problem.points
+        self.descent.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([*self.latents, self.moved], LARGEST_GRADIENT)
+        self.descent.step()
+
+    def _cost(self, grids: Sequence[Tensor], weights: dict[str, Tensor], log_lambda: float) -> Tensor:
+        errors = grid_errors(
+            self.config, grid_features(grids), self.problem.values, self.problem.mask, weights
+        )  # fmt: skip
+        return grid_bits(self.config, grids, weights) + math.exp(log_lambda) * errors
+
+    @torch.no_grad()
+    def rounded(self) -> list[Tensor]:
+        """The grids as they would be sent, finest first."""
+        return [(grid * LATENT_GAIN).round() for grid in self.latents]
+
+    @torch.no_grad()
+    def cost(self, weights: Tensor, log_lambda: float) -> float:
+        """Bits of rounded grids and lambda times squared errors under other weights."""
+        return float(self._cost(self.rounded(), self.config.parts(weights), log_lambda))
+
+    @torch.no_grad()
+    def bits(self) -> float:
+        """Bits of rounded grids, and of the weights about."""
+        latents = float(grid_bits(self.config, self.rounded(), self.config.parts(self.weights)))
+        if self.deviation is None:
+            return latents
+        return latents + float(0.5 * LOG2E * self.moved.square().sum()) + WEIGHT_OVERHEAD * len(self.start)
+
+    @torch.no_grad()
+    def error(self) -> float:
+        """Mean squared error of rounded grids."""
+        features = grid_features(self.rounded())
+        parts = self.config.parts(self.weights)
+        return float(grid_errors(self.config, features, self.problem.values, self.problem.mask, parts)) / (
+            self.problem.points
+        )
+
+
+PRIOR_WEIGHT_RATE = 0.05
+WEIGHT_OVERHEAD = 0.5
+"""Bits of a weight beyond its distance from the prior's mean, a guess while the fit goes on."""
+
+
+@dataclass(frozen=True)
+class CodedGrids:
+    """The two messages of a plane, and the fineness of its weights."""
+
+    fineness: int
+    weights: bytes
+    latents: bytes
+
+
+class GridEncoder:
+    """Fits and codes planes, all at one quality, in ``steps`` steps each and some more where bits are wanted."""
+
+    def __init__(self, prior: GridsPrior, steps: int, tick: Ticker = lambda steps: None) -> None:
+        self.prior, self.steps, self.tick = prior, steps, tick
+
+    def encode(
+        self, problems: Sequence[GridProblem], *, log_lambda: float | None = None, bits: float | None = None
+    ) -> tuple[int, list[CodedGrids]]:
+        """Quality and messages: at a ``log_lambda``, or nearest below ``bits`` of all messages together."""
+        points = sum(problem.points for problem in problems)
+        wanted = bits is not None
+        if log_lambda is None:
+            assert bits is not None
+            log_lambda = self._log_lambda_for(bits / points)
+        quality = self.prior.quality_of(log_lambda)
+        start = torch.from_numpy(self.prior.mean_at(quality)).float() / (1 << WEIGHT_BITS)
+        deviation = self.prior.deviation_at(quality)
+        fits = [GridFit(self.prior.config, problem, start, deviation, seed=0) for problem in problems]
+        done = 0
+        for part in (*CONTROL_AT, 1.0) if wanted else (1.0,):
+            until = round(self.steps * part)
+            for fit in fits:
+                for step in range(done, until):
+                    fit.step(step / self.steps, log_lambda)
+                    self.tick(1)
+            done = until
+            if bits is not None and part < 1.0:
+                log_lambda += math.log(bits * (1.0 - TOLERANCE / 2) / sum(fit.bits() for fit in fits)) / SLOPE
+        coded = [self._coded(fit, quality, log_lambda) for fit in fits]
+        if bits is None:
+            return quality, coded
+        best = coded if _bits(coded) <= bits else None
+        for _ in range(MOST_CORRECTIONS):
+            if 1.0 - 2 * TOLERANCE <= _bits(coded) / bits <= 1.0:
+                break
+            log_lambda += math.log(bits * (1.0 - TOLERANCE) / _bits(coded)) / SLOPE
+            for fit in fits:
+                for _ in range(max(1, round(self.steps * CORRECTION_SHARE))):
+                    fit.step(CONTROL_AT[-2], log_lambda)
+                    self.tick(1)
+            coded = [self._coded(fit, quality, log_lambda) for fit in fits]
+            if _bits(coded) <= bits and (best is None or _bits(coded) > _bits(best)):
+                best = coded
+        return quality, best or coded
+
+    def _log_lambda_for(self, bits_per_point: float) -> float:
+        """Where training pictures took so many bits, about; the ends of the range go straight on for half an anchor."""
+        low, high = self.prior.config.log_lambdas
+        places = np.linspace(low, high, self.prior.config.anchors)
+        found = np.interp(math.log(bits_per_point), np.log(self.prior.bits), places)
+        return float(found)
+
+    def _coded(self, fit: GridFit, quality: int, log_lambda: float) -> CodedGrids:
+        """Weights rounded as finely as costs least, and everything coded."""
+        wanted = fit.weights.detach().double().numpy() * (1 << WEIGHT_BITS) - self.prior.mean_at(quality)
+        found: dict[int, tuple[float, IntArray, bytes]] = {}
+
+        def cost(fineness: int) -> float:
+            if fineness not in FINENESSES:
+                return math.inf
+            if fineness not in found:
+                numbers = np.rint(wanted / (1 << self.prior.steps(fineness))).astype(np.int64)
+                message = _weights_message(self.prior, quality, fineness, numbers)
+                try:
+                    weights = self.prior.weights(quality, fineness, numbers)
+                    self.prior.context_network(weights)
+                except FormatError:
+                    return math.inf
+                total = fit.cost(torch.from_numpy(weights).float() / (1 << WEIGHT_BITS), log_lambda)
+                found[fineness] = total + 8 * len(message), weights, message
+            return found[fineness][0]
+
+        place = 0
+        while min(cost(place - 1), cost(place + 1)) < cost(place):
+            place += -1 if cost(place - 1) < cost(place + 1) else 1
+        if place not in found:
+            raise LimitError("the signal is far from what the prior knows: its networks are out of range")
+        _, weights, message = found[place]
+        grids = [grid.to(torch.int64).numpy() for grid in reversed(fit.rounded())]
+        if max(int(np.abs(grid).max()) for grid in grids) >= MOST_LATENT:
+            raise LimitError("a latent is out of the range of its code: the signal is far from what the prior knows")
+        return CodedGrids(place, message, encode_grids(grids, self.prior.context_network(weights)))
+
+
+def _bits(coded: Sequence[CodedGrids]) -> float:
+    """With the byte of fineness and two of length that every plane has."""
+    return 8.0 * sum(len(plane.weights) + len(plane.latents) + 3 for plane in coded)
+
+
+def _weights_message(prior: GridsPrior, quality: int, fineness: int, numbers: IntArray) -> bytes:
+    writer = GaussianWriter()
+    writer.write(numbers, prior.scale_indices(quality, fineness))
+    return writer.to_bytes()
+
+
+def read_weights(prior: GridsPrior, quality: int, fineness: int, message: bytes) -> IntArray:
+    """Weights (n,) in units of 2^-16; FormatError when the message is damaged."""
+    reader = GaussianReader(message, 1)
+    numbers = reader.read(prior.scale_indices(quality, fineness))
+    reader.finish()
+    return prior.weights(quality, fineness, numbers)
+
+
+def read_grids(prior: GridsPrior, weights: IntArray, message: bytes, shape: tuple[int, int]) -> list[Tensor]:
+    """Grids, finest first, of a plane of a padded shape; FormatError when the message is damaged."""
+    shapes = [(shape[0] >> i, shape[1] >> i) for i in reversed(range(prior.config.grids))]
+    grids = decode_grids(message, shapes, prior.context_network(weights))
+    return [torch.from_numpy(grid).float() for grid in reversed(grids)]

@@ -1,0 +1,265 @@
+"""Learning a prior of latent grids from photographs, anchor by anchor.
+
+1. *Means.* At the middle anchor the networks are fitted to a mosaic of many crops as if it were one picture, from
+   random weights; at the others from what their neighbour has found.
+2. *Spreads.* At every anchor single crops are fitted from the mean; where their weights end tells how far those of a
+   picture lie from it (the closed-form update of COMBINER, arXiv 2305.19185, section 3.2, with means held).
+
+Every one of these fits is a *task* with a slot of the training's time, over which its learning rate falls. A training
+that is stopped goes on at the beginning of the task that it was in.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.encoders.grid_fitting import GridFit, GridProblem
+from inrcodec.encoders.training_data import PatchSource
+from inrcodec.encoders.training_loop import LOG_SECONDS, run_timed
+from inrcodec.ground.errors import FormatError, UsageError
+from inrcodec.maths.grid_layout import WEIGHT_BITS
+from inrcodec.models.grid_prior import MOST_STEP_BITS, GridsPrior
+from inrcodec.models.grid_shape import GridsConfig
+
+FIRST_SHARE, MEANS_SHARE = 0.25, 0.7
+"""Of the training's time: the middle anchor's mean, and all means."""
+FIRST_DEVIATION = 0.3
+"""Of the root mean square of a tensor's weights, the spread that the first single fits assume."""
+LEAST_DEVIATION = 2.0**-14
+TYPICAL_POINTS = 400_000
+"""Of a picture, for the steps that weights are rounded to."""
+
+
+@dataclass(frozen=True)
+class GridTraining:
+    """What is learned and for how long. ``mosaic``: crops of the mosaics, down and across; ``singles``: crops that are
+    fitted one by one at every anchor."""
+
+    network: GridsConfig
+    name: str
+    minutes: float
+    crop: int = 256
+    mosaic: tuple[int, int] = (3, 4)
+    singles: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or self.singles < 2 or self.crop % self.network.coarsest:
+            raise UsageError("minutes must be positive, single crops at least 2, crops multiples of the coarsest stride")
+
+    def summary(self) -> dict[str, Any]:
+        """The settings as plain values, for the card."""
+        return {**asdict(self), "network": None}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A fit at an anchor: of the mosaic (``crop`` -1), from the mean of anchor ``begin`` (None: from random weights),
+    or of one crop; ``seconds``: its slot."""
+
+    anchor: int
+    crop: int
+    begin: int | None
+    seconds: float
+
+
+@dataclass
+class GridState:
+    """Where a training is. ``mean`` (A, n), ``fitted`` (A, singles, n), ``bits`` (A,) per point, ``steps_of`` (n,)."""
+
+    mean: Tensor
+    fitted: Tensor
+    bits: Tensor
+    tensor_steps: Tensor
+    done: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    begun: float = 0.0
+    log: list[dict[str, float]] = field(default_factory=list)
+    fit: GridFit | None = None
+    looked: float = -math.inf
+    reading: dict[str, float] = field(default_factory=dict)
+
+
+class GridTrainer:
+    """Runs the training on the processor; crops come from ``config.seed``."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, config: GridTraining, source: PatchSource) -> None:
+        self.config, self.source = config, source
+        middle, anchors = config.network.anchors // 2, config.network.anchors
+        total = 60.0 * config.minutes
+        each = total * (MEANS_SHARE - FIRST_SHARE) / (anchors - 1)
+        single = total * (1.0 - MEANS_SHARE) / (anchors * config.singles)
+        outwards = sorted(range(anchors), key=lambda a: abs(a - middle))
+        self.tasks = [
+            Task(a, -1, None if a == middle else a + (1 if a < middle else -1), FIRST_SHARE * total
+                 if a == middle else each) for a in outwards
+        ] + [Task(a, crop, a, single) for crop in range(config.singles) for a in range(anchors)]  # fmt: skip
+
+    def log_lambda(self, anchor: int) -> float:
+        """Of an anchor."""
+        low, high = self.config.network.log_lambdas
+        return low + (high - low) * anchor / (self.config.network.anchors - 1)
+
+    def start(self) -> GridState:
+        """A fresh state."""
+        network, n = self.config.network, self.config.network.n_weights
+        return GridState(
+            torch.zeros(network.anchors, n), torch.zeros(network.anchors, self.config.singles, n),
+            torch.zeros(network.anchors), torch.zeros(len(network.shapes)),
+        )  # fmt: skip
+
+    def run(
+        self, state: GridState, *, until_seconds: float, checkpoint: Path | None,
+        progress: Callable[[GridState, str], None],
+    ) -> None:  # fmt: skip
+        """Train until all tasks are done or until ``until_seconds`` of wall time have gone by in this call."""
+
+        def stage() -> str:
+            task = self.tasks[state.done]
+            return f"{'mean' if task.crop < 0 else f'crop {task.crop + 1}'}, anchor {task.anchor + 1}"
+
+        run_timed(
+            state, lambda: self._step(state), done=lambda: state.done >= len(self.tasks),
+            until_seconds=until_seconds, save=None if checkpoint is None else lambda: self.save(state, checkpoint),
+            progress=progress, stage=stage,
+        )  # fmt: skip
+
+    def _step(self, state: GridState) -> dict[str, float]:
+        task = self.tasks[state.done]
+        if state.fit is None:
+            state.fit, state.begun = self._begin(state, task), state.seconds
+        done = (state.seconds - state.begun) / task.seconds
+        log_lambda = self.log_lambda(task.anchor)
+        state.fit.step(min(done, 1.0), log_lambda)
+        state.steps += 1
+        if done >= 1.0:
+            self._end(state, task, state.fit)
+        if done >= 1.0 or time.monotonic() - state.looked > LOG_SECONDS:
+            fit = state.fit
+            bits, error = fit.bits() / fit.problem.points, fit.error()
+            state.reading = {
+                "anchor": task.anchor, "bits_per_point": bits, "db": -10.0 * math.log10(max(error, 1e-12)),
+                "cost": bits + error * math.exp(log_lambda),
+            }  # fmt: skip
+            state.looked = time.monotonic()
+        if done >= 1.0:
+            state.fit = None
+            state.done += 1
+        return state.reading
+
+    def _begin(self, state: GridState, task: Task) -> GridFit:
+        network = self.config.network
+        if task.crop >= 0:
+            mean = state.mean[task.anchor]
+            return GridFit(network, self._crop_problem(task.crop), mean, self._first_deviation(mean))
+        start = (
+            network.first_weights(torch.Generator().manual_seed(self.config.seed))
+            if task.begin is None else state.mean[task.begin]
+        )  # fmt: skip
+        return GridFit(network, self._mosaic, start, None)
+
+    def _end(self, state: GridState, task: Task, fit: GridFit) -> None:
+        weights = fit.weights.detach()
+        if task.crop >= 0:
+            state.fitted[task.anchor, task.crop] = weights
+            return
+        state.mean[task.anchor] = weights
+        state.bits[task.anchor] = fit.bits() / fit.problem.points
+        if task.begin is None:
+            state.tensor_steps = self._tensor_steps(fit, self.log_lambda(task.anchor))
+
+    def _first_deviation(self, mean: Tensor) -> Tensor:
+        out = torch.empty_like(mean)
+        for place in self.config.network.places.values():
+            out[place] = (FIRST_DEVIATION * mean[place].square().mean().sqrt()).clamp_min(0.01)
+        return out
+
+    @cached_property
+    def _crops(self) -> Tensor:
+        """Crops (N, C, S, S): those of the mosaic, then those fitted alone."""
+        count = self.config.mosaic[0] * self.config.mosaic[1] + self.config.singles
+        drawn = self.source.draw(count, np.random.default_rng(self.config.seed))
+        return torch.from_numpy(drawn).permute(0, 3, 1, 2)
+
+    @cached_property
+    def _mosaic(self) -> GridProblem:
+        down, across = self.config.mosaic
+        rows = [torch.cat(list(self._crops[across * i : across * (i + 1)]), dim=2) for i in range(down)]
+        values = torch.cat(rows, dim=1).contiguous()
+        return GridProblem(values, torch.ones(values.shape[1:]))
+
+    def _crop_problem(self, number: int) -> GridProblem:
+        values = self._crops[self.config.mosaic[0] * self.config.mosaic[1] + number].contiguous()
+        return GridProblem(values, torch.ones(values.shape[1:]))
+
+    def _tensor_steps(self, fit: GridFit, log_lambda: float) -> Tensor:
+        """Of every tensor the step at which rounding costs a typical picture what a finer one would: n / (2 ln 2) bits,
+        the optimum of n log2(1 / step) + c step^2."""
+        random, weights = torch.Generator().manual_seed(0), fit.weights.detach()
+        before, steps = fit.cost(weights, log_lambda), []
+        for place in self.config.network.places.values():
+            count = place.stop - place.start
+            step, wanted = 2.0**-6, count / (2.0 * math.log(2.0))
+            for _ in range(4):
+                moved = weights.clone()
+                moved[place] += step * (torch.rand(count, generator=random) - 0.5)
+                lost = (fit.cost(moved, log_lambda) - before) * TYPICAL_POINTS / fit.problem.points
+                step *= math.sqrt(min(max(wanted / max(lost, 1e-3), 1.0 / 64.0), 64.0))
+            steps.append(step)
+        return torch.tensor(steps)
+
+    def finish(self, state: GridState, card: dict[str, Any]) -> GridsPrior:
+        """The prior that the training has reached."""
+        network = self.config.network
+        log_steps = (state.tensor_steps.double() * (1 << WEIGHT_BITS)).log2().round().clamp(0, MOST_STEP_BITS)
+        step_bits = dict(zip(network.shapes, map(int, log_steps.tolist()), strict=True))
+        own = (state.fitted - state.mean[:, None]).square().mean(dim=1)
+        deviation = torch.empty_like(own)
+        for name, place in network.places.items():
+            # A few crops say little about one weight, much about all of a tensor.
+            rounding = (2.0 ** (step_bits[name] - WEIGHT_BITS)) ** 2 / 12.0
+            shared = own[:, place].mean(dim=1, keepdim=True)
+            deviation[:, place] = (0.5 * own[:, place] + 0.5 * shared + rounding).sqrt()
+        bits = np.maximum.accumulate(state.bits.double().numpy())
+        rising = tuple(float(b) * (1.0 + 1e-6 * i) for i, b in enumerate(bits))
+        return GridsPrior.make(
+            self.config.name, network, state.mean, deviation.clamp_min(LEAST_DEVIATION), step_bits, rising, card
+        )
+
+    def save(self, state: GridState, folder: Path) -> None:
+        """Write a checkpoint: all tasks that are done."""
+        tensors = {
+            "mean": state.mean, "fitted": state.fitted, "bits": state.bits, "tensor_steps": state.tensor_steps
+        }  # fmt: skip
+        seconds = state.seconds if state.fit is None else state.begun
+        head = {"done": state.done, "steps": state.steps, "seconds": seconds, "log": state.log}
+        write_checkpoint(folder, tensors, head, state.steps)
+
+    def resume(self, folder: Path) -> GridState:
+        """The state of a checkpoint; FormatError when it does not fit."""
+        tensors, head = read_checkpoint(folder, self.device)
+        state = self.start()
+        for name, tensor in tensors.items():
+            if getattr(state, name, torch.empty(0)).shape != tensor.shape:
+                raise FormatError(f"{folder}: the checkpoint is of another training")
+            setattr(state, name, tensor)
+        try:
+            state.done, state.steps = int(head["done"]), int(head["steps"])
+            state.seconds, state.log = float(head["seconds"]), list(head["log"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{folder}: the checkpoint lacks or misstates {error}") from None
+        return state
