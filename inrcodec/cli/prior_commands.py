@@ -37,6 +37,7 @@ def list_priors(as_json: bool) -> None:
     from inrcodec.codecs.choice import codec_of
     from inrcodec.models import prior_store
     from inrcodec.models.bitsback_prior import BitsBackPrior
+    from inrcodec.models.grid_prior import GridsPrior
     from inrcodec.models.modulation_prior import ModulationPrior
     from inrcodec.models.prior import Prior
 
@@ -59,6 +60,9 @@ def list_priors(as_json: bool) -> None:
             report["levels"] = prior.config.levels
             colour = "colour" if prior.channels == 3 else "gray"
             about = f"{colour}, {len(report['latents'])} layers of latents, {prior.config.splits} finer scales"
+        elif isinstance(prior, GridsPrior):
+            report["betas"] = [round(math.exp(-v), 9) for v in prior.config.log_lambdas]
+            about = f"{prior.config.grids} grids, {prior.config.n_weights} weights"
         else:
             report["strides"] = [level.stride for level in prior.config.levels]
             report["betas"] = [round(math.exp(-v), 9) for v in prior.config.log_lambdas]
@@ -80,7 +84,7 @@ def list_priors(as_json: bool) -> None:
 )
 @click.option(
     "--codec", default="hierarchical", show_default=True,
-    help="Codec the prior is for: hierarchical, combiner, coin++, bitswap.",
+    help="Codec the prior is for: hierarchical, grids, combiner, coin++, bitswap.",
 )  # fmt: skip
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Prior file, NAME.safetensors.")
 @click.option("--minutes", type=float, default=60.0, show_default=True, help="Length of the whole training.")
@@ -105,8 +109,8 @@ def list_priors(as_json: bool) -> None:
 )
 @click.option(
     "--scales", type=click.FloatRange(0.05, 20.0), nargs=2, metavar="LOW HIGH",
-    help="Resample photographs by factors between these, three crops of four (hierarchical); default: full and half "
-    "resolution.",
+    help="Resample photographs by factors between these, three crops of four; default: full and half resolution, with "
+    "--codec grids 1 to 1.6.",
 )  # fmt: skip
 @click.option(
     "--latent-layers", type=int, help="The lossless model of the papers, with so many layers of latents (bitswap)."
@@ -154,8 +158,8 @@ def train(
     chosen = device or ("cuda" if torch.cuda.is_available() and workers is None and scheduler is None else "cpu")
     if latent_layers is not None and codec != "bitswap":
         raise UsageError("--latent-layers is for --codec bitswap")
-    if scales is not None and (codec != "hierarchical" or scales[0] >= scales[1]):
-        raise UsageError("--scales is for --codec hierarchical, the lower factor first")
+    if scales is not None and (codec not in ("hierarchical", "grids") or scales[0] >= scales[1]):
+        raise UsageError("--scales is for --codec hierarchical and grids, the lower factor first")
     recipe = recipe or ("colour" if codec == "bitswap" else "photographs")
     if codec == "combiner":
         if start_from or rate_power:
@@ -196,8 +200,14 @@ def train(
         job = training_jobs.bitsback_job(
             data, recipe, output.stem, tile, latent_layers, start_from, minutes, seed, chosen
         )
+    elif codec == "grids":
+        if reparameterisation or latent_dims or no_proposal or patches or rate_power or variable or start_from or tile:
+            raise UsageError("--codec grids takes none of the options that name another codec, and no mosaics")
+        if recipe != "photographs" or device not in (None, "cpu"):
+            raise UsageError("--codec grids learns from photographs, on the CPU")
+        job = training_jobs.grids_job(data, output.stem, minutes, scales, seed)
     else:
-        raise UsageError(f"codec must be hierarchical, combiner, coin++ or bitswap, got {codec!r}")
+        raise UsageError(f"codec must be hierarchical, grids, combiner, coin++ or bitswap, got {codec!r}")
     state = job.trainer.resume(checkpoint) if resumes and checkpoint is not None else job.trainer.start()
     limit = float("inf") if piece_minutes is None else piece_minutes * 60.0
     with _training_bar(minutes * 60.0, state.seconds, quiet, job.reading) as show:
@@ -298,14 +308,16 @@ def _measure(prior: Any, recipe: str, data: Path) -> Sequence[Any]:
     from inrcodec.encoders.bitsback_data import read_level_data
     from inrcodec.encoders.bitsback_evaluation import evaluate_bitsback
     from inrcodec.encoders.bitsback_recipes import bitsback_recipe_named
+    from inrcodec.encoders.grid_evaluation import evaluate_grids
     from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
     from inrcodec.encoders.hierarchy_recipes import hierarchy_recipe_named
     from inrcodec.encoders.modulation_evaluation import evaluate_modulation
     from inrcodec.encoders.modulation_recipes import modulation_recipe_named
     from inrcodec.encoders.presets import EFFORTS
     from inrcodec.encoders.prior_evaluation import evaluate_prior
-    from inrcodec.encoders.training_presets import read_training_data, recipe_named
+    from inrcodec.encoders.training_presets import Wanted, read_training_data, recipe_named
     from inrcodec.models.bitsback_prior import BitsBackPrior
+    from inrcodec.models.grid_prior import GridsPrior
     from inrcodec.models.modulation_prior import ModulationPrior
     from inrcodec.models.prior import Prior
 
@@ -315,6 +327,9 @@ def _measure(prior: Any, recipe: str, data: Path) -> Sequence[Any]:
     if isinstance(prior, ModulationPrior):
         wanted = modulation_recipe_named(recipe.removeprefix("coinpp-")).wanted
         return evaluate_modulation(prior, read_training_data(wanted, [data]).training)
+    if isinstance(prior, GridsPrior):
+        crops = Wanted("image", (192, 192), scales=(1.0, 1.6))
+        return evaluate_grids(prior, read_training_data(crops, [data]).training)
     if isinstance(prior, BitsBackPrior):
         exact = bitsback_recipe_named(recipe.removeprefix("bitswap-").split("-")[0])
         binary = prior.config.levels == 2

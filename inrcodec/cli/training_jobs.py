@@ -135,6 +135,25 @@ def modulation_job(
     )  # fmt: skip
 
 
+def grids_job(
+    data: Sequence[Path], name: str, minutes: float, scales: tuple[float, float] | None, seed: int
+) -> Job:  # fmt: skip
+    """Learning a prior of codec grids."""
+    from inrcodec.encoders.grid_evaluation import evaluate_grids
+    from inrcodec.encoders.grid_training import GridTrainer, GridTraining
+    from inrcodec.encoders.training_presets import Wanted, read_training_data
+    from inrcodec.models.grid_shape import GridsConfig
+
+    config = GridTraining(GridsConfig(), name, minutes, seed=seed)
+    scales = scales or (1.0, 1.6)
+    source = read_training_data(Wanted("image", (config.crop, config.crop), scales=scales), data)
+    return Job(
+        GridTrainer(config, source.training), source, {**config.summary(), "scales": scales},
+        lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
+        lambda prior: evaluate_grids(prior, source.held_out),
+    )  # fmt: skip
+
+
 def bitsback_job(
     data: Sequence[Path], recipe: str, name: str, tile: int | None, latent_layers: int | None, start_from: str | None,
     minutes: float, seed: int, device: str,

@@ -18,6 +18,7 @@ from inrcodec.encoders.latent_refinement import Batch
 from inrcodec.ground.bits import read_varint, write_varint
 from inrcodec.ground.errors import FormatError
 from inrcodec.maths.resample import resample_grid
+from inrcodec.models.grid_shape import GridsConfig
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_shape import HierarchyConfig
 
@@ -35,7 +36,7 @@ class OwnedBatch:
     owners: list[tuple[int, int]]
 
 
-def padded_shape(config: HierarchyConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
+def padded_shape(config: HierarchyConfig | GridsConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
     """A plane's shape with every axis rounded up to the coarsest stride."""
     return tuple(-(-n // config.coarsest) * config.coarsest for n in shape)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.codecs.face import Window
+from inrcodec.models.grid_prior import GridsPrior
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 
 FloatArray = NDArray[np.float32]
@@ -20,7 +21,7 @@ TILED_FROM = 1 << 23
 TILE, OVERLAP = 2048, 64
 
 
-def plane_tiles(prior: HierarchyPrior, shape: tuple[int, ...]) -> list[Window]:
+def plane_tiles(prior: HierarchyPrior | GridsPrior, shape: tuple[int, ...]) -> list[Window]:
     """Windows of the tiles of a plane, row by row; one of the whole where it is not cut."""
     if prior.kind != "image" or math.prod(shape) <= TILED_FROM:
         return [tuple(slice(0, n) for n in shape)]

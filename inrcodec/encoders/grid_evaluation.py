@@ -24,7 +24,7 @@ class BetaResult:
 
 
 def evaluate_grids(
-    prior: GridsPrior, source: PatchSource, *, count: int = 2, steps: int = 100, seed: int = 0
+    prior: GridsPrior, source: PatchSource, *, count: int = 2, steps: int = 60, seed: int = 0
 ) -> list[BetaResult]:
     """Fit ``count`` crops at every anchor, from the prior."""
     crops = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).permute(0, 3, 1, 2)
@@ -33,10 +33,10 @@ def evaluate_grids(
     for log_lambda in np.linspace(low, high, prior.config.anchors).tolist():
         quality = prior.quality_of(log_lambda)
         start = torch.from_numpy(prior.mean_at(quality)).float() / (1 << WEIGHT_BITS)
-        bits, db = [], []
+        proposal, bits, db = prior.proposal_at(quality), [], []
         for crop in crops:
             problem = GridProblem(crop.contiguous(), torch.ones(crop.shape[1:]))
-            fit = GridFit(prior.config, problem, start, prior.deviation_at(quality))
+            fit = GridFit(prior.config, problem, start, prior.deviation_at(quality), proposal(crop))
             for step in range(steps):
                 fit.step(step / steps, log_lambda)
             bits.append(fit.bits() / problem.points)

@@ -1,6 +1,6 @@
 """Fitting latent grids and their networks to signals, from a learned prior, to a beta or to a wanted number of bits.
 
-    start at the prior's mean and at latents of 0 -> descent on the beta-ELBO, samples ever nearer to rounding
+    start at the prior's mean and at proposed latents -> descent on the beta-ELBO, samples ever nearer to rounding
     -> weights rounded as finely as pays -> latents rounded -> messages
 
 Weights move in units of the prior's standard deviations, and what they take under the prior counts. Where bits are
@@ -62,19 +62,20 @@ class GridProblem:
 
 
 class GridFit:
-    """Descent for one plane. ``start`` (n,): weights; ``deviation`` (n,): the prior's, None for weights that are free.
+    """Descent for one plane. ``start`` (n,): weights; ``deviation`` (n,): the prior's, None for weights that are free;
+    ``latents``: grids to start at, in steps, of 0 by default.
 
     ``progress`` in [0, 1] everywhere is how far the whole fit has come.
     """
 
     def __init__(
-        self, config: GridsConfig, problem: GridProblem, start: Tensor, deviation: Tensor | None, seed: int = 0
-    ) -> None:
+        self, config: GridsConfig, problem: GridProblem, start: Tensor, deviation: Tensor | None,
+        latents: Sequence[Tensor] | None = None, seed: int = 0,
+    ) -> None:  # fmt: skip
         self.config, self.problem, self.start, self.deviation = config, problem, start, deviation
         height, width = problem.mask.shape
-        self.latents = [
-            torch.zeros(height >> i, width >> i, requires_grad=True) for i in range(config.grids)
-        ]  # fmt: skip
+        zeros = (torch.zeros(height >> i, width >> i) for i in range(config.grids))
+        self.latents = [(grid.clone() / LATENT_GAIN).requires_grad_() for grid in latents or zeros]
         self.moved = torch.zeros_like(start, requires_grad=True)
         self.scale = torch.ones_like(start) if deviation is None else deviation
         self.random = torch.Generator().manual_seed(seed)
@@ -128,6 +129,10 @@ class GridFit:
             return latents
         return latents + float(0.5 * LOG2E * self.moved.square().sum()) + WEIGHT_OVERHEAD * len(self.start)
 
+    def reading(self) -> tuple[float, float]:
+        """Bits per point and mean squared error of rounded grids."""
+        return self.bits() / self.problem.points, self.error()
+
     @torch.no_grad()
     def error(self) -> float:
         """Mean squared error of rounded grids."""
@@ -170,7 +175,9 @@ class GridEncoder:
         quality = self.prior.quality_of(log_lambda)
         start = torch.from_numpy(self.prior.mean_at(quality)).float() / (1 << WEIGHT_BITS)
         deviation = self.prior.deviation_at(quality)
-        fits = [GridFit(self.prior.config, problem, start, deviation, seed=0) for problem in problems]
+        proposal = self.prior.proposal_at(quality)
+        with torch.no_grad():
+            fits = [GridFit(self.prior.config, p, start, deviation, proposal(p.values)) for p in problems]
         done = 0
         for part in (*CONTROL_AT, 1.0) if wanted else (1.0,):
             until = round(self.steps * part)

@@ -2,7 +2,8 @@
 
 1. *Means.* At the middle anchor the networks are fitted to a mosaic of many crops as if it were one picture, from
    random weights; at the others from what their neighbour has found.
-2. *Spreads.* At every anchor single crops are fitted from the mean; where their weights end tells how far those of a
+2. *Proposals.* At every anchor a network learns to propose latents for crops, weights at the mean: the same beta-ELBO.
+3. *Spreads.* At every anchor single crops are fitted from the mean; where their weights end tells how far those of a
    picture lie from it (the closed-form update of COMBINER, arXiv 2305.19185, section 3.2, with means held).
 
 Every one of these fits is a *task* with a slot of the training's time, over which its learning rate falls. A training
@@ -17,23 +18,30 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
-from inrcodec.encoders.grid_fitting import GridFit, GridProblem
+from inrcodec.encoders.grid_fitting import LATENT_GAIN, GridFit, GridProblem
+from inrcodec.encoders.muon import Muon
+from inrcodec.encoders.network_training import falling
 from inrcodec.encoders.training_data import PatchSource
 from inrcodec.encoders.training_loop import LOG_SECONDS, run_timed
 from inrcodec.ground.errors import FormatError, UsageError
 from inrcodec.maths.grid_layout import WEIGHT_BITS
+from inrcodec.methods.grid_fit import grid_bits, grid_errors, grid_features, sample
 from inrcodec.models.grid_prior import MOST_STEP_BITS, GridsPrior
+from inrcodec.models.grid_proposal import GridProposal
 from inrcodec.models.grid_shape import GridsConfig
 
-FIRST_SHARE, MEANS_SHARE = 0.25, 0.7
-"""Of the training's time: the middle anchor's mean, and all means."""
+FIRST_SHARE, MEANS_SHARE, PROPOSALS_SHARE = 0.15, 0.3, 0.4
+"""Of the training's time: the middle anchor's mean, all others, and proposals."""
+PROPOSAL_RATE, PROPOSAL_RAMP = 0.01, 30
+PROPOSAL_TEMPERATURE, PROPOSAL_NOISE = 0.25, 1.2
+LARGEST_PROPOSAL_GRADIENT = 10.0
 FIRST_DEVIATION = 0.3
 """Of the root mean square of a tensor's weights, the spread that the first single fits assume."""
 LEAST_DEVIATION = 2.0**-14
@@ -49,14 +57,14 @@ class GridTraining:
     network: GridsConfig
     name: str
     minutes: float
-    crop: int = 256
+    crop: int = 192
     mosaic: tuple[int, int] = (3, 4)
     singles: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.minutes <= 0 or self.singles < 2 or self.crop % self.network.coarsest:
-            raise UsageError("minutes must be positive, single crops at least 2, crops multiples of the coarsest stride")
+            raise UsageError("minutes must be positive, single crops 2 or more, crops multiples of the coarsest stride")
 
     def summary(self) -> dict[str, Any]:
         """The settings as plain values, for the card."""
@@ -65,31 +73,95 @@ class GridTraining:
 
 @dataclass(frozen=True)
 class Task:
-    """A fit at an anchor: of the mosaic (``crop`` -1), from the mean of anchor ``begin`` (None: from random weights),
-    or of one crop; ``seconds``: its slot."""
+    """A fit at an anchor, ``what``: of a "mean", from that of anchor ``begin`` (None: from random weights), of a
+    "proposal", from that of anchor ``begin``, or of crop number ``crop``; ``seconds``: its slot."""
 
+    what: str
     anchor: int
-    crop: int
-    begin: int | None
     seconds: float
+    begin: int | None = None
+    crop: int = 0
+
+
+class Fit(Protocol):
+    """Something that a task fits."""
+
+    def step(self, progress: float, log_lambda: float) -> None:
+        """One step of descent, ``progress`` in [0, 1]."""
+
+    def reading(self) -> tuple[float, float]:
+        """Bits per point and mean squared error."""
+
+
+class ProposalFit:
+    """Descent on a network of proposals, over random crops; ``weights`` (n,) of the grids' networks stay."""
+
+    def __init__(
+        self, config: GridsConfig, weights: Tensor, draw: Callable[[], Tensor], begin: GridProposal | None
+    ) -> None:  # fmt: skip
+        self.config, self.draw, self.steps = config, draw, 0
+        self.parts = config.parts(weights)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.network = GridProposal(config.grids, config.channels)
+        if begin is not None:
+            self.network.load_state_dict(begin.state_dict())
+        self.random = torch.Generator().manual_seed(0)
+        self.descent = Muon(self.network.parameters(), PROPOSAL_RATE)
+        self._seen: list[tuple[float, float]] = []
+
+    def step(self, progress: float, log_lambda: float) -> None:
+        """See ``Fit``."""
+        for group in self.descent.param_groups:
+            group["lr"] = falling(PROPOSAL_RATE, progress, self.steps, floor=0.02, ramp=PROPOSAL_RAMP)
+        self.steps += 1
+        values = self.draw()
+        points = values[0].numel()
+        grids = [
+            sample(grid, PROPOSAL_TEMPERATURE, PROPOSAL_NOISE, self.random) for grid in self.network(values)
+        ]  # fmt: skip
+        bits = grid_bits(self.config, grids, self.parts) / points
+        mask = torch.ones(values.shape[1:])
+        error = grid_errors(self.config, grid_features(grids), values, mask, self.parts) / points
+        self.descent.zero_grad()
+        (bits + math.exp(log_lambda) * error).backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_PROPOSAL_GRADIENT)
+        self.descent.step()
+        self._seen.append((bits.item(), error.item()))
+
+    def reading(self) -> tuple[float, float]:
+        """See ``Fit``: means over the crops since it was last asked for."""
+        seen, self._seen = self._seen, []
+        return float(np.mean([bits for bits, _ in seen])), float(np.mean([error for _, error in seen]))
 
 
 @dataclass
 class GridState:
-    """Where a training is. ``mean`` (A, n), ``fitted`` (A, singles, n), ``bits`` (A,) per point, ``steps_of`` (n,)."""
+    """Where a training is. ``mean`` (A, n), ``fitted`` (A, singles, n), ``bits`` (A,) per point, ``tensor_steps``,
+    ``proposals``: parameters, (A, ...) each; ``grids``: the mosaic's latents, (A, H, W) each, finest first."""
 
     mean: Tensor
     fitted: Tensor
     bits: Tensor
     tensor_steps: Tensor
+    proposals: dict[str, Tensor]
+    grids: list[Tensor]
     done: int = 0
     steps: int = 0
     seconds: float = 0.0
     begun: float = 0.0
     log: list[dict[str, float]] = field(default_factory=list)
-    fit: GridFit | None = None
+    fit: Fit | None = None
     looked: float = -math.inf
     reading: dict[str, float] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds, by name."""
+        return {
+            "mean": self.mean, "fitted": self.fitted, "bits": self.bits, "tensor_steps": self.tensor_steps,
+            **{f"proposals.{key}": value for key, value in self.proposals.items()},
+            **{f"grids.{number}": value for number, value in enumerate(self.grids)},
+        }  # fmt: skip
 
 
 class GridTrainer:
@@ -101,13 +173,16 @@ class GridTrainer:
         self.config, self.source = config, source
         middle, anchors = config.network.anchors // 2, config.network.anchors
         total = 60.0 * config.minutes
-        each = total * (MEANS_SHARE - FIRST_SHARE) / (anchors - 1)
-        single = total * (1.0 - MEANS_SHARE) / (anchors * config.singles)
-        outwards = sorted(range(anchors), key=lambda a: abs(a - middle))
+        others = total * MEANS_SHARE / (anchors - 1)
+        proposal = total * PROPOSALS_SHARE / (anchors + 1)
+        single = total * (1.0 - FIRST_SHARE - MEANS_SHARE - PROPOSALS_SHARE) / (anchors * config.singles)
+        outwards = [(a, a + (a < middle) - (a > middle)) for a in range(anchors) if a != middle]
+        outwards.sort(key=lambda pair: abs(pair[0] - middle))
         self.tasks = [
-            Task(a, -1, None if a == middle else a + (1 if a < middle else -1), FIRST_SHARE * total
-                 if a == middle else each) for a in outwards
-        ] + [Task(a, crop, a, single) for crop in range(config.singles) for a in range(anchors)]  # fmt: skip
+            Task("mean", middle, total * FIRST_SHARE), *(Task("mean", a, others, begin) for a, begin in outwards),
+            Task("proposal", middle, 2 * proposal), *(Task("proposal", a, proposal, begin) for a, begin in outwards),
+            *(Task("crop", a, single, crop=crop) for crop in range(config.singles) for a in range(anchors)),
+        ]  # fmt: skip
 
     def log_lambda(self, anchor: int) -> float:
         """Of an anchor."""
@@ -117,10 +192,16 @@ class GridTrainer:
     def start(self) -> GridState:
         """A fresh state."""
         network, n = self.config.network, self.config.network.n_weights
+        proposal = GridProposal(network.grids, network.channels).state_dict()
+        height, width = (count * self.config.crop for count in self.config.mosaic)
         return GridState(
-            torch.zeros(network.anchors, n), torch.zeros(network.anchors, self.config.singles, n),
-            torch.zeros(network.anchors), torch.zeros(len(network.shapes)),
-        )  # fmt: skip
+            mean=torch.zeros(network.anchors, n),
+            fitted=torch.zeros(network.anchors, self.config.singles, n),
+            bits=torch.zeros(network.anchors),
+            tensor_steps=torch.zeros(len(network.shapes)),
+            proposals={key: torch.zeros(network.anchors, *value.shape) for key, value in proposal.items()},
+            grids=[torch.zeros(network.anchors, height >> i, width >> i) for i in range(network.grids)],
+        )
 
     def run(
         self, state: GridState, *, until_seconds: float, checkpoint: Path | None,
@@ -130,7 +211,7 @@ class GridTrainer:
 
         def stage() -> str:
             task = self.tasks[state.done]
-            return f"{'mean' if task.crop < 0 else f'crop {task.crop + 1}'}, anchor {task.anchor + 1}"
+            return f"{task.what}{f' {task.crop + 1}' if task.what == 'crop' else ''}, anchor {task.anchor + 1}"
 
         run_timed(
             state, lambda: self._step(state), done=lambda: state.done >= len(self.tasks),
@@ -149,8 +230,7 @@ class GridTrainer:
         if done >= 1.0:
             self._end(state, task, state.fit)
         if done >= 1.0 or time.monotonic() - state.looked > LOG_SECONDS:
-            fit = state.fit
-            bits, error = fit.bits() / fit.problem.points, fit.error()
+            bits, error = state.fit.reading()
             state.reading = {
                 "anchor": task.anchor, "bits_per_point": bits, "db": -10.0 * math.log10(max(error, 1e-12)),
                 "cost": bits + error * math.exp(log_lambda),
@@ -161,26 +241,48 @@ class GridTrainer:
             state.done += 1
         return state.reading
 
-    def _begin(self, state: GridState, task: Task) -> GridFit:
-        network = self.config.network
-        if task.crop >= 0:
-            mean = state.mean[task.anchor]
-            return GridFit(network, self._crop_problem(task.crop), mean, self._first_deviation(mean))
+    def _begin(self, state: GridState, task: Task) -> Fit:
+        network, mean = self.config.network, state.mean[task.anchor]
+        if task.what == "proposal":
+            begin = None if task.begin is None else self._proposal(state, task.begin)
+            rng = np.random.default_rng((self.config.seed, 1 + task.anchor))
+
+            def draw() -> Tensor:
+                return torch.from_numpy(self.source.draw(1, rng)[0]).permute(2, 0, 1).contiguous()
+
+            return ProposalFit(network, mean, draw, begin)
+        if task.what == "crop":
+            problem = self._crop_problem(task.crop)
+            with torch.no_grad():
+                proposed = self._proposal(state, task.anchor)(problem.values)
+            return GridFit(network, problem, mean, self._first_deviation(mean), proposed)
         start = (
             network.first_weights(torch.Generator().manual_seed(self.config.seed))
             if task.begin is None else state.mean[task.begin]
         )  # fmt: skip
-        return GridFit(network, self._mosaic, start, None)
+        grids = None if task.begin is None else [grid[task.begin] for grid in state.grids]
+        return GridFit(network, self._mosaic, start, None, grids)
 
-    def _end(self, state: GridState, task: Task, fit: GridFit) -> None:
-        weights = fit.weights.detach()
-        if task.crop >= 0:
-            state.fitted[task.anchor, task.crop] = weights
+    def _end(self, state: GridState, task: Task, fit: Fit) -> None:
+        if isinstance(fit, ProposalFit):
+            for key, value in fit.network.state_dict().items():
+                state.proposals[key][task.anchor] = value
             return
-        state.mean[task.anchor] = weights
-        state.bits[task.anchor] = fit.bits() / fit.problem.points
+        assert isinstance(fit, GridFit)
+        if task.what == "crop":
+            state.fitted[task.anchor, task.crop] = fit.weights.detach()
+            return
+        state.mean[task.anchor] = fit.weights.detach()
+        for grid, found in zip(state.grids, fit.latents, strict=True):
+            grid[task.anchor] = found.detach() * LATENT_GAIN
+        state.bits[task.anchor] = fit.reading()[0]
         if task.begin is None:
             state.tensor_steps = self._tensor_steps(fit, self.log_lambda(task.anchor))
+
+    def _proposal(self, state: GridState, anchor: int) -> GridProposal:
+        network = GridProposal(self.config.network.grids, self.config.network.channels)
+        network.load_state_dict({key: value[anchor] for key, value in state.proposals.items()})
+        return network
 
     def _first_deviation(self, mean: Tensor) -> Tensor:
         out = torch.empty_like(mean)
@@ -237,26 +339,25 @@ class GridTrainer:
         bits = np.maximum.accumulate(state.bits.double().numpy())
         rising = tuple(float(b) * (1.0 + 1e-6 * i) for i, b in enumerate(bits))
         return GridsPrior.make(
-            self.config.name, network, state.mean, deviation.clamp_min(LEAST_DEVIATION), step_bits, rising, card
-        )
+            self.config.name, network, state.mean, deviation.clamp_min(LEAST_DEVIATION), step_bits, rising,
+            state.proposals, card,
+        )  # fmt: skip
 
     def save(self, state: GridState, folder: Path) -> None:
         """Write a checkpoint: all tasks that are done."""
-        tensors = {
-            "mean": state.mean, "fitted": state.fitted, "bits": state.bits, "tensor_steps": state.tensor_steps
-        }  # fmt: skip
         seconds = state.seconds if state.fit is None else state.begun
         head = {"done": state.done, "steps": state.steps, "seconds": seconds, "log": state.log}
-        write_checkpoint(folder, tensors, head, state.steps)
+        write_checkpoint(folder, state.tensors(), head, state.steps)
 
     def resume(self, folder: Path) -> GridState:
         """The state of a checkpoint; FormatError when it does not fit."""
         tensors, head = read_checkpoint(folder, self.device)
         state = self.start()
+        places = state.tensors()
+        if {k: v.shape for k, v in places.items()} != {k: v.shape for k, v in tensors.items()}:
+            raise FormatError(f"{folder}: the checkpoint is of another training")
         for name, tensor in tensors.items():
-            if getattr(state, name, torch.empty(0)).shape != tensor.shape:
-                raise FormatError(f"{folder}: the checkpoint is of another training")
-            setattr(state, name, tensor)
+            places[name].copy_(tensor)
         try:
             state.done, state.steps = int(head["done"]), int(head["steps"])
             state.seconds, state.log = float(head["seconds"]), list(head["log"])

@@ -1,6 +1,6 @@
 """What defines the context of a latent in a grid, its distribution and the integers of its network.
 
-Apart from the kernels that use it, ``maths.grid_context`` and ``maths.grid_coder``, since loading a compiler takes time.
+Apart from the kernels that use it, ``maths.grid_context`` and ``maths.grid_coder``: a compiler takes time to load.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def pointwise_gradients(features, w1, b1, w2, grad_out, first, last, grad_featur
 
 @njit(nogil=True, fastmath=True, cache=True)
 def add_convolved(values, kernel, first, last, out):
-    """``out`` (C_out, H, W) += 3x3 correlation of ``values`` (C_in, H + 2, W + 2) with ``kernel`` (C_out, C_in, 3, 3)."""
+    """``out`` (C_out, H, W) += ``values`` (C_in, H + 2, W + 2) correlated with ``kernel`` (C_out, C_in, 3, 3)."""
     width = out.shape[2]
     for y in range(first, last):
         for c in range(kernel.shape[0]):

@@ -9,6 +9,7 @@ Kumaraswamy distribution.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -60,7 +61,7 @@ def over_rows(height: int, work: Callable[[int, int], Any]) -> list[Any]:
     edges = [height * i // count for i in range(count + 1)]
     threads = torch.get_num_threads()
     if threads == 1 or count == 1:
-        return [work(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        return [work(a, b) for a, b in itertools.pairwise(edges)]
     return list(_pool(threads).map(work, edges[:-1], edges[1:]))
 
 
@@ -102,7 +103,7 @@ class _ContextBits(torch.autograd.Function):
         return latents.new_tensor(total)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         own, above, weights = ctx.found
         return own * gradient, None if above is None else above * gradient, *(w * gradient for w in weights)
 
@@ -121,7 +122,7 @@ class _SquaredErrors(torch.autograd.Function):
         return features.new_tensor(total)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         features, *weights = ctx.found
         return features * gradient, None, None, *(w * gradient for w in weights)
 
@@ -156,9 +157,7 @@ class _Synthesis:
 
         def work(a: int, b: int) -> list[Any]:
             own = [np.zeros_like(w) for w in (self.w1, self.b1, self.w2, self.b2)]
-            grid_synthesis.pointwise_gradients(
-                self.features, self.w1, self.b1, self.w2, first, a, b, features, *own
-            )
+            grid_synthesis.pointwise_gradients(self.features, self.w1, self.b1, self.w2, first, a, b, features, *own)
             return own
 
         features = np.zeros_like(self.features)

@@ -8,6 +8,7 @@ have the same integers, and with them the same context network, on every machine
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from inrcodec.ground.errors import FormatError
 from inrcodec.maths.exact_network import between_anchors
 from inrcodec.maths.gaussian_coder import N_SCALES, scale_values
 from inrcodec.maths.grid_layout import WEIGHT_BITS
+from inrcodec.models.grid_proposal import GridProposal
 from inrcodec.models.grid_shape import GridsConfig
 from inrcodec.models.prior_file import (
     check_known_answer,
@@ -51,6 +53,7 @@ class GridsPrior:
     ``mean`` (A, n) in units of 2^-16. ``spread`` (A, n): the places, in units of 2^-10, of standard deviations of one
     unit of 2^-16 times what they are, among the scales of ``maths.gaussian_coder``; ``step_bits`` by tensor: log2 of
     the step in units of 2^-16. ``bits`` (A,): bits per point that pictures took in training, a first guess.
+    ``proposals``: parameters of ``GridProposal``, (A, ...) each, which the sender alone needs.
     """
 
     name: str
@@ -59,6 +62,7 @@ class GridsPrior:
     spread: Tensor
     step_bits: dict[str, int]
     bits: tuple[float, ...]
+    proposals: dict[str, Tensor]
     known_answer: str
     card: dict[str, Any] = field(default_factory=dict)
     id: bytes = b"\0" * 8
@@ -69,7 +73,7 @@ class GridsPrior:
     @classmethod
     def make(
         cls, name: str, config: GridsConfig, mean: Tensor, deviation: Tensor, step_bits: dict[str, int],
-        bits: tuple[float, ...], card: dict[str, Any],
+        bits: tuple[float, ...], proposals: dict[str, Tensor], card: dict[str, Any],
     ) -> GridsPrior:  # fmt: skip
         """From real means and standard deviations (A, n), as its file will be read back."""
         whole = (mean.double() * (1 << WEIGHT_BITS)).round().to(torch.int64)
@@ -77,7 +81,7 @@ class GridsPrior:
         per_place = (np.log(scales[-1]) - np.log(scales[0])) / (N_SCALES - 1)
         place = (deviation.double() * (1 << WEIGHT_BITS)).log().sub(float(np.log(scales[0]))) / per_place
         spread = (place * (1 << SPREAD_BITS)).round().to(torch.int64)
-        made = cls(name, config, whole, spread, step_bits, bits, _answer(config, whole), card)
+        made = cls(name, config, whole, spread, step_bits, bits, proposals, _answer(config, whole), card)
         return cls.from_bytes(made.to_bytes(), name)
 
     @property
@@ -136,6 +140,15 @@ class GridsPrior:
             raise FormatError("a weight of a latent grid's networks is out of range")
         return found
 
+    def proposal_at(self, quality: int) -> GridProposal:
+        """The network that proposes latents at a quality."""
+        anchor = min(quality >> QUALITY_BITS, self.config.anchors - 2)
+        part = quality / (1 << QUALITY_BITS) - anchor
+        found = {key: torch.lerp(value[anchor], value[anchor + 1], part) for key, value in self.proposals.items()}
+        network = GridProposal(self.config.grids, self.config.channels)
+        network.load_state_dict(found)
+        return network.requires_grad_(False)
+
     def context_network(self, weights: IntArray) -> ContextNetwork:
         """The context network of these weights; FormatError when its sums would not be exact."""
         return _network(self.config, weights)
@@ -147,6 +160,7 @@ class GridsPrior:
             "bits": list(self.bits), "known_answer": self.known_answer, "card": self.card,
         }  # fmt: skip
         tensors = {"mean": self.mean.to(torch.int32), "spread": self.spread.to(torch.int32)}
+        tensors.update({f"proposal.{key}": value.half().contiguous() for key, value in self.proposals.items()})
         return write_prior_bytes(head, tensors)
 
     @classmethod
@@ -164,15 +178,22 @@ class GridsPrior:
             mean, spread = tensors["mean"].to(torch.int64), tensors["spread"].to(torch.int64)
             steps = {key: head["step_bits"][key] for key in config.shapes}
             bits = tuple(float(value) for value in head["bits"])
+        proposals = {k.removeprefix("proposal."): v.float() for k, v in tensors.items() if k.startswith("proposal.")}
+        with torch.device("meta"):
+            expected = GridProposal(config.grids, config.channels).state_dict()
+        if {k: tuple(v.shape) for k, v in proposals.items()} != {
+            k: (config.anchors, *v.shape) for k, v in expected.items()
+        } or not all(torch.isfinite(value).all() for value in proposals.values()):
+            raise FormatError(f"{source}: the proposals do not fit their description")
         shape = (config.anchors, config.n_weights)
         if tuple(mean.shape) != shape or tuple(spread.shape) != shape or len(bits) != config.anchors:
             raise FormatError(f"{source}: the tables do not fit their description")
         fine = all(isinstance(step, int) and 0 <= step <= MOST_STEP_BITS for step in steps.values())
-        rising = all(0.0 < a < b < 1e3 for a, b in zip(bits, bits[1:], strict=False))
+        rising = all(0.0 < a < b < 1e3 for a, b in itertools.pairwise(bits))
         if not fine or not rising or mean.abs().max() >= LARGEST_WEIGHT or spread.abs().max() >= 1 << 20:
             raise FormatError(f"{source}: means, spreads, steps or bits are out of range")
         check_known_answer(_answer(config, mean), answer, source)
-        return cls(name, config, mean, spread, steps, bits, answer, card, hashlib.sha256(data).digest()[:8])
+        return cls(name, config, mean, spread, steps, bits, proposals, answer, card, hashlib.sha256(data).digest()[:8])
 
 
 def _network(config: GridsConfig, weights: IntArray) -> ContextNetwork:

@@ -1,7 +1,7 @@
 """Shape of a signal described by latent grids: how many, and the weights of its two small networks.
 
-    z_i, one number at every place of grid i, stride 2^i  ->  interpolated bilinearly to stride 1, one above the other
-    -> synthesis network -> values;    context network: of every latent a prior from those before it
+z_i, one number at every place of grid i, stride 2^i  ->  interpolated bilinearly to stride 1, one above the other
+-> synthesis network -> values;    context network: of every latent a prior from those before it
 """
 
 from __future__ import annotations
