@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from tiny import spread_training
 
-distributed = pytest.importorskip("distributed", reason="no dask cluster: distributed is not installed (extra cluster)")
+pytest.importorskip("distributed", reason="no dask cluster: distributed is not installed (extra cluster)")
 
 import inrcodec
 from inrcodec.cli import main
@@ -75,8 +75,10 @@ class Cluster:
 
     def settle(self) -> None:
         """Return when the scheduler knows two workers."""
+        from distributed import Client
+
         end = time.monotonic() + 120
-        with distributed.Client(self.address, set_as_default=False) as client:
+        with Client(self.address, set_as_default=False) as client:
             while len(client.nthreads()) != 2:
                 assert time.monotonic() < end, "two workers never came"
                 self.replace_the_dead()

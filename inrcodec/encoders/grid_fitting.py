@@ -31,19 +31,26 @@ IntArray = NDArray[np.int64]
 
 LATENT_RATE, LATENT_GAIN = 0.01, 16.0
 """Learning rate of latents, and their unit in steps."""
-WEIGHT_RATE = 0.01
+WEIGHT_RATE, PRIOR_WEIGHT_RATE = 0.01, 0.05
+"""Learning rates of weights that are free, and of those under a prior, in its standard deviations."""
 LAST_RATE = 0.02
 """Of the first learning rate, at the end."""
 TEMPERATURES, NOISES = (0.3, 0.2), (1.5, 1.001)
 """Of soft rounding and of Kumaraswamy's distribution, from the first step to the last."""
 LARGEST_GRADIENT = 0.1
 """Norm, of the mean squared error's gradient plus beta times that of bits per point, that steps are clipped to."""
-CONTROL_AT = (0.2, 0.4, 0.6, 0.75, 0.88, 0.96)
+CONTROL_AT = (0.25, 0.4, 0.55, 0.65, 0.75, 0.83, 0.9, 0.96)
 """Parts of a fit after which lambda is moved towards the wanted bits."""
+CODED_FROM = 0.75
+LARGEST_MOVE = 0.5
+GUESSES, LEAST_MOVE, PROPOSALS_EXCESS = 5, 0.05, 1.25
+"""How proposals lead to a first lambda: how often they are asked, and how much more they take than what is fitted."""
 SLOPE = 0.62
 """d log(bits) / d log(lambda) of photographs, about."""
 TOLERANCE = 0.01
-MOST_CORRECTIONS, CORRECTION_SHARE = 4, 0.06
+LEAST_SLOPE = 0.1
+MOST_CORRECTIONS, CORRECTION_SHARE, CORRECTION_FROM = 5, 0.06, 0.5
+"""How often a fit goes on for a wanted rate, for which share of its steps, and from where in its course."""
 LOG2E = 1.0 / math.log(2.0)
 
 
@@ -63,14 +70,14 @@ class GridProblem:
 
 class GridFit:
     """Descent for one plane. ``start`` (n,): weights; ``deviation`` (n,): the prior's, None for weights that are free;
-    ``latents``: grids to start at, in steps, of 0 by default.
+    ``latents``: grids to start at, in steps, of 0 by default. ``rounding`` (n,): steps that weights are sent in.
 
     ``progress`` in [0, 1] everywhere is how far the whole fit has come.
     """
 
     def __init__(
         self, config: GridsConfig, problem: GridProblem, start: Tensor, deviation: Tensor | None,
-        latents: Sequence[Tensor] | None = None, seed: int = 0,
+        latents: Sequence[Tensor] | None = None, rounding: Tensor | None = None, seed: int = 0,
     ) -> None:  # fmt: skip
         self.config, self.problem, self.start, self.deviation = config, problem, start, deviation
         height, width = problem.mask.shape
@@ -78,11 +85,15 @@ class GridFit:
         self.latents = [(grid.clone() / LATENT_GAIN).requires_grad_() for grid in latents or zeros]
         self.moved = torch.zeros_like(start, requires_grad=True)
         self.scale = torch.ones_like(start) if deviation is None else deviation
+        # Of weights at the prior's mean, about: a Gaussian's density at 0, times the step, as a probability.
+        self.least_bits = 0.0
+        if deviation is not None and rounding is not None:
+            self.least_bits = float(0.5 * torch.log2(1.0 + 2.0 * math.pi * (deviation / rounding).square()).sum())
         self.random = torch.Generator().manual_seed(seed)
         groups = [{"params": self.latents, "first": LATENT_RATE}, {"params": [self.moved], "first": WEIGHT_RATE}]
         if deviation is not None:
             groups[1]["first"] = PRIOR_WEIGHT_RATE
-        self.descent = torch.optim.Adam(groups, lr=LATENT_RATE, fused=True)
+        self.descent = torch.optim.Adam(groups, lr=LATENT_RATE, betas=(0.9, 0.99), fused=True)
 
     @property
     def weights(self) -> Tensor:
@@ -96,20 +107,18 @@ class GridFit:
         for group in self.descent.param_groups:
             group["lr"] = group["first"] * share
         grids = [sample(grid * LATENT_GAIN, temperature, noise, self.random) for grid in self.latents]
-        cost = self._cost(grids, self.config.parts(self.weights), log_lambda)
+        weights = self.config.parts(self.weights)
+        bits = grid_bits(self.config, grids, weights)
         if self.deviation is not None:
-            cost = cost + 0.5 * LOG2E * self.moved.square().sum()
-        loss = cost * math.exp(-log_lambda) / self.problem.points
+            bits = bits + 0.5 * LOG2E * self.moved.square().sum()
+        loss = (bits * math.exp(-log_lambda) + self._error(grids, weights)) / self.problem.points
         self.descent.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_([*self.latents, self.moved], LARGEST_GRADIENT)
         self.descent.step()
 
-    def _cost(self, grids: Sequence[Tensor], weights: dict[str, Tensor], log_lambda: float) -> Tensor:
-        errors = grid_errors(
-            self.config, grid_features(grids), self.problem.values, self.problem.mask, weights
-        )  # fmt: skip
-        return grid_bits(self.config, grids, weights) + math.exp(log_lambda) * errors
+    def _error(self, grids: Sequence[Tensor], weights: dict[str, Tensor]) -> Tensor:
+        return grid_errors(self.config, grid_features(grids), self.problem.values, self.problem.mask, weights)
 
     @torch.no_grad()
     def rounded(self) -> list[Tensor]:
@@ -119,7 +128,8 @@ class GridFit:
     @torch.no_grad()
     def cost(self, weights: Tensor, log_lambda: float) -> float:
         """Bits of rounded grids and lambda times squared errors under other weights."""
-        return float(self._cost(self.rounded(), self.config.parts(weights), log_lambda))
+        grids, parts = self.rounded(), self.config.parts(weights)
+        return float(grid_bits(self.config, grids, parts) + math.exp(log_lambda) * self._error(grids, parts))
 
     @torch.no_grad()
     def bits(self) -> float:
@@ -127,7 +137,7 @@ class GridFit:
         latents = float(grid_bits(self.config, self.rounded(), self.config.parts(self.weights)))
         if self.deviation is None:
             return latents
-        return latents + float(0.5 * LOG2E * self.moved.square().sum()) + WEIGHT_OVERHEAD * len(self.start)
+        return latents + float(0.5 * LOG2E * self.moved.square().sum()) + self.least_bits
 
     def reading(self) -> tuple[float, float]:
         """Bits per point and mean squared error of rounded grids."""
@@ -136,16 +146,7 @@ class GridFit:
     @torch.no_grad()
     def error(self) -> float:
         """Mean squared error of rounded grids."""
-        features = grid_features(self.rounded())
-        parts = self.config.parts(self.weights)
-        return float(grid_errors(self.config, features, self.problem.values, self.problem.mask, parts)) / (
-            self.problem.points
-        )
-
-
-PRIOR_WEIGHT_RATE = 0.05
-WEIGHT_OVERHEAD = 0.5
-"""Bits of a weight beyond its distance from the prior's mean, a guess while the fit goes on."""
+        return float(self._error(self.rounded(), self.config.parts(self.weights))) / self.problem.points
 
 
 @dataclass(frozen=True)
@@ -167,53 +168,82 @@ class GridEncoder:
         self, problems: Sequence[GridProblem], *, log_lambda: float | None = None, bits: float | None = None
     ) -> tuple[int, list[CodedGrids]]:
         """Quality and messages: at a ``log_lambda``, or nearest below ``bits`` of all messages together."""
-        points = sum(problem.points for problem in problems)
-        wanted = bits is not None
         if log_lambda is None:
             assert bits is not None
-            log_lambda = self._log_lambda_for(bits / points)
+            log_lambda = self._log_lambda_for(problems, bits)
         quality = self.prior.quality_of(log_lambda)
-        start = torch.from_numpy(self.prior.mean_at(quality)).float() / (1 << WEIGHT_BITS)
-        deviation = self.prior.deviation_at(quality)
-        proposal = self.prior.proposal_at(quality)
-        with torch.no_grad():
-            fits = [GridFit(self.prior.config, p, start, deviation, proposal(p.values)) for p in problems]
-        done = 0
-        for part in (*CONTROL_AT, 1.0) if wanted else (1.0,):
-            until = round(self.steps * part)
-            for fit in fits:
-                for step in range(done, until):
-                    fit.step(step / self.steps, log_lambda)
-                    self.tick(1)
-            done = until
-            if bits is not None and part < 1.0:
-                log_lambda += math.log(bits * (1.0 - TOLERANCE / 2) / sum(fit.bits() for fit in fits)) / SLOPE
+        fits = self._fits(problems, quality)
+        excess, looks = None, [round(self.steps * part) for part in CONTROL_AT]
+        for step in range(self.steps):
+            if bits is not None and step in looks:
+                found = sum(fit.bits() for fit in fits)
+                if step >= CODED_FROM * self.steps:
+                    # What messages take beyond the estimate, rounding of weights above all, is learned once.
+                    if excess is None:
+                        excess = _bits([self._coded(fit, quality, log_lambda) for fit in fits]) / found
+                    found *= excess
+                move = math.log(bits * (1.0 - TOLERANCE) / found) / SLOPE
+                log_lambda += min(max(move, -LARGEST_MOVE), LARGEST_MOVE)
+            self._step(fits, step / self.steps, log_lambda)
         coded = [self._coded(fit, quality, log_lambda) for fit in fits]
-        if bits is None:
-            return quality, coded
-        best = coded if _bits(coded) <= bits else None
+        if bits is not None:
+            coded = self._corrected(fits, coded, quality, log_lambda, bits)
+        return quality, coded
+
+    def _fits(self, problems: Sequence[GridProblem], quality: int) -> list[GridFit]:
+        prior = self.prior
+        start = torch.from_numpy(prior.mean_at(quality)).float() / (1 << WEIGHT_BITS)
+        deviation, proposal = prior.deviation_at(quality), prior.proposal_at(quality)
+        step = torch.from_numpy(2.0 ** (prior.steps(0) - WEIGHT_BITS)).float()
+        with torch.no_grad():
+            return [GridFit(prior.config, p, start, deviation, proposal(p.values), step) for p in problems]
+
+    def _step(self, fits: Sequence[GridFit], part: float, log_lambda: float) -> None:
+        for fit in fits:
+            fit.step(part, log_lambda)
+            self.tick(1)
+
+    def _corrected(
+        self, fits: Sequence[GridFit], coded: list[CodedGrids], quality: int, log_lambda: float, bits: float
+    ) -> list[CodedGrids]:
+        """Messages nearest below ``bits``: fits go on at other lambdas while they are not near enough."""
+        best, slope = coded, SLOPE
+        count = max(8, round(self.steps * CORRECTION_SHARE))
+        again = np.linspace(CORRECTION_FROM, 1.0, count).tolist()
         for _ in range(MOST_CORRECTIONS):
-            if 1.0 - 2 * TOLERANCE <= _bits(coded) / bits <= 1.0:
+            if 1.0 - 2 * TOLERANCE <= _bits(best) / bits <= 1.0:
                 break
-            log_lambda += math.log(bits * (1.0 - TOLERANCE) / _bits(coded)) / SLOPE
-            for fit in fits:
-                for _ in range(max(1, round(self.steps * CORRECTION_SHARE))):
-                    fit.step(CONTROL_AT[-2], log_lambda)
-                    self.tick(1)
-            coded = [self._coded(fit, quality, log_lambda) for fit in fits]
-            if _bits(coded) <= bits and (best is None or _bits(coded) > _bits(best)):
-                best = coded
-        return quality, best or coded
+            move = math.log(bits * (1.0 - TOLERANCE) / _bits(coded)) / slope
+            log_lambda += move
+            for part in again:
+                self._step(fits, part, log_lambda)
+            before, kept = _bits(coded), [plane.fineness for plane in coded]
+            coded = [self._coded(fit, quality, log_lambda, at) for fit, at in zip(fits, kept, strict=True)]
+            slope = min(max(math.log(_bits(coded) / before) / move, LEAST_SLOPE), 2 * SLOPE)
+            best = min(best, coded, key=lambda found: (_bits(found) > bits, abs(_bits(found) - bits)))
+        return best
 
-    def _log_lambda_for(self, bits_per_point: float) -> float:
-        """Where training pictures took so many bits, about; the ends of the range go straight on for half an anchor."""
-        low, high = self.prior.config.log_lambdas
-        places = np.linspace(low, high, self.prior.config.anchors)
-        found = np.interp(math.log(bits_per_point), np.log(self.prior.bits), places)
-        return float(found)
+    @torch.no_grad()
+    def _log_lambda_for(self, problems: Sequence[GridProblem], bits: float) -> float:
+        """Where what is proposed, rounded, takes about ``bits``; begins where training pictures took them."""
+        config, points = self.prior.config, sum(problem.points for problem in problems)
+        places = np.linspace(*config.log_lambdas, config.anchors)
+        log_lambda = float(np.interp(math.log(bits / points), np.log(self.prior.bits), places))
+        for _ in range(GUESSES):
+            quality = self.prior.quality_of(log_lambda)
+            proposal = self.prior.proposal_at(quality)
+            weights = config.parts(torch.from_numpy(self.prior.mean_at(quality)).float() / (1 << WEIGHT_BITS))
+            found = 1.0
+            for problem in problems:
+                found += float(grid_bits(config, [grid.round() for grid in proposal(problem.values)], weights))
+            move = math.log(bits * PROPOSALS_EXCESS / found) / SLOPE
+            log_lambda = min(max(log_lambda + move, config.log_lambdas[0]), config.log_lambdas[1])
+            if abs(move) < LEAST_MOVE:
+                break
+        return log_lambda
 
-    def _coded(self, fit: GridFit, quality: int, log_lambda: float) -> CodedGrids:
-        """Weights rounded as finely as costs least, and everything coded."""
+    def _coded(self, fit: GridFit, quality: int, log_lambda: float, fineness: int | None = None) -> CodedGrids:
+        """Weights rounded as finely as costs least, or to a ``fineness``, and everything coded."""
         wanted = fit.weights.detach().double().numpy() * (1 << WEIGHT_BITS) - self.prior.mean_at(quality)
         found: dict[int, tuple[float, IntArray, bytes]] = {}
 
@@ -232,10 +262,10 @@ class GridEncoder:
                 found[fineness] = total + 8 * len(message), weights, message
             return found[fineness][0]
 
-        place = 0
-        while min(cost(place - 1), cost(place + 1)) < cost(place):
+        place = fineness or 0
+        while fineness is None and min(cost(place - 1), cost(place + 1)) < cost(place):
             place += -1 if cost(place - 1) < cost(place + 1) else 1
-        if place not in found:
+        if cost(place) == math.inf:
             raise LimitError("the signal is far from what the prior knows: its networks are out of range")
         _, weights, message = found[place]
         grids = [grid.to(torch.int64).numpy() for grid in reversed(fit.rounded())]

@@ -27,7 +27,7 @@ from torch import Tensor
 from inrcodec.encoders.checkpoint import read_checkpoint, write_checkpoint
 from inrcodec.encoders.grid_fitting import LATENT_GAIN, GridFit, GridProblem
 from inrcodec.encoders.muon import Muon
-from inrcodec.encoders.network_training import falling
+from inrcodec.encoders.network_training import falling, share_done
 from inrcodec.encoders.training_data import PatchSource
 from inrcodec.encoders.training_loop import LOG_SECONDS, run_timed
 from inrcodec.ground.errors import FormatError, UsageError
@@ -51,8 +51,10 @@ TYPICAL_POINTS = 400_000
 
 @dataclass(frozen=True)
 class GridTraining:
-    """What is learned and for how long. ``mosaic``: crops of the mosaics, down and across; ``singles``: crops that are
-    fitted one by one at every anchor."""
+    """What is learned and for how long: ``minutes``, or ``steps`` where they are given (the same outcome).
+
+    ``crop``: side of crops. ``mosaic``: how many of them are one picture for the means, down and across; ``singles``:
+    crops that are fitted one by one at every anchor."""
 
     network: GridsConfig
     name: str
@@ -61,6 +63,7 @@ class GridTraining:
     mosaic: tuple[int, int] = (3, 4)
     singles: int = 8
     seed: int = 0
+    steps: int = 0
 
     def __post_init__(self) -> None:
         if self.minutes <= 0 or self.singles < 2 or self.crop % self.network.coarsest:
@@ -74,11 +77,11 @@ class GridTraining:
 @dataclass(frozen=True)
 class Task:
     """A fit at an anchor, ``what``: of a "mean", from that of anchor ``begin`` (None: from random weights), of a
-    "proposal", from that of anchor ``begin``, or of crop number ``crop``; ``seconds``: its slot."""
+    "proposal", from that of anchor ``begin``, or of crop number ``crop``; ``share`` of the whole training."""
 
     what: str
     anchor: int
-    seconds: float
+    share: float
     begin: int | None = None
     crop: int = 0
 
@@ -150,6 +153,7 @@ class GridState:
     steps: int = 0
     seconds: float = 0.0
     begun: float = 0.0
+    begun_step: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
     fit: Fit | None = None
     looked: float = -math.inf
@@ -172,14 +176,12 @@ class GridTrainer:
     def __init__(self, config: GridTraining, source: PatchSource) -> None:
         self.config, self.source = config, source
         middle, anchors = config.network.anchors // 2, config.network.anchors
-        total = 60.0 * config.minutes
-        others = total * MEANS_SHARE / (anchors - 1)
-        proposal = total * PROPOSALS_SHARE / (anchors + 1)
-        single = total * (1.0 - FIRST_SHARE - MEANS_SHARE - PROPOSALS_SHARE) / (anchors * config.singles)
+        others, proposal = MEANS_SHARE / (anchors - 1), PROPOSALS_SHARE / (anchors + 1)
+        single = (1.0 - FIRST_SHARE - MEANS_SHARE - PROPOSALS_SHARE) / (anchors * config.singles)
         outwards = [(a, a + (a < middle) - (a > middle)) for a in range(anchors) if a != middle]
         outwards.sort(key=lambda pair: abs(pair[0] - middle))
         self.tasks = [
-            Task("mean", middle, total * FIRST_SHARE), *(Task("mean", a, others, begin) for a, begin in outwards),
+            Task("mean", middle, FIRST_SHARE), *(Task("mean", a, others, begin) for a, begin in outwards),
             Task("proposal", middle, 2 * proposal), *(Task("proposal", a, proposal, begin) for a, begin in outwards),
             *(Task("crop", a, single, crop=crop) for crop in range(config.singles) for a in range(anchors)),
         ]  # fmt: skip
@@ -222,8 +224,9 @@ class GridTrainer:
     def _step(self, state: GridState) -> dict[str, float]:
         task = self.tasks[state.done]
         if state.fit is None:
-            state.fit, state.begun = self._begin(state, task), state.seconds
-        done = (state.seconds - state.begun) / task.seconds
+            state.fit, state.begun, state.begun_step = self._begin(state, task), state.seconds, state.steps
+        seconds, steps = state.seconds - state.begun, state.steps - state.begun_step
+        done = share_done(self.config.minutes, self.config.steps, seconds, steps) / task.share
         log_lambda = self.log_lambda(task.anchor)
         state.fit.step(min(done, 1.0), log_lambda)
         state.steps += 1
@@ -345,8 +348,9 @@ class GridTrainer:
 
     def save(self, state: GridState, folder: Path) -> None:
         """Write a checkpoint: all tasks that are done."""
-        seconds = state.seconds if state.fit is None else state.begun
-        head = {"done": state.done, "steps": state.steps, "seconds": seconds, "log": state.log}
+        within = state.fit is not None
+        seconds, steps = (state.begun, state.begun_step) if within else (state.seconds, state.steps)
+        head = {"done": state.done, "steps": steps, "seconds": seconds, "log": state.log}
         write_checkpoint(folder, state.tensors(), head, state.steps)
 
     def resume(self, folder: Path) -> GridState:
