@@ -61,6 +61,7 @@ LIMITS = Limits(
 """Small enough that whatever they let through is done in a moment."""
 CODECS = {
     "combiner": ("combiner",), "hierarchical": ("hierarchical",), "coinpp": ("coin++",), "coin": ("coin",),
+    "grids": ("grids",),
     "lossless": ("bitswap", "bbans"),
 }  # fmt: skip
 """Targets of decoders, and the codecs that each is of."""

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 TARGETS = (
-    "header", "container", "archive", "metadata", "prior", "combiner", "hierarchical", "coinpp", "coin", "lossless",
-    "file", "pillow", "source",
+    "header", "container", "archive", "metadata", "prior", "combiner", "hierarchical", "coinpp", "coin", "grids",
+    "lossless", "file", "pillow", "source",
 )  # fmt: skip
 STARTUP_SECONDS = 120
 MOST_INPUT_BYTES = 4096

@@ -26,6 +26,9 @@ from inrcodec.models.bayesian_inr import BayesianINR, NetworkConfig
 from inrcodec.models.bitsback_model import BitsBackModel
 from inrcodec.models.bitsback_prior import BitsBackPrior
 from inrcodec.models.bitsback_shape import BitsBackConfig
+from inrcodec.models.grid_prior import GridsPrior
+from inrcodec.models.grid_proposal import GridProposal
+from inrcodec.models.grid_shape import GridsConfig
 from inrcodec.models.hierarchy import HierarchyINR
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_shape import HierarchyConfig, LevelConfig
@@ -106,6 +109,16 @@ def lossless_prior(name: str, config: BitsBackConfig) -> BitsBackPrior:
     return BitsBackPrior.from_model(model, name, {})
 
 
+def grids_prior() -> GridsPrior:
+    """Three grids, two anchors."""
+    config = GridsConfig(3, context_width=4, synthesis_width=4, log_lambdas=(3.0, 8.0), anchors=2)
+    mean = made_up((2, config.n_weights), 5, 0.5)
+    proposal = GridProposal(config.grids, config.channels).state_dict()
+    proposals = {name: made_up((2, *value.shape), n, 0.2) for n, (name, value) in enumerate(proposal.items())}
+    steps = dict.fromkeys(config.shapes, 10)
+    return GridsPrior.make("grids", config, mean, torch.full_like(mean, 0.05), steps, (0.5, 2.0), proposals, {})
+
+
 LOSSLESS = {
     "lossless-colour": BitsBackConfig(
         3, splits=1, latents=(2, 2), strides=(1, 2), width=4, blocks=0, latent_width=4, latent_blocks=0, components=1
@@ -128,6 +141,7 @@ def make_priors() -> dict[str, bytes]:
     """Files of all tiny priors by name."""
     made = [make(kind) for make in (combiner_prior, modulation_prior) for kind in ("image", "audio")]
     made += [hierarchy_prior(kind) for kind in ("image", "audio", "field")]
+    made.append(grids_prior())
     made += [lossless_prior(name, config) for name, config in LOSSLESS.items()]
     return {prior.name: prior.to_bytes() for prior in made}
 
@@ -195,6 +209,8 @@ def make_files() -> dict[str, bytes]:
         "hierarchical.inrs": {"source": [small] * 3, "names": named, "prior": "hierarchical-image", **fine},
         "coinpp-rgb.inr": {"source": odd, "prior": "coinpp-image", **fine},
         "coinpp-sound.inr": {"source": sound(50), "prior": "coinpp-audio", **fine},
+        "grids-rgb.inr": {"source": small, "prior": "grids", **fast},
+        "grids-alpha.inr": {"source": picture(5, 7, 4), "prior": "grids", **fast},
         "coin-rgb.inr": {"source": small, "codec": "coin", "target_bpp": 16.0, **fast},
         "coin-float16.inr": {"source": tiny, "codec": "coin", "coder": "float16", "target_bpp": 60.0, **fast},
         "coin-field.inr": {"source": field(6, 6), "codec": "coin", "target_bpp": 70.0, **fast},

@@ -81,7 +81,8 @@ def decode(name: str, region: tuple[int, ...] | None = None) -> Decoded:
 @contextmanager
 def watching() -> Iterator[tuple[list[Array], list[Array]]]:
     """Lists that fill with the numbers, and with the weights, of what is decoded meanwhile."""
-    from inrcodec.codecs import coin, combiner, hierarchical, modulation
+    from inrcodec.codecs import coin, combiner, grids, hierarchical, modulation
+    from inrcodec.encoders import grid_fitting
     from inrcodec.ground.bits import BitReader
     from inrcodec.maths.gaussian_coder import GaussianReader
     from inrcodec.methods.bitsback import BitsBack
@@ -92,8 +93,9 @@ def watching() -> Iterator[tuple[list[Array], list[Array]]]:
     def kept(function: Callable[..., Any], into: list[Array]) -> Callable[..., Any]:
         def watched(*args: Any, **named: Any) -> Any:
             found = function(*args, **named)
-            if found is not None:
-                into.append(np.array(found.numpy() if hasattr(found, "numpy") else found))
+            for part in found if isinstance(found, list) else [found]:
+                if part is not None:
+                    into.append(np.array(part.numpy() if hasattr(part, "numpy") else part))
             return found
 
         return watched
@@ -102,6 +104,7 @@ def watching() -> Iterator[tuple[list[Array], list[Array]]]:
         (BitReader, "read", numbers), (GaussianReader, "read", numbers), (BitsBack, "pop", numbers),
         (hierarchical.HierarchicalCodec, "latent_features", weights), (hierarchical, "receive_weights", weights),
         (combiner, "decode_latents", weights), (modulation, "read_latents", weights), (coin, "read_weights", weights),
+        (grids, "read_weights", numbers), (grid_fitting, "decode_grids", numbers),
     ]  # fmt: skip
     with ExitStack() as stack:
         for owner, name, into in places:

@@ -20,6 +20,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import tiny_grids
 import torch
 from golden_files import FOLDER, LIST, PRIORS, decode
 from numpy.typing import NDArray
@@ -111,6 +112,7 @@ PRIOR_MAKERS: dict[str, Callable[[], bytes]] = {
     "golden-coinpp-audio": lambda: _modulation(
         ModulatedConfig((32,), 1, (48, 12), 24, 0.0, 1.0), "audio", Tones(32)
     ),
+    "golden-grids": lambda: tiny_grids.tiny_prior().to_bytes(),
     "golden-lossless-colour": lambda: BitsBackPrior.from_model(tiny_model(COLOUR), "golden-colour", {}).to_bytes(),
     "golden-lossless-gray": lambda: BitsBackPrior.from_model(tiny_model(GRAY), "golden-gray", {}).to_bytes(),
     "golden-lossless-chain": lambda: BitsBackPrior.from_model(tiny_model(LAYERED), "golden-chain", {}).to_bytes(),
@@ -353,6 +355,16 @@ CASES: dict[str, Case] = {
         "pictures of two sizes", many(
             lambda: [image(16, 16), image(20, 12, seed=2)], None, ["a", "b"], codec="coin", effort="fast",
             target_bpp=5.0,
+        ),
+    ),
+    # Latent grids.
+    "grids-rgb.inr": Case("colour", one(lambda: image(40, 29), "grids", "fast", beta=1e-4)),
+    "grids-gray-alpha-16bit.inr": Case(
+        "gray with alpha, 16 bits", one(lambda: image(21, 16, "gray+alpha", 16), "grids", "fast", beta=1e-3), U16
+    ),
+    "grids-archive.inrs": Case(
+        "pictures of two sizes", many(
+            lambda: [image(16, 16), image(20, 12, seed=2)], "grids", ["a.png", "b.png"], effort="fast", beta=1e-3
         ),
     ),
     # Lossless.
