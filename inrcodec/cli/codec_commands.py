@@ -41,11 +41,12 @@ def _signal_options(command: Command) -> Command:
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output: FILE.inr, a folder, or FILE.inrs for an "
               "archive of all inputs. Default: the input's name with .inr, for a folder .inrs.")  # fmt: skip
-@click.option("--codec", default="auto", show_default=True, help="hierarchical, combiner, coin++, coin, bitswap, "
-              "bbans, or auto: that of the prior.")  # fmt: skip
+@click.option("--codec", default="auto", show_default=True, help="hierarchical, grids, combiner, coin++, coin, "
+              "bitswap, bbans, or auto: that of the prior.")  # fmt: skip
 @click.option("--lossless", is_flag=True, help="Pictures bit for bit: codec bitswap, or bbans where it is named.")
 @_PRIOR
-@click.option("--effort", default="default", show_default=True, help="fast, default or best.")
+@click.option("--effort", default="default", show_default=True, help="fast, default or best; best fits "
+              "photographs of up to a megapixel for minutes, by codec grids.")  # fmt: skip
 @click.option("--coder", help="How latents are sent: dither (quantised; default) or astar (relative entropy coding); "
               "weights of coin: dither or float16.")  # fmt: skip
 @click.option("--beta", type=float, help="Weight of a bit: squared error per bit per point. Larger is smaller files.")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from inrcodec.codecs.grids import GridsCodec, GridsEncoding
 
 SMALL_IMAGE_POINTS = 48 * 48
+MOST_FITTED_POINTS = 1 << 20
+"""Larger pictures take tens of minutes."""
 
 
 def lossless_codec(name: str) -> str:
@@ -54,8 +56,9 @@ def codec_of(prior: AnyPrior, name: str = AUTO) -> AnyCodec:
     return ModulationCodec(prior) if isinstance(prior, ModulationPrior) else CombinerCodec(prior)
 
 
-def default_prior(signal: Signal, codec: str = AUTO) -> str:
-    """Name of the shipped prior for a signal, that of the hierarchical codec unless ``codec`` is another."""
+def default_prior(signal: Signal, codec: str = AUTO, fitted: bool = False) -> str:
+    """Name of the shipped prior for a signal, that of the hierarchical codec unless ``codec`` is another; ``fitted``:
+    photographs of up to ``MOST_FITTED_POINTS`` are worth a fit by codec grids."""
     header = signal.header
     if codec in SCHEMES:
         colours = signal.colour_values
@@ -68,7 +71,8 @@ def default_prior(signal: Signal, codec: str = AUTO) -> str:
         wanted = "images32" if header.n_points <= SMALL_IMAGE_POINTS else "photographs"
     if codec == "combiner":
         return f"combiner-{'photographs' if wanted in ('globe', 'fields') else wanted}"
-    if codec == "grids":
+    fitted = fitted and codec == AUTO and wanted == "photographs" and header.n_points <= MOST_FITTED_POINTS
+    if codec == "grids" or fitted:
         return "grids"
     if codec == "coin++":
         return f"coinpp-{'fields' if wanted == 'globe' else wanted}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,12 @@ from inrcodec.ground.signal import Signal
 from inrcodec.maths.container import EXTRA, Container
 from inrcodec.models import prior_store
 from inrcodec.models.prior_store import AnyPrior
+
+if TYPE_CHECKING:
+    from inrcodec.codecs.grids import GridsCodec
+
+WINDOWED = ("hierarchical", "grids")
+"""Codecs that decode a part of a signal for a part of the work."""
 
 
 def decompress_container(
@@ -61,8 +67,8 @@ def decompress_container(
     if has_alpha(header):
         rows, columns = header.shape
         alpha = decode_alpha(container.section(ALPHA), (rows, columns), image_bits(header))
-    if isinstance(codec, HierarchicalCodec):
-        values = codec.decode(parameters, body, header, size, limits, window)
+    if codec.name in WINDOWED:
+        values = cast("HierarchicalCodec | GridsCodec", codec).decode(parameters, body, header, size, limits, window)
     else:
         if isinstance(codec, LosslessCodec) and chain:
             values = codec.decode_chain(chain, container.place, header, size, limits)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from inrcodec.maths.compiled import compiled
 from inrcodec.maths.grid_context import COARSER_COLUMNS, COARSER_ROWS, NEIGHBOUR_COLUMNS, NEIGHBOUR_ROWS
 from inrcodec.maths.grid_layout import MOST_LATENT, N_SCALES, REACH
 
@@ -14,7 +14,7 @@ ACTIVATION_LIMIT = float(1 << 26)
 LOWEST_STATE = 1 << 31
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs, h1, h2):
     """Mean in sixteenths and scale index of one latent. ``w1`` (inputs, n), ``w2`` (n, n) and ``w3`` (2, n) are laid so
     that the inner loop runs along a row."""
@@ -56,7 +56,7 @@ def predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs,
     return int(mean), int(min(max(place, 0.0), N_SCALES - 1.0))
 
 
-@njit(nogil=True, cache=True)
+@compiled(fastmath=False)
 def grid_symbols(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, half, starts, edges, out, at):
     """Write a grid's latents as (first count, count) of 2^16 to rows of ``out`` from ``at``; where they end."""
     n = b1.shape[0]
@@ -87,7 +87,7 @@ def grid_symbols(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, hal
     return at
 
 
-@njit(nogil=True, cache=True)
+@compiled(fastmath=False)
 def push_all(symbols, count, words):
     """rANS over symbols from the last to the first; the state and the number of words written."""
     state = np.uint64(LOWEST_STATE)
@@ -102,7 +102,7 @@ def push_all(symbols, count, words):
     return state, used
 
 
-@njit(nogil=True, cache=True)
+@compiled(fastmath=False)
 def _pull(state, first, size, words, at):
     """State after a symbol is taken off, and the place of the next word; behind the last all are 0."""
     state = size * (state >> np.uint64(16)) + (state & np.uint64(0xFFFF)) - first
@@ -114,7 +114,7 @@ def _pull(state, first, size, words, at):
     return state, at
 
 
-@njit(nogil=True, cache=True)
+@compiled(fastmath=False)
 def pull_grid(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, half, starts, edges, words, state, at):
     """Fill ``latents`` from a message; state, place, and whether all latents were in range."""
     n = b1.shape[0]

@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from inrcodec.maths.compiled import compiled
 from inrcodec.maths.grid_layout import COARSER, LOG_LARGEST_SCALE, LOG_SMALLEST_SCALE, NEIGHBOURS, REACH
 
 SMALLEST_PROBABILITY = 2.0**-16
@@ -27,7 +27,7 @@ _RUN = 128
 """Latents of a row that go through the network together."""
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def _add_product(w, x, out, n_in):
     """``out`` (n, _RUN) += ``w`` (n, >= n_in) @ ``x`` (>= n_in, _RUN); n a multiple of 4."""
     for j in range(0, out.shape[0], 4):
@@ -43,7 +43,7 @@ def _add_product(w, x, out, n_in):
                 o3[p] += v3 * value
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def _add_outer(d, x, n_in, out, start, stride):
     """``out[start + j * stride + k]`` += ``d[j]`` . ``x[k]``."""
     for j in range(0, d.shape[0], 4):
@@ -64,7 +64,7 @@ def _add_outer(d, x, n_in, out, start, stride):
             out[at + 3 * stride] += s3
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def context_bits(
     latents, coarser, has_coarser, first, last, w1, b1, w2, b2, w3, b3, grad_latents, grad_coarser, grad_weights
 ):

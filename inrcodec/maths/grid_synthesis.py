@@ -11,12 +11,13 @@ Source: Kim et al., C3 (arXiv 2312.02753), section 3.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from inrcodec.maths.compiled import compiled
 
 _RUN = 128
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def pointwise(features, w1, b1, w2, b2, first, last, out):
     """Two layers at every point: ``out`` (C, H + 2, W + 2) of rows ``first`` to ``last``, its border left alone."""
     n, n_in = w1.shape
@@ -38,7 +39,7 @@ def pointwise(features, w1, b1, w2, b2, first, last, out):
                         row[p] += v0 * hidden[0, p] + v1 * hidden[1, p] + v2 * hidden[2, p] + v3 * hidden[3, p]
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def _hidden(features, w1, b1, j, n_in, y, start, m, hidden):
     h0, h1, h2, h3 = hidden[0], hidden[1], hidden[2], hidden[3]
     for p in range(m):
@@ -63,7 +64,7 @@ def _hidden(features, w1, b1, j, n_in, y, start, m, hidden):
         h3[p] = max(h3[p], zero)
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def pointwise_gradients(features, w1, b1, w2, grad_out, first, last, grad_features, gw1, gb1, gw2, gb2):
     """Backwards through ``pointwise``: ``grad_out`` (C, H, W); gradients are added to the last arguments."""
     n, n_in = w1.shape
@@ -140,7 +141,7 @@ def pointwise_gradients(features, w1, b1, w2, grad_out, first, last, grad_featur
                     gw1[j + 3, k] += s3
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def add_convolved(values, kernel, first, last, out):
     """``out`` (C_out, H, W) += ``values`` (C_in, H + 2, W + 2) correlated with ``kernel`` (C_out, C_in, 3, 3)."""
     width = out.shape[2]
@@ -155,7 +156,7 @@ def add_convolved(values, kernel, first, last, out):
                         into[x] += v0 * row[x] + v1 * row[x + 1] + v2 * row[x + 2]
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def convolved_gradients(values, grad_out, first, last, grad_kernel, grad_bias):
     """Gradients of ``add_convolved`` by its kernel, and of a bias, are added to the last arguments."""
     width = grad_out.shape[2]
@@ -180,7 +181,7 @@ def convolved_gradients(values, grad_out, first, last, grad_kernel, grad_bias):
                     grad_kernel[c, i, dy, 2] += s2
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def squared_errors(values, wanted, weight, first, last, grad):
     """Sum of ``weight`` (H, W) times squared differences; their gradient to ``grad`` (C, H, W)."""
     total = 0.0
