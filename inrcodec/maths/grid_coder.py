@@ -6,9 +6,9 @@ below 2^53, in any order: ``check_network`` holds the weights to that.
 
 Fixed point: weights in units of 2^-16, latents and means of 2^-4, activations of 2^-12. A latent is coded relative to
 its mean, rounded; a scale index and the mean's sixteenths choose a table of 16-bit counts, those of scales over 4 for
-the latent without its lowest bits, which follow uncoded. The last symbol of a table is an escape, behind which the
-value follows in 24 bits. The coder is rANS (Duda 2013) with a state of 63 bits and words of 32: constriction's coders
-take runs of symbols of known models, which there are none of here.
+the latent without its lowest bits, which follow uncoded. The last symbol of a table is an escape: how far a latent
+lies beyond the table follows as its sign, its number of bits and these bits. The coder is rANS (Duda 2013) with a state
+of 63 bits and words of 32: constriction's coders take runs of symbols of known models, which there are none of here.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class ContextNetwork:
 
 def encode_grids(grids: list[NDArray[np.int64]], network: ContextNetwork) -> bytes:
     """The message of grids (h, w), coarsest first, each twice the one before; magnitudes below ``MOST_LATENT``."""
-    symbols = np.empty((3 * sum(grid.size for grid in grids), 2), np.int64)
+    symbols = np.empty((5 * sum(grid.size for grid in grids), 2), np.int64)
     count = 0
     for number, grid in enumerate(grids):
         coarser = _interpolated(grids[number - 1]) if number else np.zeros((1, 1))

@@ -12,6 +12,7 @@ from inrcodec.maths.grid_layout import MOST_LATENT, N_SCALES, REACH
 
 ACTIVATION_LIMIT = float(1 << 26)
 LOWEST_STATE = 1 << 31
+MOST_BEYOND_BITS = 16
 
 
 @compiled(fastmath=True)
@@ -74,16 +75,24 @@ def grid_symbols(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, hal
                 edge = start + symbol + most
                 out[at, 0], out[at, 1] = edges[edge], edges[edge + 1] - edges[edge]
                 at += 1
-                if bits > 0:
-                    out[at, 0], out[at, 1] = (value - (symbol << bits)) << (16 - bits), 1 << (16 - bits)
-                    at += 1
             else:
                 edge = start + 2 * most + 1
                 out[at, 0], out[at, 1] = edges[edge], edges[edge + 1] - edges[edge]
-                digits = value + (1 << 23)
-                out[at + 1, 0], out[at + 1, 1] = (digits >> 12) << 4, 16
-                out[at + 2, 0], out[at + 2, 1] = (digits & 4095) << 4, 16
-                at += 3
+                beyond = abs(symbol) - most
+                size = 0
+                while beyond >> (size + 1) > 0:
+                    size += 1
+                out[at + 1, 0], out[at + 1, 1] = (2 * size + int(symbol < 0)) << 10, 1 << 10
+                at += 2
+                # At most 16 bits, in two parts.
+                for part, first in ((min(size, 8), 0), (size - min(size, 8), 8)):
+                    if part > 0:
+                        out[at, 0] = ((beyond >> first) & ((1 << part) - 1)) << (16 - part)
+                        out[at, 1] = 1 << (16 - part)
+                        at += 1
+            if bits > 0:
+                out[at, 0], out[at, 1] = (value - (symbol << bits)) << (16 - bits), 1 << (16 - bits)
+                at += 1
     return at
 
 
@@ -115,6 +124,15 @@ def _pull(state, first, size, words, at):
 
 
 @compiled(fastmath=False)
+def _uncoded(state, bits, words, at):
+    """A number of so many bits that are as they are, the state and the place after it."""
+    digit = (state & np.uint64(0xFFFF)) >> np.uint64(16 - bits)
+    share = np.uint64(1 << (16 - bits))
+    state, at = _pull(state, digit * share, share, words, at)
+    return np.int64(digit), state, at
+
+
+@compiled(fastmath=False)
 def pull_grid(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, half, starts, edges, words, state, at):
     """Fill ``latents`` from a message; state, place, and whether all latents were in range."""
     n = b1.shape[0]
@@ -136,21 +154,21 @@ def pull_grid(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, half, 
                     b = middle
             state, at = _pull(state, np.uint64(edges[a]), np.uint64(edges[a + 1] - edges[a]), words, at)
             symbol = a - start - most
-            if symbol <= most:
-                value = symbol << bits
-                if bits > 0:
-                    share = np.uint64(1 << (16 - bits))
-                    digit = (state & np.uint64(0xFFFF)) >> np.uint64(16 - bits)
-                    state, at = _pull(state, digit * share, share, words, at)
-                    value += int(digit)
-            else:
-                share = np.uint64(16)
-                digit = (state & np.uint64(0xFFFF)) >> np.uint64(4)
-                state, at = _pull(state, digit * share, share, words, at)
-                value = int(digit) << 12
-                digit = (state & np.uint64(0xFFFF)) >> np.uint64(4)
-                state, at = _pull(state, digit * share, share, words, at)
-                value += int(digit) - (1 << 23)
+            if symbol > most:
+                head, state, at = _uncoded(state, 6, words, at)
+                size = min(head >> 1, MOST_BEYOND_BITS)
+                beyond = 1 << size
+                for part, first in ((min(size, 8), 0), (size - min(size, 8), 8)):
+                    if part > 0:
+                        digit, state, at = _uncoded(state, part, words, at)
+                        beyond += digit << first
+                symbol = most + beyond
+                if head & 1:
+                    symbol = -symbol
+            value = symbol << bits
+            if bits > 0:
+                digit, state, at = _uncoded(state, bits, words, at)
+                value += digit
             value += whole
             if not -MOST_LATENT < value < MOST_LATENT:
                 return state, at, False
