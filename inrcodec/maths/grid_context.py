@@ -28,40 +28,50 @@ _RUN = 128
 
 
 @compiled(fastmath=True)
-def _add_product(w, x, out, n_in):
-    """``out`` (n, _RUN) += ``w`` (n, >= n_in) @ ``x`` (>= n_in, _RUN); n a multiple of 4."""
-    for j in range(0, out.shape[0], 4):
-        o0, o1, o2, o3 = out[j], out[j + 1], out[j + 2], out[j + 3]
-        for k in range(n_in):
-            v0, v1, v2, v3 = w[j, k], w[j + 1, k], w[j + 2, k], w[j + 3, k]
-            row = x[k]
+def _add_product(w, x, out):
+    """``out`` (n, _RUN) += ``w`` (n, m) @ ``x`` (m, _RUN); n even, m a multiple of 4."""
+    for j in range(0, w.shape[0], 2):
+        o0, o1 = out[j], out[j + 1]
+        for k in range(0, w.shape[1], 4):
+            x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
+            a0, a1, a2, a3 = w[j, k], w[j, k + 1], w[j, k + 2], w[j, k + 3]
+            b0, b1, b2, b3 = w[j + 1, k], w[j + 1, k + 1], w[j + 1, k + 2], w[j + 1, k + 3]
             for p in range(_RUN):
-                value = row[p]
-                o0[p] += v0 * value
-                o1[p] += v1 * value
-                o2[p] += v2 * value
-                o3[p] += v3 * value
+                v0, v1, v2, v3 = x0[p], x1[p], x2[p], x3[p]
+                o0[p] += a0 * v0 + a1 * v1 + a2 * v2 + a3 * v3
+                o1[p] += b0 * v0 + b1 * v1 + b2 * v2 + b3 * v3
 
 
 @compiled(fastmath=True)
 def _add_outer(d, x, n_in, out, start, stride):
-    """``out[start + j * stride + k]`` += ``d[j]`` . ``x[k]``."""
+    """``out[start + j * stride + k]`` += ``d[j]`` . ``x[k]``, for k below ``n_in``; rows of ``d`` a multiple of 4, of
+    ``x`` even."""
     for j in range(0, d.shape[0], 4):
         d0, d1, d2, d3 = d[j], d[j + 1], d[j + 2], d[j + 3]
-        for k in range(n_in):
-            row = x[k]
-            s0 = s1 = s2 = s3 = np.float32(0.0)
+        for k in range(0, n_in, 2):
+            x0, x1 = x[k], x[k + 1]
+            s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = np.float32(0.0)
             for p in range(_RUN):
-                value = row[p]
-                s0 += d0[p] * value
-                s1 += d1[p] * value
-                s2 += d2[p] * value
-                s3 += d3[p] * value
+                u, v = x0[p], x1[p]
+                s0 += d0[p] * u
+                s1 += d1[p] * u
+                s2 += d2[p] * u
+                s3 += d3[p] * u
+                t0 += d0[p] * v
+                t1 += d1[p] * v
+                t2 += d2[p] * v
+                t3 += d3[p] * v
             at = start + j * stride + k
             out[at] += s0
             out[at + stride] += s1
             out[at + 2 * stride] += s2
             out[at + 3 * stride] += s3
+            if k + 1 < n_in:
+                at += 1
+                out[at] += t0
+                out[at + stride] += t1
+                out[at + 2 * stride] += t2
+                out[at + 3 * stride] += t3
 
 
 @compiled(fastmath=True)
@@ -79,19 +89,18 @@ def context_bits(
     if not has_coarser:
         n_in = n_near
     width = latents.shape[1] - 2 * REACH
-    x = np.empty((n_in, _RUN), np.float32)
+    n_padded = -(-n_in // 4) * 4
+    x = np.zeros((n_padded, _RUN), np.float32)
     h1 = np.empty((n, _RUN), np.float32)
     h2 = np.empty((n, _RUN), np.float32)
     d1 = np.empty((n, _RUN), np.float32)
     d2 = np.empty((n, _RUN), np.float32)
     mean = np.empty(_RUN, np.float32)
     scale = np.empty(_RUN, np.float32)
-    n_padded = -(-n_in // 4) * 4
     dx = np.empty((n_padded, _RUN), np.float32)
-    w1t = np.zeros((n_padded, n), np.float32)
-    for k in range(n_in):
-        for j in range(n):
-            w1t[k, j] = w1[j, k]
+    w1p = np.zeros((n, n_padded), np.float32)
+    w1p[:, :n_in] = w1[:, :n_in]
+    w1t = w1p.T.copy()
     w2t = w2.T.copy()
     at_b1 = w1.size
     at_w2 = at_b1 + n
@@ -118,7 +127,7 @@ def context_bits(
                     x[k, p] = 0.0
             for j in range(n):
                 h1[j] = b1[j]
-            _add_product(w1, x, h1, n_in)
+            _add_product(w1p, x, h1)
             for j in range(n):
                 for p in range(_RUN):
                     h1[j, p] = max(h1[j, p], np.float32(0.0))
@@ -129,7 +138,7 @@ def context_bits(
                 b = b2[j]
                 for p in range(_RUN):
                     h2[j, p] = h1[j, p] + b
-            _add_product(w2, h1, h2, n)
+            _add_product(w2, h1, h2)
             for j in range(n):
                 u = w3[0, j]
                 v = w3[1, j]
@@ -197,7 +206,7 @@ def context_bits(
                 grad_weights[at_b2 + j] += s2
             _add_outer(d2, h1, n, grad_weights, at_w2, n)
             d1[:] = d2
-            _add_product(w2t, d2, d1, n)
+            _add_product(w2t, d2, d1)
             for k in range(n):
                 s0 = np.float32(0.0)
                 for p in range(_RUN):
@@ -207,7 +216,7 @@ def context_bits(
                 grad_weights[at_b1 + k] += s0
             _add_outer(d1, x, n_in, grad_weights, 0, stride)
             dx[:] = 0.0
-            _add_product(w1t, d1, dx, n)
+            _add_product(w1t, d1, dx)
             for k in range(n_in):
                 acc = dx[k]
                 if k < n_near:
