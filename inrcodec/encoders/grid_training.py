@@ -45,6 +45,7 @@ LARGEST_PROPOSAL_GRADIENT = 10.0
 FIRST_DEVIATION = 0.3
 """Of the root mean square of a tensor's weights, the spread that the first single fits assume."""
 LEAST_DEVIATION = 2.0**-14
+STEP_DRAWS = 2
 TYPICAL_POINTS = 400_000
 """Of a picture, for the steps that weights are rounded to."""
 
@@ -140,13 +141,12 @@ class ProposalFit:
 
 @dataclass
 class GridState:
-    """Where a training is. ``mean`` (A, n), ``fitted`` (A, singles, n), ``bits`` (A,) per point, ``tensor_steps``,
+    """Where a training is. ``mean`` (A, n), ``fitted`` (A, singles, n), ``bits`` (A,) per point,
     ``proposals``: parameters, (A, ...) each; ``grids``: the mosaic's latents, (A, H, W) each, finest first."""
 
     mean: Tensor
     fitted: Tensor
     bits: Tensor
-    tensor_steps: Tensor
     proposals: dict[str, Tensor]
     grids: list[Tensor]
     done: int = 0
@@ -162,7 +162,7 @@ class GridState:
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds, by name."""
         return {
-            "mean": self.mean, "fitted": self.fitted, "bits": self.bits, "tensor_steps": self.tensor_steps,
+            "mean": self.mean, "fitted": self.fitted, "bits": self.bits,
             **{f"proposals.{key}": value for key, value in self.proposals.items()},
             **{f"grids.{number}": value for number, value in enumerate(self.grids)},
         }  # fmt: skip
@@ -200,7 +200,6 @@ class GridTrainer:
             mean=torch.zeros(network.anchors, n),
             fitted=torch.zeros(network.anchors, self.config.singles, n),
             bits=torch.zeros(network.anchors),
-            tensor_steps=torch.zeros(len(network.shapes)),
             proposals={key: torch.zeros(network.anchors, *value.shape) for key, value in proposal.items()},
             grids=[torch.zeros(network.anchors, height >> i, width >> i) for i in range(network.grids)],
         )
@@ -279,8 +278,6 @@ class GridTrainer:
         for grid, found in zip(state.grids, fit.latents, strict=True):
             grid[task.anchor] = found.detach() * LATENT_GAIN
         state.bits[task.anchor] = fit.reading()[0]
-        if task.begin is None:
-            state.tensor_steps = self._tensor_steps(fit, self.log_lambda(task.anchor))
 
     def _proposal(self, state: GridState, anchor: int) -> GridProposal:
         network = GridProposal(self.config.network.grids, self.config.network.channels)
@@ -311,27 +308,31 @@ class GridTrainer:
         values = self._crops[self.config.mosaic[0] * self.config.mosaic[1] + number].contiguous()
         return GridProblem(values, torch.ones(values.shape[1:]))
 
-    def _tensor_steps(self, fit: GridFit, log_lambda: float) -> Tensor:
-        """Of every tensor the step at which rounding costs a typical picture what a finer one would: n / (2 ln 2) bits,
-        the optimum of n log2(1 / step) + c step^2."""
+    def _step_bits(self, fit: GridFit, log_lambda: float) -> dict[str, int]:
+        """Of every tensor log2 of the step, in units of 2^-16, at which what rounding costs a typical picture and the
+        digits of the tensor's weights take fewest bits together."""
         random, weights = torch.Generator().manual_seed(0), fit.weights.detach()
-        before, steps = fit.cost(weights, log_lambda), []
-        for place in self.config.network.places.values():
-            count = place.stop - place.start
-            step, wanted = 2.0**-6, count / (2.0 * math.log(2.0))
-            for _ in range(4):
-                moved = weights.clone()
-                moved[place] += step * (torch.rand(count, generator=random) - 0.5)
-                lost = (fit.cost(moved, log_lambda) - before) * TYPICAL_POINTS / fit.problem.points
-                step *= math.sqrt(min(max(wanted / max(lost, 1e-3), 1.0 / 64.0), 64.0))
-            steps.append(step)
-        return torch.tensor(steps)
+        before, out = fit.cost(weights, log_lambda), {}
+        for name, place in self.config.network.places.items():
+            count, found = place.stop - place.start, dict[int, float]()
+            for bits in range(3, MOST_STEP_BITS):
+                lost = 0.0
+                for _ in range(STEP_DRAWS):
+                    moved = weights.clone()
+                    moved[place] += 2.0 ** (bits - WEIGHT_BITS) * (torch.rand(count, generator=random) - 0.5)
+                    lost += (fit.cost(moved, log_lambda) - before) / STEP_DRAWS
+                found[bits] = lost * TYPICAL_POINTS / fit.problem.points - count * bits
+                if bits > min(found) + 2 and found[bits] > found[bits - 1] > found[bits - 2]:
+                    break
+            out[name] = min(found, key=lambda bits: found[bits])
+        return out
 
     def finish(self, state: GridState, card: dict[str, Any]) -> GridsPrior:
         """The prior that the training has reached."""
         network = self.config.network
-        log_steps = (state.tensor_steps.double() * (1 << WEIGHT_BITS)).log2().round().clamp(0, MOST_STEP_BITS)
-        step_bits = dict(zip(network.shapes, map(int, log_steps.tolist()), strict=True))
+        middle = network.anchors // 2
+        fit = GridFit(network, self._mosaic, state.mean[middle], None, [grid[middle] for grid in state.grids])
+        step_bits = self._step_bits(fit, self.log_lambda(middle))
         own = (state.fitted - state.mean[:, None]).square().mean(dim=1)
         deviation = torch.empty_like(own)
         for name, place in network.places.items():
