@@ -116,7 +116,9 @@ def grids_prior() -> GridsPrior:
     proposal = GridProposal(config.grids, config.channels).state_dict()
     proposals = {name: made_up((2, *value.shape), n, 0.2) for n, (name, value) in enumerate(proposal.items())}
     steps = dict.fromkeys(config.shapes, 10)
-    return GridsPrior.make("grids", config, mean, torch.full_like(mean, 0.05), steps, (0.5, 2.0), proposals, {})
+    return GridsPrior.make(
+        "grids", config, mean, torch.full_like(mean, 0.05), steps, (0.5, 2.0), (0.6, 2.1), proposals, {}
+    )
 
 
 LOSSLESS = {

@@ -22,17 +22,14 @@ import inrcodec
 from inrcodec.cli import main
 from inrcodec.codecs import grids as grids_module
 from inrcodec.codecs import tiles as tiles_module
-from inrcodec.codecs.choice import default_prior
 from inrcodec.codecs.face import Coded, Rate, Source
 from inrcodec.codecs.grids import GridsCodec
-from inrcodec.codecs.operations import Settings
 from inrcodec.encoders.grid_evaluation import evaluate_grids
 from inrcodec.encoders.grid_training import GridTrainer
 from inrcodec.encoders.training_data import TileSource
 from inrcodec.ground.errors import FormatError, LimitError, PriorError, UsageError
 from inrcodec.ground.limits import Limits
 from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal
 from inrcodec.maths import grid_coder
 from inrcodec.maths.gaussian_coder import scale_values
 from inrcodec.maths.grid_coder import ContextNetwork, decode_grids, encode_grids
@@ -346,7 +343,7 @@ def test_prior_file_round_trip_and_refusals() -> None:
             GridsPrior.from_bytes(data[:cut])
     for change in (
         {"mean": prior.mean[:, 1:]}, {"spread": prior.spread + (1 << 21)}, {"bits": (1.0, 0.5, 2.0)},
-        {"proposals": {}}, {"step_bits": {**prior.step_bits, "context.w1": 99}},
+        {"proposed_bits": (1.0, 2.0)}, {"proposals": {}}, {"step_bits": {**prior.step_bits, "context.w1": 99}},
         {"config": replace(CONFIG, context_width=12)},
     ):  # fmt: skip
         with pytest.raises(FormatError):
@@ -476,7 +473,7 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     (folder / "grids.safetensors").write_bytes(tiny_prior().to_bytes())
     monkeypatch.setenv(prior_store.ENVIRONMENT, str(folder))
-    monkeypatch.setitem(grids_module.GRID_STEPS, "default", 40)
+    monkeypatch.setitem(grids_module.GRID_STEPS, "default", 120)
     yield folder
 
 
@@ -521,17 +518,3 @@ def test_a_prior_is_trained_by_the_command_line(tmp_path: Path, picture: np.ndar
 def test_the_network_has_as_many_inputs_as_its_context() -> None:
     assert len(NEIGHBOURS) + len(COARSER) == N_INPUTS
     assert all(dy < 0 or (dy == 0 and dx < 0) for dy, dx in NEIGHBOURS)
-
-
-def test_what_effort_best_chooses() -> None:
-    def chosen(rows: int, columns: int, **more: object) -> str:
-        options = Settings(effort="best", **more)  # type: ignore[arg-type]
-        return default_prior(Signal(np.zeros((rows, columns, 3), np.float32), PlainHeader(
-            "image", "rgb", "u8", (rows, columns), 3)), options.codec, options.fitted)  # fmt: skip
-
-    assert chosen(512, 768) == "grids"
-    assert chosen(2000, 3000) == "photographs"  # tens of minutes
-    assert chosen(32, 32) == "images32"
-    assert chosen(512, 768, measure="ms-ssim") == chosen(512, 768, coder="astar") == "photographs"
-    assert chosen(512, 768, codec="hierarchical") == "photographs"
-    assert not Settings().fitted

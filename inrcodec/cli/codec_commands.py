@@ -45,8 +45,7 @@ def _signal_options(command: Command) -> Command:
               "bitswap, bbans, or auto: that of the prior.")  # fmt: skip
 @click.option("--lossless", is_flag=True, help="Pictures bit for bit: codec bitswap, or bbans where it is named.")
 @_PRIOR
-@click.option("--effort", default="default", show_default=True, help="fast, default or best; best fits "
-              "photographs of up to a megapixel for minutes, by codec grids.")  # fmt: skip
+@click.option("--effort", default="default", show_default=True, help="fast, default or best.")
 @click.option("--coder", help="How latents are sent: dither (quantised; default) or astar (relative entropy coding); "
               "weights of coin: dither or float16.")  # fmt: skip
 @click.option("--beta", type=float, help="Weight of a bit: squared error per bit per point. Larger is smaller files.")

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from inrcodec.codecs.grids import GridsCodec, GridsEncoding
 
 SMALL_IMAGE_POINTS = 48 * 48
-MOST_FITTED_POINTS = 1 << 20
-"""Larger pictures take tens of minutes."""
 
 
 def lossless_codec(name: str) -> str:
@@ -56,9 +54,8 @@ def codec_of(prior: AnyPrior, name: str = AUTO) -> AnyCodec:
     return ModulationCodec(prior) if isinstance(prior, ModulationPrior) else CombinerCodec(prior)
 
 
-def default_prior(signal: Signal, codec: str = AUTO, fitted: bool = False) -> str:
-    """Name of the shipped prior for a signal, that of the hierarchical codec unless ``codec`` is another; ``fitted``:
-    photographs of up to ``MOST_FITTED_POINTS`` are worth a fit by codec grids."""
+def default_prior(signal: Signal, codec: str = AUTO) -> str:
+    """Name of the shipped prior for a signal, that of the hierarchical codec unless ``codec`` is another."""
     header = signal.header
     if codec in SCHEMES:
         colours = signal.colour_values
@@ -71,8 +68,7 @@ def default_prior(signal: Signal, codec: str = AUTO, fitted: bool = False) -> st
         wanted = "images32" if header.n_points <= SMALL_IMAGE_POINTS else "photographs"
     if codec == "combiner":
         return f"combiner-{'photographs' if wanted in ('globe', 'fields') else wanted}"
-    fitted = fitted and codec == AUTO and wanted == "photographs" and header.n_points <= MOST_FITTED_POINTS
-    if codec == "grids" or fitted:
+    if codec == "grids":
         return "grids"
     if codec == "coin++":
         return f"coinpp-{'fields' if wanted == 'globe' else wanted}"

@@ -1,4 +1,4 @@
-"""Latent grids fitted to every picture, with networks that move from a learned prior: the codec of effort ``best``.
+"""Latent grids fitted to every picture, with networks that move from a learned prior.
 
     values -> planes, tiles -> descent on latents and weights -> two messages each       (compress)
     messages -> weights -> context network -> grids -> synthesis -> planes -> values     (decompress)

@@ -82,11 +82,6 @@ class Settings:
         """Whether a rate or a quality is asked for."""
         return bool(self._wanted())
 
-    @property
-    def fitted(self) -> bool:
-        """Whether a photograph is to be fitted for minutes, by the codec that does so and all that it can."""
-        return self.effort == "best" and self.measure == MEASURES[0] and self.coder in (None, "dither")
-
     def _wanted(self) -> dict[str, float]:
         names = ("beta", "target_bpp", "target_kbps", "target_psnr")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -188,20 +183,20 @@ def _codec_for(signals: Sequence[Signal], settings: Settings) -> AnyCodec:
         if settings.prior is not None:
             raise UsageError("codec coin knows nothing in advance: it takes no prior")
         return CoinCodec()
-    prior = prior_store.find(settings.prior or _common_prior(signals, settings))
+    prior = prior_store.find(settings.prior or _common_prior(signals, settings.codec))
     codec = codec_of(prior, settings.codec)
     if settings.codec not in (AUTO, codec.name):
         raise UsageError(f"prior {prior.name!r} belongs to codec {codec.name}, not {settings.codec}")
     return codec
 
 
-def _common_prior(signals: Sequence[Signal], settings: Settings) -> str:
-    chosen = {default_prior(signal, settings.codec, settings.fitted) for signal in signals}
+def _common_prior(signals: Sequence[Signal], codec: str) -> str:
+    chosen = {default_prior(signal, codec) for signal in signals}
     if chosen == {"bitswap-gray", "bitswap-colour"}:
         # A model of gray carries colour plane by plane, one of colour no picture that has gray alone.
         all_colour = all(signal.colour_values.shape[-1] == 3 for signal in signals)
         return "bitswap-colour" if all_colour else "bitswap-gray"
-    for general in ("photographs", "grids", "combiner-photographs", "coinpp-photographs", "fields"):
+    for general in ("photographs", "combiner-photographs", "coinpp-photographs", "fields"):
         if len(chosen) == 2 and general in chosen and len({signal.header.kind for signal in signals}) == 1:
             return general
     if len(chosen) > 1:

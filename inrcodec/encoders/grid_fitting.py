@@ -41,15 +41,17 @@ LARGEST_GRADIENT = 0.1
 """Norm, of the mean squared error's gradient plus beta times that of bits per point, that steps are clipped to."""
 CONTROL_AT = (0.25, 0.4, 0.55, 0.65, 0.75, 0.83, 0.9, 0.96)
 """Parts of a fit after which lambda is moved towards the wanted bits."""
+STILL_TO_FALL = 0.3
+"""Bits of a fit at one lambda are 1 + 0.3 (1 - progress)^2 times those at its end, about."""
 CODED_FROM = 0.75
 LARGEST_MOVE = 0.5
-GUESSES, LEAST_MOVE, PROPOSALS_EXCESS = 5, 0.05, 1.25
-"""How proposals lead to a first lambda: how often they are asked, and how much more they take than what is fitted."""
+GUESSES, LEAST_MOVE = 6, 0.03
+"""How often proposals are asked for a first lambda."""
 SLOPE = 0.62
 """d log(bits) / d log(lambda) of photographs, about."""
 TOLERANCE = 0.01
 LEAST_SLOPE = 0.1
-MOST_CORRECTIONS, CORRECTION_SHARE, CORRECTION_FROM = 5, 0.06, 0.5
+MOST_CORRECTIONS, CORRECTION_SHARE, CORRECTION_FROM = 4, 0.08, 0.5
 """How often a fit goes on for a wanted rate, for which share of its steps, and from where in its course."""
 LOG2E = 1.0 / math.log(2.0)
 
@@ -176,7 +178,7 @@ class GridEncoder:
         excess, looks = None, [round(self.steps * part) for part in CONTROL_AT]
         for step in range(self.steps):
             if bits is not None and step in looks:
-                found = sum(fit.bits() for fit in fits)
+                found = sum(fit.bits() for fit in fits) / (1.0 + STILL_TO_FALL * (1.0 - step / self.steps) ** 2)
                 if step >= CODED_FROM * self.steps:
                     # What messages take beyond the estimate, rounding of weights above all, is learned once.
                     if excess is None:
@@ -233,10 +235,11 @@ class GridEncoder:
             quality = self.prior.quality_of(log_lambda)
             proposal = self.prior.proposal_at(quality)
             weights = config.parts(torch.from_numpy(self.prior.mean_at(quality)).float() / (1 << WEIGHT_BITS))
+            excess = np.interp(log_lambda, places, np.log(self.prior.bits) - np.log(self.prior.proposed_bits))
             found = 1.0
             for problem in problems:
                 found += float(grid_bits(config, [grid.round() for grid in proposal(problem.values)], weights))
-            move = math.log(bits * PROPOSALS_EXCESS / found) / SLOPE
+            move = (math.log(bits / found) - float(excess)) / SLOPE
             log_lambda = min(max(log_lambda + move, config.log_lambdas[0]), config.log_lambdas[1])
             if abs(move) < LEAST_MOVE:
                 break

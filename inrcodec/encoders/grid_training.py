@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -262,7 +262,9 @@ class GridTrainer:
             network.first_weights(torch.Generator().manual_seed(self.config.seed))
             if task.begin is None else state.mean[task.begin]
         )  # fmt: skip
-        grids = None if task.begin is None else [grid[task.begin] for grid in state.grids]
+        # Latents grow sooner than they shrink: below the middle they begin at 0.
+        upwards = task.begin is not None and task.begin < task.anchor
+        grids = [grid[task.begin] for grid in state.grids] if upwards else None
         return GridFit(network, self._mosaic, start, None, grids)
 
     def _end(self, state: GridState, task: Task, fit: Fit) -> None:
@@ -340,12 +342,18 @@ class GridTrainer:
             rounding = (2.0 ** (step_bits[name] - WEIGHT_BITS)) ** 2 / 12.0
             shared = own[:, place].mean(dim=1, keepdim=True)
             deviation[:, place] = (0.5 * own[:, place] + 0.5 * shared + rounding).sqrt()
-        bits = np.maximum.accumulate(state.bits.double().numpy())
-        rising = tuple(float(b) * (1.0 + 1e-6 * i) for i, b in enumerate(bits))
+        proposed = [self._proposed_bits(state, anchor) for anchor in range(network.anchors)]
         return GridsPrior.make(
-            self.config.name, network, state.mean, deviation.clamp_min(LEAST_DEVIATION), step_bits, rising,
-            state.proposals, card,
+            self.config.name, network, state.mean, deviation.clamp_min(LEAST_DEVIATION), step_bits,
+            _rising(state.bits.tolist()), _rising(proposed), state.proposals, card,
         )  # fmt: skip
+
+    @torch.no_grad()
+    def _proposed_bits(self, state: GridState, anchor: int) -> float:
+        """Bits per point of what is proposed for the mosaic, rounded."""
+        grids = [grid.round() for grid in self._proposal(state, anchor)(self._mosaic.values)]
+        parts = self.config.network.parts(state.mean[anchor])
+        return float(grid_bits(self.config.network, grids, parts)) / self._mosaic.points
 
     def save(self, state: GridState, folder: Path) -> None:
         """Write a checkpoint: all tasks that are done."""
@@ -369,3 +377,8 @@ class GridTrainer:
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{folder}: the checkpoint lacks or misstates {error}") from None
         return state
+
+
+def _rising(values: Sequence[float]) -> tuple[float, ...]:
+    """Values of which none is below one before it, and none the same."""
+    return tuple(float(v) * (1.0 + 1e-6 * i) for i, v in enumerate(np.maximum.accumulate(np.maximum(values, 1e-6))))

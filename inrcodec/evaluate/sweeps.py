@@ -238,7 +238,7 @@ def _key(*parts: Any) -> str:
 def _prior_id(signal: Signal, settings: Settings) -> str:
     if settings.codec == "coin":
         return ""
-    name = settings.prior or default_prior(signal, settings.codec, settings.fitted)
+    name = settings.prior or default_prior(signal, settings.codec)
     path = prior_store.prior_files().get(name, Path(name))
     return prior_store.file_id(path).hex() if path.is_file() else prior_store.find(name).id.hex()
 

@@ -52,8 +52,8 @@ class GridsPrior:
 
     ``mean`` (A, n) in units of 2^-16. ``spread`` (A, n): the places, in units of 2^-10, of standard deviations of one
     unit of 2^-16 times what they are, among the scales of ``maths.gaussian_coder``; ``step_bits`` by tensor: log2 of
-    the step in units of 2^-16. ``bits`` (A,): bits per point that pictures took in training, a first guess.
-    ``proposals``: parameters of ``GridProposal``, (A, ...) each, which the sender alone needs.
+    the step in units of 2^-16. ``bits``, ``proposed_bits`` (A,): bits per point that crops took in
+    training, fitted and proposed. ``proposals``: parameters of ``GridProposal``, (A, ...) each, for the sender alone.
     """
 
     name: str
@@ -62,6 +62,7 @@ class GridsPrior:
     spread: Tensor
     step_bits: dict[str, int]
     bits: tuple[float, ...]
+    proposed_bits: tuple[float, ...]
     proposals: dict[str, Tensor]
     known_answer: str
     card: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class GridsPrior:
     @classmethod
     def make(
         cls, name: str, config: GridsConfig, mean: Tensor, deviation: Tensor, step_bits: dict[str, int],
-        bits: tuple[float, ...], proposals: dict[str, Tensor], card: dict[str, Any],
+        bits: tuple[float, ...], proposed_bits: tuple[float, ...], proposals: dict[str, Tensor], card: dict[str, Any],
     ) -> GridsPrior:  # fmt: skip
         """From real means and standard deviations (A, n), as its file will be read back."""
         whole = (mean.double() * (1 << WEIGHT_BITS)).round().to(torch.int64)
@@ -81,7 +82,8 @@ class GridsPrior:
         per_place = (np.log(scales[-1]) - np.log(scales[0])) / (N_SCALES - 1)
         place = (deviation.double() * (1 << WEIGHT_BITS)).log().sub(float(np.log(scales[0]))) / per_place
         spread = (place * (1 << SPREAD_BITS)).round().to(torch.int64)
-        made = cls(name, config, whole, spread, step_bits, bits, proposals, _answer(config, whole), card)
+        answer = _answer(config, whole)
+        made = cls(name, config, whole, spread, step_bits, bits, proposed_bits, proposals, answer, card)
         return cls.from_bytes(made.to_bytes(), name)
 
     @property
@@ -157,7 +159,8 @@ class GridsPrior:
         """The file."""
         head = {
             "format": FORMAT, "name": self.name, "config": self.config.to_dict(), "step_bits": self.step_bits,
-            "bits": list(self.bits), "known_answer": self.known_answer, "card": self.card,
+            "bits": list(self.bits), "proposed_bits": list(self.proposed_bits), "known_answer": self.known_answer,
+            "card": self.card,
         }  # fmt: skip
         tensors = {"mean": self.mean.to(torch.int32), "spread": self.spread.to(torch.int32)}
         tensors.update({f"proposal.{key}": value.half().contiguous() for key, value in self.proposals.items()})
@@ -177,7 +180,7 @@ class GridsPrior:
             name, card, answer = str(head["name"]), dict(head["card"]), str(head["known_answer"])
             mean, spread = tensors["mean"].to(torch.int64), tensors["spread"].to(torch.int64)
             steps = {key: head["step_bits"][key] for key in config.shapes}
-            bits = tuple(float(value) for value in head["bits"])
+            bits, proposed = (tuple(map(float, head[key])) for key in ("bits", "proposed_bits"))
         proposals = {k.removeprefix("proposal."): v.float() for k, v in tensors.items() if k.startswith("proposal.")}
         with torch.device("meta"):
             expected = GridProposal(config.grids, config.channels).state_dict()
@@ -186,14 +189,26 @@ class GridsPrior:
         } or not all(torch.isfinite(value).all() for value in proposals.values()):
             raise FormatError(f"{source}: the proposals do not fit their description")
         shape = (config.anchors, config.n_weights)
-        if tuple(mean.shape) != shape or tuple(spread.shape) != shape or len(bits) != config.anchors:
+        if tuple(mean.shape) != shape or tuple(spread.shape) != shape or {len(bits), len(proposed)} != {config.anchors}:
             raise FormatError(f"{source}: the tables do not fit their description")
         fine = all(isinstance(step, int) and 0 <= step <= MOST_STEP_BITS for step in steps.values())
-        rising = all(0.0 < a < b < 1e3 for a, b in itertools.pairwise(bits))
+        rising = all(0.0 < a < b < 1e3 for row in (bits, proposed) for a, b in itertools.pairwise(row))
         if not fine or not rising or mean.abs().max() >= LARGEST_WEIGHT or spread.abs().max() >= 1 << 20:
             raise FormatError(f"{source}: means, spreads, steps or bits are out of range")
         check_known_answer(_answer(config, mean), answer, source)
-        return cls(name, config, mean, spread, steps, bits, proposals, answer, card, hashlib.sha256(data).digest()[:8])
+        return cls(
+            name,
+            config,
+            mean,
+            spread,
+            steps,
+            bits,
+            proposed,
+            proposals,
+            answer,
+            card,
+            hashlib.sha256(data).digest()[:8],
+        )
 
 
 def _network(config: GridsConfig, weights: IntArray) -> ContextNetwork:
