@@ -44,7 +44,8 @@ CONTROL_AT = (0.25, 0.4, 0.55, 0.65, 0.75, 0.83, 0.9, 0.96)
 STILL_TO_FALL = 0.3
 """Bits of a fit at one lambda are 1 + 0.3 (1 - progress)^2 times those at its end, about."""
 CODED_FROM = 0.75
-LARGEST_MOVE = 0.5
+LARGEST_MOVE, FARTHEST = 0.5, 1.0
+"""Of log(lambda): the largest single move in a fit, and how far corrections after it may go."""
 GUESSES, LEAST_MOVE = 6, 0.03
 """How often proposals are asked for a first lambda."""
 SLOPE = 0.62
@@ -209,13 +210,16 @@ class GridEncoder:
         self, fits: Sequence[GridFit], coded: list[CodedGrids], quality: int, log_lambda: float, bits: float
     ) -> list[CodedGrids]:
         """Messages nearest below ``bits``: fits go on at other lambdas while they are not near enough."""
-        best, slope = coded, SLOPE
+        best, slope, reached = coded, SLOPE, log_lambda
         count = max(8, round(self.steps * CORRECTION_SHARE))
         again = np.linspace(CORRECTION_FROM, 1.0, count).tolist()
         for _ in range(MOST_CORRECTIONS):
             if 1.0 - 2 * TOLERANCE <= _bits(best) / bits <= 1.0:
                 break
-            move = math.log(bits * (1.0 - TOLERANCE) / _bits(coded)) / slope
+            wanted = log_lambda + math.log(bits * (1.0 - TOLERANCE) / _bits(coded)) / slope
+            move = min(max(wanted, reached - FARTHEST), reached + FARTHEST) - log_lambda
+            if abs(move) < LEAST_MOVE:
+                break
             log_lambda += move
             for part in again:
                 self._step(fits, part, log_lambda)
