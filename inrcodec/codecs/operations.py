@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.codecs.alpha import encode_alpha
-from inrcodec.codecs.choice import AnyCodec, AnyEncoding, codec_of, default_prior
+from inrcodec.codecs.choice import SMALL_IMAGE_POINTS, AnyCodec, AnyEncoding, codec_of, default_prior
 from inrcodec.codecs.coin import CoinCodec, NoPrior
+from inrcodec.codecs.decoding import decompress_container
 from inrcodec.codecs.face import Coded, Rate, Source
 from inrcodec.codecs.hierarchical import HierarchicalCodec
 from inrcodec.codecs.lossless import LosslessCodec
@@ -28,7 +29,7 @@ from inrcodec.ground.errors import UsageError
 from inrcodec.ground.metrics import signal_psnr
 from inrcodec.ground.signal import Signal
 from inrcodec.maths.archive import ArchiveEntry, pack_archive
-from inrcodec.maths.container import EXTRA, Container, Section, pack
+from inrcodec.maths.container import EXTRA, Container, Section, pack, unpack
 from inrcodec.methods.bitsback import SCHEMES
 from inrcodec.models import prior_store
 from inrcodec.models.prior_store import AnyPrior
@@ -39,13 +40,18 @@ LONG_BODY_MEAN, LONG_BODY_POWER = 125.0, 5.0
 the power tells how sharply their share rises with the mean."""
 PSNR_TOLERANCE_DB = 0.1
 PSNR_TRIES = 8
+MOST_FITTED_POINTS = 1 << 20
+"""Pictures of more points are not fitted by a second codec: a million take a quarter of an hour."""
+DB_PER_LOG_BITS = 5.6
+"""Of photographs, about: 3.9 dB for twice the bits."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """What the caller chooses; at most one of ``beta`` and the targets.
 
-    ``codec``: by default the codec of the prior, of which the default is that of the hierarchical codec.
+    ``codec``: by default the codec of the prior, of which the default is that of the hierarchical codec. At ``effort``
+    best, where neither is given, photographs are coded by codec grids as well and the better file is kept.
 
     ``beta``: squared value units per bit per point (values of images in [0, 1], of sounds in [-1, 1]). ``target_bpp``:
     file bits per grid point. ``target_kbps``: 1000 file bits per second. ``target_psnr``: dB. ``coder``:
@@ -114,10 +120,20 @@ def compress_signals(
     ``plan`` is told the number of gradient steps to come, ``tick`` how many were done. Raises UsageError when the
     target does not fit the kind of signal, UnsupportedError when the prior cannot carry the signals.
     """
+    if plan is None:
+        plan = _unplanned
+    if (other := _rival(signals, settings)) is not None:
+        return _better_of(signals[0], settings, other, tick, plan)
     codec = _codec_for(signals, settings)
+    plan(codec.planned_steps(_sources(signals), settings.effort))
+    return _compressed(signals, settings, codec, names, tick)
+
+
+def _compressed(
+    signals: Sequence[Signal], settings: Settings, codec: AnyCodec, names: Sequence[str] | None, tick: Ticker | None
+) -> Encoded:
+    """``compress_signals`` by one codec."""
     sources = _sources(signals)
-    if plan is not None:
-        plan(codec.planned_steps(sources, settings.effort))
 
     def build(coded: Coded) -> Encoded:
         return _encoded(codec, signals, coded, names)
@@ -136,6 +152,51 @@ def compress_signals(
     return build(encoding.at(rate))
 
 
+def _unplanned(steps: int) -> None:
+    """For callers who need no plan."""
+
+
+def _rival(signals: Sequence[Signal], settings: Settings) -> Settings | None:
+    """Settings of a second codec that is worth its time: at effort best, for a photograph that it is not too large for,
+    fitted grids, unless something is asked for that they cannot do."""
+    asked = (settings.codec, settings.prior, settings.coder, settings.measure, settings.target_psnr)
+    if settings.effort != "best" or len(signals) > 1 or asked != (AUTO, None, None, MEASURES[0], None):
+        return None
+    header = signals[0].header
+    fits = header.kind == "image" and SMALL_IMAGE_POINTS < header.n_points <= MOST_FITTED_POINTS
+    return replace(settings, codec="grids") if fits and signals[0].colour_values.shape[-1] == 3 else None
+
+
+def _better_of(
+    signal: Signal, settings: Settings, other: Settings, tick: Ticker | None, plan: Callable[[int], None]
+) -> Encoded:
+    """The file with the lower cost of the default codec's, at effort default, and the other's, both at one beta or for
+    the same bits.
+
+    Where bits are asked for, dB are exchanged for bits at the rate that photographs have about."""
+    first = replace(settings, effort="default")
+    made: list[tuple[bool, float, Encoded]] = []
+    pairs = [(one, _codec_for([signal], one)) for one in (first, other)]
+    plan(sum(codec.planned_steps(_sources([signal]), one.effort) for one, codec in pairs))
+    beta = settings.beta or pairs[0][1].usual_beta(_sources([signal]))
+    for one, codec in pairs:
+        if not settings.wants_rate:
+            one = replace(one, beta=beta)
+        encoded = _compressed([signal], one, codec, None, tick)
+        found = decompress_container(unpack(encoded.data))
+        bits = 8.0 * len(encoded.data)
+        if settings.target_bpp is None:
+            made.append((False, bits * beta / signal.header.n_points + _squared_error(signal, found), encoded))
+        else:
+            over = bits > settings.target_bpp * signal.header.n_points
+            made.append((over, math.log(bits) - signal_psnr(signal, found) / DB_PER_LOG_BITS, encoded))
+    return min(made, key=lambda one: one[:2])[2]
+
+
+def _squared_error(signal: Signal, decoded: Signal) -> float:
+    return float(10.0 ** (-0.1 * signal_psnr(signal, decoded)))
+
+
 def fits_together(settings: Settings) -> bool:
     """Whether ``compress_apart`` may fit signals together."""
     return settings.codec in (AUTO, HierarchicalCodec.name) and settings.target_psnr is None
@@ -151,7 +212,8 @@ def compress_apart(signals: Sequence[Signal], settings: Settings) -> list[Encode
     out: dict[int, Encoded] = {}
     by_codec: dict[bytes, list[int]] = {}
     for number, codec in enumerate(codecs):
-        if isinstance(codec, HierarchicalCodec) and fits_together(settings):
+        alone = _rival([signals[number]], settings) is not None
+        if isinstance(codec, HierarchicalCodec) and fits_together(settings) and not alone:
             by_codec.setdefault(codec.prior.id, []).append(number)
         else:
             out[number] = compress_signals([signals[number]], settings)

@@ -63,6 +63,13 @@ _PHOTOGRAPHS = HierarchyConfig(
         Level(8, 128, (24, 24, 24, 24), 4, 2, phases=2), Level(4, 64, (24, 24), 2, 1, phases=2),
     ),
 )  # fmt: skip
+_PHOTOGRAPHS_LARGE = HierarchyConfig(
+    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.0, 10.5), n_anchors=12,
+    levels=(
+        Level(32, 192, (32,), 2, 2), Level(16, 208, (32, 32, 32, 32), 4, 3, phases=2),
+        Level(8, 128, (24, 24, 24, 24), 4, 3, phases=2), Level(4, 64, (24, 24), 3, 2, phases=2),
+    ),
+)  # fmt: skip
 _SPEECH = HierarchyConfig(
     channels=1, axes=1, feature_stride=2, feature_width=32, log_lambdas=(-0.5, 9.5), centre=0.0, spread=1.0,
     levels=(
@@ -84,6 +91,10 @@ HIERARCHY_RECIPES = {
         HierarchyRecipe("images32", "image", _IMAGES32, (32, 32), 32, tile=32),
         HierarchyRecipe(
             "photographs", "image", _PHOTOGRAPHS, (128, 128), 8, lr=4e-3, rate_power=1.25, point_share=0.25
+        ),
+        HierarchyRecipe(
+            "photographs-large", "image", _PHOTOGRAPHS_LARGE, (192, 192), 28, lr=3e-3, rate_power=1.15,
+            scales=(0.5, 2.0), point_share=0.25,
         ),
         HierarchyRecipe("fields", "field", _FIELDS, (64, 64), 16),
         HierarchyRecipe("globe", "field", replace(_FIELDS, sphere=True, periodic=True), (64, 64), 16),

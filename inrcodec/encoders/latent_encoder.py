@@ -33,8 +33,12 @@ UNIT = float(1 << ACTIVATION_BITS)
 POINTS_AT_ONCE = 1 << 16
 """Points of small signals that go through the encoder together: what the cache likes."""
 SMALL_POINTS = 1 << 14
+KEPT_POINTS, KEPT_QUALITIES = 1 << 20, 20
+"""What the way up finds in a signal of at most so many points is kept for qualities that are this near."""
 MEASURES = ("psnr", "ms-ssim")
 """What trial steps can raise at equal bits."""
+STRUCTURE_STEPS = 2
+"""Times as many trial steps for another measure than PSNR."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +95,15 @@ class LatentEncoder:
         self.prior, self.effort, self.coder, self.tick = prior, effort, coder, tick
         self.errors = structure_errors if measure == "ms-ssim" else None
         self.keep_features = keep_features
+        self._kept: tuple[Batch, int, list[Tensor]] | None = None
 
     def refine(self, batch: Batch, quality: int) -> None:
         """Trial steps on the batch's offsets; those of an earlier call at about this quality are gone on from."""
         self._refine([batch], [quality])
 
     def _refine(self, batches: Sequence[Batch], qualities: Sequence[int]) -> None:
-        steps = self.effort.steps_for(batches[0].points)
+        # Proposals are made for squared errors: there is more to be gained for another measure.
+        steps = self.effort.steps_for(batches[0].points) * (1 if self.errors is None else STRUCTURE_STEPS)
         refine(self.prior, batches, qualities, steps, self.tick, self.errors)
 
     def run(self, search: Search[Found]) -> Found:
@@ -142,8 +148,19 @@ class LatentEncoder:
         """Bits of the proposals, rounded, of every row, (N,)."""
         config = self.prior.config
         log_lambda = torch.tensor([log_lambda_of(config, quality) for quality in qualities])
-        _, maps = latents_and_bits(self.prior.model, batch.values, log_lambda, rounded)
+        risen = self._risen(batch, qualities[0], self.prior.model.rates(log_lambda))
+        _, maps = latents_and_bits(self.prior.model, batch.values, log_lambda, rounded, risen=risen)
         return torch.stack([bits.flatten(1).sum(1) for bits in maps], dim=1).sum(1)
+
+    def _risen(self, batch: Batch, quality: int, rate: Tensor) -> list[Tensor]:
+        """The way up. Of one signal that never goes through the networks with others it is kept: proposals hardly
+        change with the quality that it was made at."""
+        if self._kept is not None and self._kept[0] is batch and abs(self._kept[1] - quality) <= KEPT_QUALITIES:
+            return list(self._kept[2])
+        self._kept, found = None, self.prior.model.rise(batch.values, rate)
+        if len(batch.values) == 1 and POINTS_AT_ONCE < math.prod(batch.values.shape[2:]) <= KEPT_POINTS:
+            self._kept = batch, quality, list(found)
+        return found
 
     @torch.no_grad()
     def code(self, batch: Batch, quality: int) -> CodedLatents:
@@ -152,7 +169,7 @@ class LatentEncoder:
         layers = self.prior.layers(quality)
         count, _, height, width = batch.values.shape
         rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
-        risen = model.rise(batch.values, rate)
+        risen = self._risen(batch, quality, rate)
         writers = [make_writer(self.coder) for _ in range(count)]
 
         def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:

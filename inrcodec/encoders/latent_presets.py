@@ -8,7 +8,7 @@ from inrcodec.ground.errors import UsageError
 LATENT_EFFORTS = {
     effort.name: effort
     for effort in (
-        LatentEffort("fast", 0), LatentEffort("default", 24, small_steps=48),
+        LatentEffort("fast", 0), LatentEffort("default", 12, small_steps=48),
         LatentEffort("best", 120, 100, small_steps=300),
     )
 }  # fmt: skip

@@ -165,8 +165,8 @@ def elbo(
     h, spent = latents_and_bits(model, values, log_lambda, quantise, risen=risen, offsets=offsets, watch=watch)
     features = interpolate(model.config, model.features(h, model.rates(log_lambda)).float(), height, width)
     if points is not None:
-        decoded = model.values(features[:, points], fourier[points], weights)
-        error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)[:, points]).square().mean(dim=2)
+        decoded = model.values(features.index_select(1, points), fourier[points], weights)
+        error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, points)).square().mean(dim=2)
         return Elbo(error.mean(dim=1), error[:, None], spent)
     decoded = model.values(features, fourier, weights)
     if errors is None:
