@@ -57,6 +57,48 @@ def test_larger_beta_is_a_smaller_file_of_less_quality(crop: Signal) -> None:
     assert quality[0] < quality[1] < quality[2]
 
 
+@pytest.mark.parametrize("wanted", [{"beta": 2e-3}, {"target_bpp": 0.6}, {}])
+def test_best_keeps_the_better_file_of_two_codecs(
+    crop: Signal, wanted: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inrcodec.codecs import operations
+    from inrcodec.codecs.grids import GRID_STEPS
+
+    monkeypatch.setitem(GRID_STEPS, "best", 8)
+    told: list[int] = []
+    best = compress_signals([crop], Settings(effort="best", **wanted), plan=told.append)
+    # After so few steps that is the default codec's, of effort default.
+    assert (best.codec, best.data) == ("hierarchical", compress_signals([crop], Settings(**wanted)).data)
+    if not wanted:
+        assert compress_apart([crop], Settings(effort="best"))[0].data == best.data
+    assert told == [48 + 8]
+    usual = operations._compressed
+
+    def spoiled(signals, settings, codec, names, tick):  # type: ignore[no-untyped-def]
+        if codec.name == "hierarchical":
+            settings = replace(settings, beta=1e-5, target_bpp=None)
+        return usual(signals, settings, codec, names, tick)
+
+    monkeypatch.setattr(operations, "_compressed", spoiled)
+    monkeypatch.setitem(GRID_STEPS, "best", 60)
+    other = compress_signals([crop], Settings(effort="best", **wanted))
+    assert other.codec == "grids"
+    assert signal_psnr(crop, inrcodec.decompress(other.data)) > 20.0
+
+
+@pytest.mark.parametrize(
+    "asked", [{"prior": "photographs"}, {"codec": "hierarchical"}, {"coder": "dither"}, {"target_psnr": 25.0}]
+)
+def test_best_is_one_codec_where_more_is_asked_for(crop: Signal, asked: dict[str, object]) -> None:
+    from inrcodec.codecs.operations import _rival
+
+    best = Settings(effort="best", **asked)  # type: ignore[arg-type]
+    assert _rival([crop], Settings(effort="best")) is not None
+    assert _rival([crop], best) is _rival([crop, crop], Settings(effort="best")) is None
+    assert _rival([image(np.zeros((96, 96, 1), np.uint8))], Settings(effort="best")) is None
+    assert _rival([image(np.zeros((32, 32, 3), np.uint8))], Settings(effort="best")) is None
+
+
 def test_target_psnr_is_met(crop: Signal) -> None:
     data = inrcodec.compress(crop, target_psnr=27.5, effort="fast")
     assert signal_psnr(crop, inrcodec.decompress(data)) == pytest.approx(27.5, abs=0.1)

@@ -173,9 +173,10 @@ def _better_of(
     """The file with the lower cost of the default codec's, at effort default, and the other's, both at one beta or for
     the same bits.
 
-    Where bits are asked for, dB are exchanged for bits at the rate that photographs have about."""
+    Where bits are asked for, files that are too large come last, and dB are exchanged for bits at the rate that
+    photographs have about."""
     first = replace(settings, effort="default")
-    made: list[tuple[bool, float, Encoded]] = []
+    made: list[tuple[float, float, Encoded]] = []
     pairs = [(one, _codec_for([signal], one)) for one in (first, other)]
     plan(sum(codec.planned_steps(_sources([signal]), one.effort) for one, codec in pairs))
     beta = settings.beta or pairs[0][1].usual_beta(_sources([signal]))
@@ -186,10 +187,10 @@ def _better_of(
         found = decompress_container(unpack(encoded.data))
         bits = 8.0 * len(encoded.data)
         if settings.target_bpp is None:
-            made.append((False, bits * beta / signal.header.n_points + _squared_error(signal, found), encoded))
+            made.append((0.0, bits * beta / signal.header.n_points + _squared_error(signal, found), encoded))
         else:
-            over = bits > settings.target_bpp * signal.header.n_points
-            made.append((over, math.log(bits) - signal_psnr(signal, found) / DB_PER_LOG_BITS, encoded))
+            over = bits - settings.target_bpp * signal.header.n_points
+            made.append((max(over, 0.0), math.log(bits) - signal_psnr(signal, found) / DB_PER_LOG_BITS, encoded))
     return min(made, key=lambda one: one[:2])[2]
 
 
