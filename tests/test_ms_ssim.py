@@ -79,7 +79,7 @@ def test_optimising_ms_ssim_raises_it_at_equal_bits(picture: np.ndarray) -> None
         decoded = torch.from_numpy(InrFile(data).render().values).permute(2, 0, 1)[None].double().clamp(0, 1)
         found[measure] = len(data), float(ms_ssim(_tensor(signal.values * 255.0), decoded))
     assert found["ms-ssim"][0] <= 1.02 * found["psnr"][0]
-    assert 1.0 - found["ms-ssim"][1] < 0.97 * (1.0 - found["psnr"][1])
+    assert 1.0 - found["ms-ssim"][1] < 0.95 * (1.0 - found["psnr"][1])
 
 
 def test_optimising_ms_ssim_is_refused_where_nothing_would_come_of_it(picture: np.ndarray) -> None:
