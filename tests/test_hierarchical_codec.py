@@ -31,6 +31,7 @@ from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
 from inrcodec.methods.latent_coders import CODERS
 from inrcodec.models import hierarchy_render
 from inrcodec.models.exact_hierarchy import ExactTables, log_lambda_of, max_quality, quality_of
+from inrcodec.models.hierarchy import HierarchyINR, walk_down
 from inrcodec.models.hierarchy_points import interpolate
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_render import render
@@ -328,3 +329,31 @@ def test_the_trained_state_is_the_same_for_equal_seeds() -> None:
     first, second = trainer.start(), trainer.start()
     for _ in range(3):
         assert trainer._step(first, 0.5)["loss"] == trainer._step(second, 0.5)["loss"]
+
+
+def test_large_weights_before_a_relu_are_shared_with_what_reads_them() -> None:
+    """Rows that 32-bit integers (the viewer's) would not hold are lessened, and the function stays what it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = HierarchyINR(CONFIG)
+        with torch.no_grad():
+            for name, conv in model.named_convs():
+                if name in ("down.0.0.0.in", "prior_in.1.0"):
+                    conv.weight.mul_(30.0)
+                    conv.bias.normal_()
+    tables = ExactTables.from_model(model)
+    assert max(float(w.abs().flatten(1).sum(1).max()) for w in tables.weights.values()) < 1 << 19
+    lessened = HierarchyINR(CONFIG)
+    lessened.load_state_dict(model.state_dict())
+    tables.put_into(lessened)
+    rate = model.rates(torch.tensor([5.0]))
+
+    def features(network: HierarchyINR) -> torch.Tensor:
+        def choose(name: str, h: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+            return prior.chunk(2, dim=1)[0]
+
+        with torch.no_grad():
+            return walk_down(network.layers(rate), 1, 3, 4, choose)
+
+    before, after = features(model), features(lessened)
+    assert float((before - after).abs().max()) < 0.01 * float(before.abs().max())

@@ -29,6 +29,9 @@ from inrcodec.models.hierarchy_shape import HierarchyConfig, block_names
 QUALITY_BITS = 8
 BIAS_BITS = ACTIVATION_BITS + WEIGHT_BITS
 WEIGHT_LIMIT = (1 << 15) - 1
+USUAL_ROW = round(0.98 * (1 << 19))
+"""What the magnitudes of a row of weights sum to at most where that is to be had: decoders in 32-bit integers (the
+viewer's) hold no more than 2^19."""
 RESIDUAL_BITS = 8
 """Residuals of latents are in units of 2^-8 posterior steps."""
 
@@ -78,12 +81,16 @@ class ExactTables:
     @classmethod
     def from_model(cls, model: HierarchyINR) -> ExactTables:
         """Rounded from a trained model."""
+        real = {
+            name: (conv.weight.detach().clone(), conv.bias.detach().clone())
+            for name, conv in model.named_convs()
+            if name.split(".")[0] in DOWNWARD
+        }
+        _lessen_rows(real)
         weights, biases = {}, {}
-        for name, conv in model.named_convs():
-            if name.split(".")[0] not in DOWNWARD:
-                continue
-            weights[name] = to_fixed(conv.weight, WEIGHT_BITS).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
-            biases[name] = to_fixed(conv.bias, BIAS_BITS).clamp(-(1 << 31) + 1, (1 << 31) - 1)
+        for name, (weight, bias) in real.items():
+            weights[name] = to_fixed(weight, WEIGHT_BITS).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
+            biases[name] = to_fixed(bias, BIAS_BITS).clamp(-(1 << 31) + 1, (1 << 31) - 1)
         steps = {
             name: to_fixed(model.log_step(name).exp(), ACTIVATION_BITS).clamp_min(1)
             for name in block_names(model.config)
@@ -100,6 +107,23 @@ class ExactTables:
             for name, step in self.steps.items():
                 model.log_step(name).copy_((step.double() / (1 << ACTIVATION_BITS)).log())
             model.first.copy_(self.first.double() / (1 << ACTIVATION_BITS))
+
+
+def _lessen_rows(real: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Make hidden units whose weights (C_out, C_in, rows, columns) are too large, alone or all together, smaller, and
+    what reads them larger by the same factor: behind a ReLU that is the same function."""
+    for name, (weight, bias) in real.items():
+        if name.startswith("prior_in"):
+            reader = name.replace("prior_in", "prior_out")
+        elif name.endswith(".in"):
+            reader = name.removesuffix(".in") + ".out"
+        else:
+            continue
+        sizes = weight.abs().flatten(1) * (1 << WEIGHT_BITS)
+        excess = torch.maximum(sizes.sum(1) / USUAL_ROW, sizes.amax(1) / WEIGHT_LIMIT).clamp_min(1.0)
+        weight.div_(excess[:, None, None, None])
+        bias.div_(excess)
+        real[reader][0].mul_(excess[:, None, None])
 
 
 class ExactLayers:
