@@ -1,10 +1,10 @@
 """What learned priors buy: bits spent on weights, and PSNR after some steps on a picture, with and without them.
 
 python benchmarks/prior_value.py
-python benchmarks/prior_value.py --images 3 --steps 0 50
+python benchmarks/prior_value.py --images 3 --steps 0 50 --codecs hierarchical
 
-Crops of 256x256 points of Kodak photographs, all at one rate. *hierarchical* knows its prior: its steps are trial steps
-on latents, then as many on the weights of the head, which are sent where they lower the cost. *combiner* knows a prior
+Crops of 256x256 points of Kodak photographs, all at one rate. *hierarchical* knows its prior: its steps adapt the encoder to
+the crop, then as many are taken on the weights of the head, which are sent where they lower the cost. *combiner* knows a prior
 over the weights of its SIRENs, with effort fast's rounds. *coin* knows nothing: its network is fitted from random
 weights by Adam and sent whole.
 """
@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[3, 5, 8])
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 50, 200, 1000])
+    parser.add_argument("--codecs", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--bpp", type=float, default=0.4)
     options = parser.parse_args()
     header = PlainHeader("image", "rgb", "u8", (SIDE, SIDE), 3)
@@ -50,9 +51,9 @@ def main() -> None:
     ]
     bits = options.bpp * SIDE * SIDE
     rows = []
-    for name, run in (("hierarchical", _hierarchical), ("combiner", _combiner), ("coin", _coin)):
+    for name in options.codecs:
         for steps in options.steps:
-            found = np.mean([run(source, bits, steps) for source in sources], axis=0)
+            found = np.mean([RUNS[name](source, bits, steps) for source in sources], axis=0)
             size, weights, psnr, seconds = (float(x) for x in found)
             share = f"{100 * weights / size:.0f} %"
             rows.append([name, steps, f"{size:,.0f}", share, f"{psnr:.2f}", f"{seconds:.1f}"])
@@ -63,7 +64,8 @@ def _hierarchical(source: Source, bits: float, steps: int) -> Row:
     prior = prior_store.find("photographs")
     assert isinstance(prior, HierarchyPrior)
     codec = HierarchicalCodec(prior)
-    encoder = LatentEncoder(prior, LatentEffort("steps", steps, weight_steps=steps), keep_features=steps > 0)
+    effort = LatentEffort("steps", steps, weight_steps=steps, adapting_steps=steps)
+    encoder = LatentEncoder(prior, effort, keep_features=steps > 0)
     begun = time.perf_counter()
     coded = HierarchicalEncoding(codec, [source], encoder).at(Rate(bits=bits))
     seconds = time.perf_counter() - begun
@@ -92,6 +94,8 @@ def _coin(source: Source, bits: float, steps: int) -> Row:
     decoded = codec.decode(coded.parameters, coded.bodies[0], source.header)
     return len(coded.bodies[0]), len(coded.bodies[0]), image_psnr(source.values, decoded), seconds
 
+
+RUNS = {"hierarchical": _hierarchical, "combiner": _combiner, "coin": _coin}
 
 if __name__ == "__main__":
     main()

@@ -56,7 +56,7 @@ def compress(
         coder: how latents of codec hierarchical are sent: "dither" (quantisation, the default) or "astar" (relative
             entropy coding).
         beta, target_bpp, target_kbps, target_psnr: at most one; file bits count.
-        optimise: "psnr" or "ms-ssim": what trial steps of codec hierarchical raise at the rate asked for.
+        optimise: "psnr" or "ms-ssim": what codec hierarchical raises at the rate asked for.
         progress: called with the number of gradient steps done since the last call.
 
     Raises:

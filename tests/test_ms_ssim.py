@@ -1,4 +1,4 @@
-"""MS-SSIM against an independent implementation, and trial steps that raise it."""
+"""MS-SSIM against an independent implementation, and encodings that raise it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_optimising_ms_ssim_raises_it_at_equal_bits(picture: np.ndarray) -> None
 
 def test_optimising_ms_ssim_is_refused_where_nothing_would_come_of_it(picture: np.ndarray) -> None:
     signal = _signal(picture)
-    with pytest.raises(UsageError, match="trial steps"):
+    with pytest.raises(UsageError, match="steps of refinement"):
         compress_signals([signal], Settings(effort="fast", measure="ms-ssim"))
     with pytest.raises(UsageError, match="codec coin cannot"):
         compress_signals([signal], Settings(codec="coin", measure="ms-ssim"))

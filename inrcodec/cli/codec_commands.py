@@ -52,8 +52,8 @@ def _signal_options(command: Command) -> Command:
 @click.option("--target-bpp", type=float, help="File bits per pixel or grid point.")
 @click.option("--target-kbps", type=float, help="File kilobits per second of a sound.")
 @click.option("--target-psnr", type=float, help="Quality in dB, met within 0.1 dB.")
-@click.option("--optimise", "measure", default="psnr", show_default=True, help="psnr or ms-ssim: what trial steps "
-              "raise at the rate asked for (images, codec hierarchical).")  # fmt: skip
+@click.option("--optimise", "measure", default="psnr", show_default=True, help="psnr or ms-ssim: what is raised "
+              "at the rate asked for (images, codec hierarchical).")  # fmt: skip
 @_signal_options
 @_FORCE
 @_QUIET

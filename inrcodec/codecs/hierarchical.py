@@ -96,12 +96,12 @@ class HierarchicalCodec:
         measure: str = MEASURES[0],
     ) -> HierarchicalEncoding:  # fmt: skip
         """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name, ``coder`` one of
-        ``methods.latent_coders``, ``measure`` what trial steps raise.
+        ``methods.latent_coders``, ``measure`` what is raised.
 
         UsageError when that takes steps and there are none."""
         chosen = latent_effort_named(effort)
         if measure != MEASURES[0] and (self.prior.kind != "image" or chosen.steps == 0):
-            raise UsageError(f"optimising {measure} takes an image and trial steps: use effort default or best")
+            raise UsageError(f"optimising {measure} takes an image and steps of refinement: use effort default or best")
         encoder = LatentEncoder(
             self.prior, chosen, coder or CODERS[0], tick or (lambda steps: None), measure,
             keep_features=chosen.weight_steps > 0,
@@ -111,7 +111,8 @@ class HierarchicalCodec:
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
         """Gradient steps of ``encode`` (choosing a quality for a wanted rate may take some more)."""
         preset = latent_effort_named(effort)
-        return sum(preset.steps_for(owned.batch.points) for owned in make_batches(sources, self.prior, 1.0))
+        sizes = [owned.batch.points for owned in make_batches(sources, self.prior, 1.0)]
+        return sum(sum(preset.steps_for(self.prior.kind, points)) for points in sizes)
 
     @property
     def has_halvings(self) -> bool:

@@ -56,7 +56,7 @@ class Settings:
     ``beta``: squared value units per bit per point (values of images in [0, 1], of sounds in [-1, 1]). ``target_bpp``:
     file bits per grid point. ``target_kbps``: 1000 file bits per second. ``target_psnr``: dB. ``coder``:
     "dither" (quantisation, the default) or "astar" (relative entropy coding). ``measure``: "psnr" or "ms-ssim",
-    what the hierarchical codec's trial steps raise at the rate asked for.
+    what the hierarchical codec raises at the rate asked for.
     """
 
     codec: str = AUTO

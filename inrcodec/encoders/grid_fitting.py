@@ -35,7 +35,7 @@ WEIGHT_RATE, PRIOR_WEIGHT_RATE = 0.01, 0.05
 """Learning rates of weights that are free, and of those under a prior, in its standard deviations."""
 LAST_RATE = 0.02
 """Of the first learning rate, at the end."""
-TEMPERATURES, NOISES = (0.3, 0.2), (1.5, 1.001)
+TEMPERATURES, NOISES = (0.3, 0.1), (1.5, 1.001)
 """Of soft rounding and of Kumaraswamy's distribution, from the first step to the last."""
 LARGEST_GRADIENT = 0.1
 """Norm, of the mean squared error's gradient plus beta times that of bits per point, that steps are clipped to."""

@@ -1,7 +1,7 @@
 """Posteriors of hierarchical latents for given signals: proposed by the encoder network, refined, rounded, coded.
 
-    values -> way up -> [gradient steps on offsets to the proposals] -> way down in integers, block by block:
-    prior -> proposal + offset -> symbols -> latents -> next block                                   -> message
+    values -> way up -> [offsets to the proposals: by an encoder adapted to the signal, by trial steps]
+    -> way down in integers, block by block: prior -> proposal + offset -> symbols -> latents -> next block -> message
 
 At every latent block the network sees the features of what is already fixed and proposes anew, so that finer levels
 follow the coarser ones wherever rounding has taken them.
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inrcodec.encoders.encoder_adaptation import adapted, offsets_to
 from inrcodec.encoders.latent_refinement import Batch, Ticker, joined, refine
 from inrcodec.maths.exact_network import ACTIVATION_BITS
 from inrcodec.maths.ms_ssim import structure_errors
@@ -25,7 +26,7 @@ from inrcodec.methods.hierarchical_fit import latents_and_bits, rounded
 from inrcodec.methods.latent_coders import CODERS, check_coder, make_writer
 from inrcodec.models.chequered import pick
 from inrcodec.models.exact_hierarchy import log_lambda_of, place_latents, scale_indices, to_floats
-from inrcodec.models.hierarchy import walk_down
+from inrcodec.models.hierarchy import HierarchyINR, walk_down
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_shape import block_phase
 
@@ -36,24 +37,38 @@ SMALL_POINTS = 1 << 14
 KEPT_POINTS, KEPT_QUALITIES = 1 << 20, 20
 """What the way up finds in a signal of at most so many points is kept for qualities that are this near."""
 MEASURES = ("psnr", "ms-ssim")
-"""What trial steps can raise at equal bits."""
+"""What can be raised at equal bits."""
 STRUCTURE_STEPS = 2
 """Times as many trial steps for another measure than PSNR."""
+ADAPTED_KEPT, ADAPTED_QUALITIES = 8, 128
+"""How many adapted encoders are kept, and how far from the quality that they learned at they are of use."""
+SAVED_BY_TRIALS, SAVED_BY_ADAPTING = 1.035, 1.005
+"""How much longer proposals are than what is made of them at one quality, about."""
 
 
 @dataclass(frozen=True)
 class LatentEffort:
     """``steps``: trial steps of refinement per signal, ``small_steps`` for one of at most ``SMALL_POINTS`` (``steps``
-    by default), which gains more by them; ``weight_steps``: gradient steps on the head's weights."""
+    by default), which gains more by them; ``weight_steps``: gradient steps on the head's weights. ``adapting_steps``:
+    those of the encoder's adaptation to larger images, which takes the place of trial steps."""
 
     name: str
     steps: int
     weight_steps: int = 0
     small_steps: int | None = None
+    adapting_steps: int = 0
 
-    def steps_for(self, points: int) -> int:
-        """Trial steps for a signal of so many points."""
-        return self.steps if self.small_steps is None or points > SMALL_POINTS else self.small_steps
+    def steps_for(self, kind: str, points: int) -> tuple[int, int]:
+        """Steps of adaptation and trial steps for a signal of a prior's kind and so many points."""
+        if points <= SMALL_POINTS:
+            return 0, self.steps if self.small_steps is None else self.small_steps
+        # Of sounds and fields trial steps find more, and adaptation takes longer.
+        return (self.adapting_steps, 0) if self.adapting_steps and kind == "image" else (0, self.steps)
+
+    def saved(self, kind: str, points: int) -> float:
+        """How much longer proposals for such signals are than what is made of them, about."""
+        adapting, trials = self.steps_for(kind, points)
+        return SAVED_BY_ADAPTING if adapting else SAVED_BY_TRIALS if trials else 1.0
 
 
 @dataclass
@@ -96,6 +111,7 @@ class LatentEncoder:
         self.errors = structure_errors if measure == "ms-ssim" else None
         self.keep_features = keep_features
         self._kept: tuple[Batch, int, list[Tensor]] | None = None
+        self._adapted: list[tuple[Batch, int, HierarchyINR]] = []
 
     def refine(self, batch: Batch, quality: int) -> None:
         """Trial steps on the batch's offsets; those of an earlier call at about this quality are gone on from."""
@@ -103,8 +119,24 @@ class LatentEncoder:
 
     def _refine(self, batches: Sequence[Batch], qualities: Sequence[int]) -> None:
         # Proposals are made for squared errors: there is more to be gained for another measure.
-        steps = self.effort.steps_for(batches[0].points) * (1 if self.errors is None else STRUCTURE_STEPS)
-        refine(self.prior, batches, qualities, steps, self.tick, self.errors)
+        adapting, trials = self.effort.steps_for(self.prior.kind, batches[0].points)
+        if adapting:
+            for batch, quality in zip(batches, qualities, strict=True):
+                self._adapt(batch, quality, adapting)
+        trials *= 1 if self.errors is None else STRUCTURE_STEPS
+        refine(self.prior, batches, qualities, trials, self.tick, self.errors)
+
+    def _adapt(self, batch: Batch, quality: int, steps: int) -> None:
+        """Offsets to the proposals of an encoder that has learned from the batch at about a quality."""
+        if batch.refined_at == quality:
+            return
+        log_lambda = log_lambda_of(self.prior.config, quality)
+        known = next((known for known in self._adapted if known[0] is batch), None)
+        if known is None or abs(known[1] - quality) > ADAPTED_QUALITIES:
+            self._adapted = [other for other in self._adapted if other is not known][1 - ADAPTED_KEPT :]
+            known = batch, quality, adapted(self.prior.model, batch, log_lambda, steps, self.tick, self.errors)
+            self._adapted.append(known)
+        batch.offsets, batch.refined_at = offsets_to(self.prior.model, known[2], batch, log_lambda), None
 
     def run(self, search: Search[Found]) -> Found:
         """What one search finds."""

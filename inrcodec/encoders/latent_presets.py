@@ -8,8 +8,9 @@ from inrcodec.ground.errors import UsageError
 LATENT_EFFORTS = {
     effort.name: effort
     for effort in (
-        LatentEffort("fast", 0), LatentEffort("default", 12, small_steps=48),
-        LatentEffort("best", 120, 100, small_steps=300),
+        LatentEffort("fast", 0),
+        LatentEffort("default", 12, small_steps=48, adapting_steps=110),
+        LatentEffort("best", 120, 100, small_steps=300, adapting_steps=1000),
     )
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ SIZE = 0.2
 """Root mean square of a step's entries over the learning rate, about that of Adam."""
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
+def orthogonalised(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
     """Matrices (..., m, n) with all singular values brought near 1, zero matrices left zero."""
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
@@ -33,7 +33,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     linear, cubic, quintic = COEFFICIENTS
     product = linear * unit + cubic * gram + quintic * (gram @ gram)
     factor = product
-    for _ in range(ITERATIONS - 1):
+    for _ in range(iterations - 1):
         gram = factor @ gram @ factor
         factor = linear * unit + cubic * gram + quintic * (gram @ gram)
         product = factor @ product
@@ -42,12 +42,15 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps for parameters of four axes by orthogonalised Nesterov momentum, for others by Adam."""
+    """Steps for parameters of four axes by orthogonalised Nesterov momentum, for others by Adam.
+
+    ``iterations``: of orthogonalising, fewer where batches are small and its time is felt."""
 
     def __init__(
         self, parameters: Iterable[Tensor], lr: float, *, momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8,
+        betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8, iterations: int = ITERATIONS,
     ) -> None:  # fmt: skip
+        self.iterations = iterations
         every = list(parameters)
         parts = [[p for p in every if p.ndim == 4], [p for p in every if p.ndim != 4]]
         groups: list[dict[str, Any]] = [
@@ -79,7 +82,7 @@ class Muon(torch.optim.Optimizer):
         for index, p in enumerate(parameters):
             alike.setdefault((p.shape[0], p.numel() // p.shape[0]), []).append(index)
         for shape, members in alike.items():
-            steps = orthogonalised(torch.stack([ahead[i].reshape(shape) for i in members]))
+            steps = orthogonalised(torch.stack([ahead[i].reshape(shape) for i in members]), self.iterations)
             size = -group["lr"] * SIZE * max(shape) ** 0.5
             for i, step in zip(members, steps, strict=True):
                 parameters[i].add_(step.view(parameters[i].shape), alpha=size)

@@ -23,8 +23,6 @@ GUESSES, GUESS_TOLERANCE, WHOLE_GUESSES = 3, 0.02, 2
 PILOTS = 4
 CROP_POINTS = 1 << 12
 MOST_CROPS = 16
-SAVED_BY_STEPS = 1.035
-"""How much longer proposals are than what trial steps make of them at one quality, about."""
 USUAL_SLOPE = 0.6
 """d log(bits) / d log(lambda) where nothing else is known."""
 
@@ -71,7 +69,8 @@ def quality_search(
     config = encoder.prior.config
     pilots = _pilots(config, batches)
     share = sum(len(b.values) * b.points for b in pilots) / sum(len(b.values) * b.points for b in batches)
-    saved = SAVED_BY_STEPS if encoder.effort.steps else 1.0
+    kind, points = encoder.prior.kind, batches[0].points
+    saved = encoder.effort.saved(kind, points)
     guess = yield from _guess(config, pilots, bits * share * saved)
     quality, slope = guess.following(), guess.slope
     if share < 1.0 and len(pilots) == len(batches):
@@ -83,7 +82,8 @@ def quality_search(
             quality, slope = track.following(), track.slope
             if abs(proposed / track.bits - 1.0) < GUESS_TOLERANCE:
                 break
-    if encoder.effort.steps and len(pilots) < len(batches):
+    _, trials = encoder.effort.steps_for(kind, points)
+    if trials and len(pilots) < len(batches):
         track = _Track(config, bits * share, slope)
         for _ in range(PILOT_TRIES):
             yield [Request("refine", batch, quality) for batch in pilots]

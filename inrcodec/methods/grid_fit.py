@@ -10,7 +10,6 @@ Kumaraswamy distribution.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -23,25 +22,12 @@ from torch.nn import functional
 
 from inrcodec.maths import grid_context, grid_synthesis
 from inrcodec.maths.grid_layout import REACH
+from inrcodec.maths.soft_rounding import kumaraswamy, soft_round
 from inrcodec.models.grid_shape import LATENT_UNIT, GridsConfig
 
 BANDS = 16
 """Ranges of rows that a grid's work is cut into, so that sums are the same on any number of threads."""
 LEAST_ROWS = 8
-
-
-def soft_round(values: Tensor, temperature: float) -> Tensor:
-    """Between the identity and rounding (Agustsson and Theis 2020); temperature 0.3 is soft, 0.1 sharp."""
-    floor = torch.floor(values)
-    rest = (values - floor - 0.5) / temperature
-    return floor + 0.5 + torch.tanh(rest) * (0.5 / math.tanh(0.5 / temperature))
-
-
-def kumaraswamy(like: Tensor, a: float, random: torch.Generator) -> Tensor:
-    """Noise in (-1/2, 1/2) with its mode at 0: a = 1 is uniform, above it more about 0."""
-    b = (2.0**a * (a - 1.0) + 1.0) / a
-    drawn = torch.rand(like.shape, generator=random).clamp_(1e-5, 1.0 - 1e-5)
-    return (1.0 - (1.0 - drawn).pow_(1.0 / b)).pow_(1.0 / a) - 0.5
 
 
 def sample(latents: Tensor, temperature: float, a: float, random: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from inrcodec.maths.gaussian_coder import LARGEST_SCALE, SMALLEST_SCALE
+from inrcodec.maths.soft_rounding import soft_round
 from inrcodec.models.chequered import pick, put
 from inrcodec.models.hierarchy import HierarchyINR, walk_down
 from inrcodec.models.hierarchy_points import fourier_features, interpolate
@@ -71,6 +72,18 @@ def rounded(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
 def mixed(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
     """Nearest integers for the decoder, bits of a sample of the uniform posterior (Minnen and Singh 2020)."""
     return rounded(residual, log_scale)[0], noisy(residual, log_scale)[0]
+
+
+def softened(temperature: float, random: torch.Generator) -> Quantise:
+    """Nearest integers for the decoder with the slope of soft rounding, bits of a sample that is the nearer to rounding
+    the lower the temperature: soft rounding before and after uniform noise."""
+
+    def quantise(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        soft = soft_round(residual, temperature)
+        noise = torch.rand(residual.shape, generator=random) - 0.5
+        return soft + (residual.round() - soft).detach(), soft_round(soft + noise, temperature)
+
+    return quantise
 
 
 @dataclass

@@ -19,6 +19,7 @@ posteriors of fixed step and rounding (Balle et al. 2017; Duan et al. 2023), SIR
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -35,6 +36,8 @@ from inrcodec.models.hierarchy_shape import HierarchyConfig, LevelConfig, block_
 
 LARGE = 1 << 23
 """Numbers of a level's features of the signal beyond which they are kept in float16."""
+ENCODER = ("shrink.", "rise.", "ask_in.", "ask_out.")
+"""How the names of the encoder's convolutions begin."""
 
 
 class Layers(Protocol):
@@ -229,6 +232,20 @@ class HierarchyINR(nn.Module):
         """All convolutions with their names."""
         for key, conv in self.convs.items():
             yield key.replace("-", "."), conv  # type: ignore[misc]
+
+    def with_own_encoder(self) -> HierarchyINR:
+        """A model that shares everything but the way up and the proposals, of which it has copies."""
+        made = copy.copy(self)
+        made._modules = dict(self._modules)
+        made.convs = nn.ModuleDict(dict(self.convs.items()))
+        for name, conv in self.named_convs():
+            if name.startswith(ENCODER):
+                made.convs[name.replace(".", "-")] = copy.deepcopy(conv)
+        return made
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Those of the way up and of the proposals, which a decoder has no use for."""
+        return [p for name, conv in self.named_convs() if name.startswith(ENCODER) for p in conv.parameters()]
 
     def log_step(self, name: str) -> Tensor:
         """Table (A, c) of the log posterior steps of a latent block."""
