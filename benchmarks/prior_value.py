@@ -3,10 +3,10 @@
 python benchmarks/prior_value.py
 python benchmarks/prior_value.py --images 3 --steps 0 50 --codecs hierarchical
 
-Crops of 256x256 points of Kodak photographs, all at one rate. *hierarchical* knows its prior: its steps adapt the encoder to
-the crop, then as many are taken on the weights of the head, which are sent where they lower the cost. *combiner* knows a prior
-over the weights of its SIRENs, with effort fast's rounds. *coin* knows nothing: its network is fitted from random
-weights by Adam and sent whole.
+Crops of 256x256 points of Kodak photographs, all at one rate. *hierarchical* knows its prior: its steps adapt the
+encoder to the crop, then as many are taken on the weights of the head, which are sent where they lower the cost.
+*combiner* knows a prior over the weights of its SIRENs, with effort fast's rounds. *coin* knows nothing: its network is
+fitted from random weights by Adam and sent whole.
 """
 
 from __future__ import annotations

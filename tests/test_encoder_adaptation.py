@@ -124,3 +124,13 @@ def test_files_are_better_at_a_wanted_rate(monkeypatch: pytest.MonkeyPatch) -> N
         wanted = one.values[0].permute(1, 2, 0).numpy()
         found[effort.name] = float(((back - wanted) ** 2).mean())
     assert found["adapting"] < 0.97 * found["none"]
+
+
+def test_steps_go_with_the_size_of_the_picture() -> None:
+    effort = LatentEffort("x", 12, small_steps=48, adapting_steps=110)
+    assert effort.steps_for("image", 768 * 512) == (110, 0)
+    assert effort.steps_for("image", 384 * 256) == (55, 0)
+    assert effort.steps_for("image", 1 << 24) == (220, 0)
+    assert effort.steps_for("image", 32 * 32) == (0, 48)
+    assert effort.steps_for("audio", 768 * 512) == (0, 12)
+    assert LatentEffort("fast", 0).steps_for("image", 768 * 512) == (0, 0)

@@ -12,6 +12,7 @@ import inrcodec
 from inrcodec.codecs.alpha import decode_alpha, encode_alpha
 from inrcodec.codecs.operations import Settings, compress_apart, compress_signals
 from inrcodec.demo import sung_vowel
+from inrcodec.encoders.latent_encoder import LatentEffort
 from inrcodec.ground.errors import DataError, FormatError, LimitError, PriorError, UnsupportedError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS
 from inrcodec.ground.metrics import audio_psnr, image_psnr, signal_psnr, snr
@@ -63,15 +64,18 @@ def test_best_keeps_the_better_file_of_two_codecs(
 ) -> None:
     from inrcodec.codecs import operations
     from inrcodec.codecs.grids import GRID_STEPS
+    from inrcodec.encoders.latent_presets import LATENT_EFFORTS
 
     monkeypatch.setitem(GRID_STEPS, "best", 8)
+    monkeypatch.setitem(LATENT_EFFORTS, "best", LatentEffort("best", 6))
     told: list[int] = []
     best = compress_signals([crop], Settings(effort="best", **wanted), plan=told.append)
-    # After so few steps that is the default codec's, of effort default.
-    assert (best.codec, best.data) == ("hierarchical", compress_signals([crop], Settings(**wanted)).data)
+    # After so few steps that is the default codec's.
+    alone = compress_signals([crop], Settings(effort="best", codec="hierarchical", **wanted))
+    assert (best.codec, best.data) == ("hierarchical", alone.data)
     if not wanted:
         assert compress_apart([crop], Settings(effort="best"))[0].data == best.data
-    assert told == [48 + 8]
+    assert told == [6 + 8]
     usual = operations._compressed
 
     def spoiled(signals, settings, codec, names, tick):  # type: ignore[no-untyped-def]

@@ -34,7 +34,7 @@ from inrcodec.models.grid_prior import FINENESSES, GridsPrior
 
 FloatArray = NDArray[np.float32]
 
-GRID_STEPS = {"fast": 60, "default": 250, "best": 1500}
+GRID_STEPS = {"fast": 60, "default": 250, "best": 1200}
 """Steps of descent by effort."""
 USUAL_PLACE = 0.45
 """Where nothing is asked for: this far up the range of log(lambda)."""

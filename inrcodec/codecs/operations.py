@@ -170,14 +170,12 @@ def _rival(signals: Sequence[Signal], settings: Settings) -> Settings | None:
 def _better_of(
     signal: Signal, settings: Settings, other: Settings, tick: Ticker | None, plan: Callable[[int], None]
 ) -> Encoded:
-    """The file with the lower cost of the default codec's, at effort default, and the other's, both at one beta or for
-    the same bits.
+    """The file with the lower cost of the default codec's and the other's, both at one beta or for the same bits.
 
     Where bits are asked for, files that are too large come last, and dB are exchanged for bits at the rate that
     photographs have about."""
-    first = replace(settings, effort="default")
     made: list[tuple[float, float, Encoded]] = []
-    pairs = [(one, _codec_for([signal], one)) for one in (first, other)]
+    pairs = [(one, _codec_for([signal], one)) for one in (settings, other)]
     plan(sum(codec.planned_steps(_sources([signal]), one.effort) for one, codec in pairs))
     beta = settings.beta or pairs[0][1].usual_beta(_sources([signal]))
     for one, codec in pairs:

@@ -40,6 +40,7 @@ MEASURES = ("psnr", "ms-ssim")
 """What can be raised at equal bits."""
 STRUCTURE_STEPS = 2
 """Times as many trial steps for another measure than PSNR."""
+ADAPTED_POINTS = 768 * 512
 ADAPTED_KEPT, ADAPTED_QUALITIES = 8, 128
 """How many adapted encoders are kept, and how far from the quality that they learned at they are of use."""
 SAVED_BY_TRIALS, SAVED_BY_ADAPTING = 1.035, 1.005
@@ -50,7 +51,8 @@ SAVED_BY_TRIALS, SAVED_BY_ADAPTING = 1.035, 1.005
 class LatentEffort:
     """``steps``: trial steps of refinement per signal, ``small_steps`` for one of at most ``SMALL_POINTS`` (``steps``
     by default), which gains more by them; ``weight_steps``: gradient steps on the head's weights. ``adapting_steps``:
-    those of the encoder's adaptation to larger images, which takes the place of trial steps."""
+    those of the encoder's adaptation to an image of ``ADAPTED_POINTS``, which takes the place of trial steps; they grow
+    with the root of its points, to twice as many."""
 
     name: str
     steps: int
@@ -63,7 +65,9 @@ class LatentEffort:
         if points <= SMALL_POINTS:
             return 0, self.steps if self.small_steps is None else self.small_steps
         # Of sounds and fields trial steps find more, and adaptation takes longer.
-        return (self.adapting_steps, 0) if self.adapting_steps and kind == "image" else (0, self.steps)
+        if self.adapting_steps == 0 or kind != "image":
+            return 0, self.steps
+        return math.ceil(self.adapting_steps * min(2.0, math.sqrt(points / ADAPTED_POINTS))), 0
 
     def saved(self, kind: str, points: int) -> float:
         """How much longer proposals for such signals are than what is made of them, about."""

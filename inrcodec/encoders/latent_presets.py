@@ -10,7 +10,7 @@ LATENT_EFFORTS = {
     for effort in (
         LatentEffort("fast", 0),
         LatentEffort("default", 12, small_steps=48, adapting_steps=110),
-        LatentEffort("best", 120, 100, small_steps=300, adapting_steps=1000),
+        LatentEffort("best", 120, 100, small_steps=300, adapting_steps=400),
     )
 }  # fmt: skip
 
