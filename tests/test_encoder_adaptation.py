@@ -15,7 +15,7 @@ from inrcodec.encoders import encoder_adaptation
 from inrcodec.encoders.encoder_adaptation import adapted, offsets_to
 from inrcodec.encoders.latent_encoder import LatentEffort, LatentEncoder
 from inrcodec.encoders.latent_refinement import Batch, Offsets
-from inrcodec.encoders.quality_search import search_quality
+from inrcodec.encoders.quality_search import quality_search, search_quality
 from inrcodec.maths.ms_ssim import structure_errors
 from inrcodec.methods.hierarchical_fit import Errors, elbo, rounded
 from inrcodec.models.exact_hierarchy import log_lambda_of
@@ -134,3 +134,16 @@ def test_steps_go_with_the_size_of_the_picture() -> None:
     assert effort.steps_for("image", 32 * 32) == (0, 48)
     assert effort.steps_for("audio", 768 * 512) == (0, 12)
     assert LatentEffort("fast", 0).steps_for("image", 768 * 512) == (0, 0)
+
+
+def test_many_at_once_come_out_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inrcodec.encoders.latent_encoder.ADAPTED_KEPT", 1)
+    effort = LatentEffort("adapting", 0, adapting_steps=STEPS)
+    alone = []
+    for seed in (1, 2):
+        one = batch(seed)
+        alone.append(search_quality(LatentEncoder(tiny_prior(), effort), [one], 9000.0))
+    together = LatentEncoder(tiny_prior(), effort)
+    found = together.run_all([quality_search(together, [batch(seed)], 9000.0) for seed in (1, 2)])
+    for (quality, coded), (other, also) in zip(alone, found, strict=True):
+        assert quality == other and coded[0].messages == also[0].messages

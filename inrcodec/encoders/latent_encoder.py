@@ -41,7 +41,7 @@ MEASURES = ("psnr", "ms-ssim")
 STRUCTURE_STEPS = 2
 """Times as many trial steps for another measure than PSNR."""
 ADAPTED_POINTS = 768 * 512
-ADAPTED_KEPT, ADAPTED_QUALITIES = 8, 128
+ADAPTED_KEPT, ADAPTED_QUALITIES = 24, 128
 """How many adapted encoders are kept, and how far from the quality that they learned at they are of use."""
 SAVED_BY_TRIALS, SAVED_BY_ADAPTING = 1.035, 1.005
 """How much longer proposals are than what is made of them at one quality, about."""
@@ -118,29 +118,36 @@ class LatentEncoder:
         self._adapted: list[tuple[Batch, int, HierarchyINR]] = []
 
     def refine(self, batch: Batch, quality: int) -> None:
-        """Trial steps on the batch's offsets; those of an earlier call at about this quality are gone on from."""
+        """Offsets to the proposals for a batch; an earlier call at about this quality is gone on from."""
         self._refine([batch], [quality])
 
     def _refine(self, batches: Sequence[Batch], qualities: Sequence[int]) -> None:
-        # Proposals are made for squared errors: there is more to be gained for another measure.
         adapting, trials = self.effort.steps_for(self.prior.kind, batches[0].points)
         if adapting:
             for batch, quality in zip(batches, qualities, strict=True):
                 self._adapt(batch, quality, adapting)
+            return
+        # Proposals are made for squared errors: there is more to be gained for another measure.
         trials *= 1 if self.errors is None else STRUCTURE_STEPS
         refine(self.prior, batches, qualities, trials, self.tick, self.errors)
 
     def _adapt(self, batch: Batch, quality: int, steps: int) -> None:
-        """Offsets to the proposals of an encoder that has learned from the batch at about a quality."""
+        """Offsets to the proposals of an encoder that has learned from the batch at about a quality.
+
+        What is no longer kept is learned again, at the same quality, so that others beside it change nothing."""
         if batch.refined_at == quality:
             return
-        log_lambda = log_lambda_of(self.prior.config, quality)
-        known = next((known for known in self._adapted if known[0] is batch), None)
-        if known is None or abs(known[1] - quality) > ADAPTED_QUALITIES:
-            self._adapted = [other for other in self._adapted if other is not known][1 - ADAPTED_KEPT :]
-            known = batch, quality, adapted(self.prior.model, batch, log_lambda, steps, self.tick, self.errors)
-            self._adapted.append(known)
-        batch.offsets, batch.refined_at = offsets_to(self.prior.model, known[2], batch, log_lambda), None
+        model, config = self.prior.model, self.prior.config
+        if batch.adapted_at is None or abs(batch.adapted_at - quality) > ADAPTED_QUALITIES:
+            batch.adapted_at = quality
+        known = next((own for one, at, own in self._adapted if one is batch and at == batch.adapted_at), None)
+        if known is None:
+            at = log_lambda_of(config, batch.adapted_at)
+            known = adapted(model, batch, at, steps, self.tick, self.errors)
+            others = [one for one in self._adapted if one[0] is not batch]
+            self._adapted = [*others, (batch, batch.adapted_at, known)][-ADAPTED_KEPT:]
+        batch.offsets = offsets_to(model, known, batch, log_lambda_of(config, quality))
+        batch.refined_at = quality
 
     def run(self, search: Search[Found]) -> Found:
         """What one search finds."""

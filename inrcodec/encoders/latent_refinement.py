@@ -58,6 +58,8 @@ class Batch:
     offsets: Offsets = field(default_factory=dict)
     refined_at: int | None = None
     """Quality that the offsets were found at."""
+    adapted_at: int | None = None
+    """Quality that an encoder was adapted to the signals at, if one was."""
 
     def fourier(self, config: HierarchyConfig) -> Tensor:
         """Fourier features of all points, (H * W, F)."""
@@ -91,17 +93,17 @@ def refine(
     """Take trial steps on the offsets of batches of one shape, of each at its quality, by squared errors or ``errors``.
 
     Those found at nearly the same quality are gone on from, with fewer steps: what they gain is which way latents are
-    rounded, and 1/20 of an anchor away most of it is lost. So are offsets that a batch has, but not from trial steps.
+    rounded, and 1/20 of an anchor away most of it is lost.
     """
     due: dict[int, list[tuple[Batch, int]]] = {}
     for batch, quality in zip(batches, qualities, strict=True):
         if steps == 0 or batch.refined_at == quality:
             continue
         wanted = steps
-        if batch.refined_at is not None and abs(batch.refined_at - quality) <= NEAR_QUALITY:
-            wanted = min(steps, FOLLOWING_STEPS)
-        elif batch.refined_at is not None or not batch.offsets:
+        if batch.refined_at is None or abs(batch.refined_at - quality) > NEAR_QUALITY:
             batch.offsets = zero_offsets(prior.config, *(batch.values.shape[axis] for axis in (0, 2, 3)))
+        else:
+            wanted = min(steps, FOLLOWING_STEPS)
         batch.refined_at = quality
         due.setdefault(wanted, []).append((batch, quality))
     for count, some in due.items():
