@@ -11,6 +11,8 @@ from inrcodec.api import InrFile
 from inrcodec.codecs import tiles
 from inrcodec.codecs.operations import Settings, compress_signals
 from inrcodec.codecs.tiles import Mosaic, plane_tiles
+from inrcodec.encoders.latent_encoder import LatentEffort
+from inrcodec.encoders.latent_presets import LATENT_EFFORTS
 from inrcodec.ground.plain import PlainHeader
 from inrcodec.ground.signal import Signal
 from inrcodec.models import prior_store
@@ -81,7 +83,10 @@ def test_a_tiled_picture_comes_back_without_seams(
     assert np.square(error).mean() < 2.5 * np.square(alone).mean()
 
 
-def test_tiles_with_trial_steps_and_in_gray(small_tiles: None, picture: np.ndarray) -> None:
+def test_tiles_with_steps_and_in_gray(
+    small_tiles: None, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LATENT_EFFORTS, "default", LatentEffort("default", 6, adapting_steps=12))
     gray = np.ascontiguousarray(picture[:210, :220, :1], np.float32) / np.float32(255)
     signal = Signal(gray, PlainHeader("image", "gray", "u8", (210, 220), 1))
     data = compress_signals([signal], Settings(target_bpp=0.3)).data
