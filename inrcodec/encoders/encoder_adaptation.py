@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from inrcodec.encoders.latent_refinement import Batch, Offsets, Tile, tiles, zero_offsets
 from inrcodec.encoders.muon import Muon
+from inrcodec.encoders.network_training import falling
 from inrcodec.methods.hierarchical_fit import Errors, elbo, rounded, softened
 from inrcodec.models.chequered import put
 from inrcodec.models.hierarchy import HierarchyINR, walk_down
@@ -57,9 +58,8 @@ def adapted(
         weight *= _exchange(model, [_crop(model, batch, numbers) for _ in range(WEIGHED_CROPS)], at, errors)
     for step in range(steps):
         done = step / steps
-        share = LAST_RATE + (1.0 - LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * done))
         for group in optimiser.param_groups:
-            group["lr"] = LEARNING_RATE * share * min(1.0, (step + 1) / RAMP)
+            group["lr"] = falling(LEARNING_RATE, done, step, floor=LAST_RATE, ramp=RAMP)
         crop = _crop(model, batch, numbers)
         points = None
         if errors is None and crop.mask is None:
