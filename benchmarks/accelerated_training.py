@@ -20,37 +20,33 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from flat_step import Cost, FlatParameters, Inputs, captured
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from inrcodec.encoders.checkpoint import HEAD, read_checkpoint, write_checkpoint
 from inrcodec.encoders.growth import grown, network_to_go_on_in
 from inrcodec.encoders.hierarchy_recipes import hierarchy_recipe_named
 from inrcodec.encoders.hierarchy_training import UNLEARNED_LOG_SCALE
-from inrcodec.encoders.muon import SIZE, orthogonalised
 from inrcodec.encoders.network_training import falling
 from inrcodec.encoders.weight_prior import learn_weight_scales
 from inrcodec.ground.errors import UsageError
 from inrcodec.maths.atomic import check_writable, write_whole
-from inrcodec.methods.hierarchical_fit import elbo, native_fourier
 from inrcodec.models import prior_store
-from inrcodec.models.hierarchy import HierarchyINR, RateConv
+from inrcodec.models.hierarchy import HierarchyINR
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 
 LEAST_SIDE = 264
-AVERAGE, AVERAGED_EVERY = 0.9995, 4
-SHARE_NOISY, SHARE_AUXILIARY, SHARE_WARM, AUXILIARY, BALANCE = 0.35, 0.25, 0.04, 0.3, 0.4
+SHARE_NOISY, SHARE_AUXILIARY, SHARE_WARM, AUXILIARY = 0.35, 0.25, 0.04, 0.3
 """As in ``encoders.hierarchy_training``."""
+AVERAGE = 0.9995
 POINT_SHARE = 0.25
 RATE_POWER = 1.15
 FIXED_SECONDS = 25.0
@@ -111,133 +107,15 @@ class Bank:
         return torch.where(changed, (other * 255.0).round() / 255.0, values).permute(0, 3, 1, 2)
 
 
-def _convolved(self: RateConv, values: Tensor, rate: Tensor) -> Tensor:
-    """``RateConv.forward`` with the border made on the way, and a bias that may be there already."""
-    bias: Tensor | None = getattr(self, "now", None)
-    out = functional.conv2d(values, self.weight, padding=(self.kernel[0] // 2, self.kernel[1] // 2))
-    return out + (rate @ self.bias if bias is None else bias).to(out.dtype)[:, :, None, None]
-
-
-@dataclass
-class Inputs:
-    """What a step reads, in places that stay. ``noisy``: whether the decoder gets noise for rounding."""
-
-    values: Tensor
-    log_lambda: Tensor
-    points: Tensor
-    auxiliary: Tensor
-    rate: Tensor
-    noisy: Tensor
-
-
-class Cost(nn.Module):
-    """The cost that is descended, of one minibatch."""
-
-    def __init__(self, model: HierarchyINR, side: int) -> None:
-        super().__init__()
-        self.model = model
-        levels = model.config.levels
-        self.auxiliary = nn.ModuleDict({str(i): nn.Conv2d(level.width, 3, 1) for i, level in enumerate(levels) if i})
-        self.convs = [conv for _, conv in model.named_convs()]
-        self.register_buffer("fourier", native_fourier(model.config, side, side))
-
-    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """The cost, and for the log: bits per point and dB."""
-        model, config, values = self.model, self.model.config, inputs.values
-        rate = model.rates(inputs.log_lambda)
-        with torch.autocast(values.device.type, enabled=False):
-            table = rate @ torch.cat([conv.bias for conv in self.convs], dim=1)
-        for conv, bias in zip(self.convs, table.split([c.bias.shape[1] for c in self.convs], dim=1), strict=True):
-            conv.now = bias  # type: ignore[assignment]
-        asked: list[Tensor] = []
-
-        def watch(name: str, h: Tensor) -> None:
-            level, block = name.split(".")
-            if level != "0" and block == "0":
-                read = self.auxiliary[level](h).float() * config.spread + config.centre
-                wanted = functional.avg_pool2d(values, config.levels[int(level)].stride)
-                asked.append((read - wanted).square().mean(dim=(1, 2, 3)))
-
-        def quantise(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-            sample = residual + torch.rand_like(residual) - 0.5
-            nearest = residual + (residual.round() - residual).detach()
-            return torch.where(inputs.noisy, sample, nearest), sample
-
-        found = elbo(model, values, inputs.log_lambda, self.fourier, quantise, watch=watch, points=inputs.points)
-        for conv in self.convs:
-            conv.now = None  # type: ignore[assignment]
-        bits = found.bits / (values.shape[2] * values.shape[3])
-        error = found.mse + inputs.auxiliary * torch.stack(asked).sum(0)
-        weight = torch.exp(-BALANCE * (inputs.log_lambda - sum(config.log_lambdas) / 2))
-        cost = ((error * inputs.log_lambda.exp() + inputs.rate * bits) * weight).mean()
-        db = -10.0 * found.mse.detach().clamp_min(1e-9).log10()
-        return cost, torch.stack([cost.detach(), bits.detach().mean(), db.mean()])
-
-
-class FlatMuon:
-    """``encoders.muon.Muon`` on one flat gradient, its learning rate a tensor, so that a graph can hold it."""
-
-    def __init__(self, parameters: list[Tensor], device: torch.device) -> None:
-        self.matrices = [p for p in parameters if p.ndim == 4]
-        self.others = [p for p in parameters if p.ndim != 4]
-        self.n_matrices, n_others = (sum(p.numel() for p in some) for some in (self.matrices, self.others))
-        self.gradient = torch.zeros(self.n_matrices + n_others, device=device)
-        start = 0
-        for p in [*self.matrices, *self.others]:
-            p.grad = self.gradient[start : start + p.numel()].view(p.shape)
-            start += p.numel()
-        self.momentum = torch.zeros(self.n_matrices, device=device)
-        self.first, self.second = torch.zeros(n_others, device=device), torch.zeros(n_others, device=device)
-        self.lr, self.steps = torch.zeros((), device=device), torch.zeros((), device=device)
-        self.state = [self.momentum, self.first, self.second, self.steps]
-        self.alike: dict[tuple[int, int], list[int]] = {}
-        for i, p in enumerate(self.matrices):
-            self.alike.setdefault((p.shape[0], p.numel() // p.shape[0]), []).append(i)
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """One step along the gradient, whose norm is clipped to 1; none where it is not finite."""
-        norm = self.gradient.norm()
-        clipped = self.gradient / norm.clamp_min(1.0)
-        clipped = torch.where(torch.isfinite(norm), clipped, torch.zeros_like(clipped))
-        ours, others = clipped[: self.n_matrices], clipped[self.n_matrices :]
-        self.momentum.lerp_(ours, 0.05)
-        ahead = ours.lerp(self.momentum, 0.95).split([p.numel() for p in self.matrices])
-        for shape, members in self.alike.items():
-            steps = orthogonalised(torch.stack([ahead[i].view(shape) for i in members]))
-            steps = steps * (-self.lr * SIZE * max(shape) ** 0.5)
-            for i, step in zip(members, steps, strict=True):
-                self.matrices[i].add_(step.view(self.matrices[i].shape))
-        self.steps.add_(1.0)
-        self.first.lerp_(others, 0.1)
-        self.second.lerp_(others * others, 0.01)
-        size = (self.second / (1.0 - 0.99**self.steps)).sqrt() + 1e-8
-        change = -self.lr * self.first / (1.0 - 0.9**self.steps) / size
-        for p, step in zip(self.others, change.split([p.numel() for p in self.others]), strict=True):
-            p.add_(step.view(p.shape))
-
-
-def captured(step: Callable[[], Tensor], kept: list[Tensor]) -> Callable[[], Tensor]:
-    """``step`` as a CUDA graph; the tensors are as they were after the trials that capturing takes."""
-    before = [tensor.detach().clone() for tensor in kept]
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    with torch.no_grad():
-        for tensor, value in zip(kept, before, strict=True):
-            tensor.copy_(value)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        found = step()
-
-    def replay() -> Tensor:
-        graph.replay()
-        return found
-
-    return replay
+def drawn_rates(
+    count: int, bounds: tuple[float, float], focus: list[float] | None, device: torch.device
+) -> Tensor:  # fmt: skip
+    """Log lambdas of ``count`` crops, more of the lower; three in four between those of ``focus``."""
+    low, high = torch.tensor(bounds, device=device).expand(count, 2).unbind(1)
+    if focus:
+        there = torch.rand(count, device=device) < 0.75
+        low, high = torch.where(there, focus[0], low), torch.where(there, focus[1], high)
+    return low + (high - low) * torch.rand(count, device=device) ** RATE_POWER
 
 
 def beginning(recipe: str, prior: str | None) -> HierarchyINR:
@@ -266,21 +144,18 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--versions", type=int, default=5, help="resampled ones of every picture")
     parser.add_argument("--scales", type=float, nargs=2, default=(0.5, 2.0))
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available())
+    parser.add_argument("--focus", type=float, nargs=2, help="log lambdas between which three in four are drawn")
     options = parser.parse_args()
     begun = time.time()
     check_writable(options.output)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = torch.backends.cuda.matmul.allow_tf32 = True
-    RateConv.forward = _convolved  # type: ignore[method-assign]
     torch.manual_seed(0)
     model = beginning(options.recipe, options.start_from)
     config = model.config
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     first_stages = options.start_from is None
-    cost = Cost(model, options.crop).to(device)
-    optimiser = FlatMuon(list(cost.parameters()), device)
-    average = [p.detach().clone() for p in model.parameters()]
+    cost = Cost(model, options.crop, asking=first_stages).to(device)
+    flat = FlatParameters(cost, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     bank = Bank(options.pictures, options.versions, tuple(options.scales), device)
     n_points = options.crop**2
     edges = torch.linspace(0, n_points, round(POINT_SHARE * n_points) + 1, dtype=torch.float64).long().to(device)
@@ -289,39 +164,25 @@ def main() -> None:
         torch.full((options.batch,), 6.0, device=device), edges[:-1].clone(), torch.zeros((), device=device),
         torch.ones((), device=device), torch.ones((), dtype=torch.bool, device=device),
     )  # fmt: skip
-    forward = torch.compile(cost.forward, dynamic=False) if options.compile else cost.forward
-    low, high = config.log_lambdas
 
     def feed(done: float) -> None:
         inputs.values.copy_(bank.draw(options.batch, options.crop))
-        inputs.log_lambda.copy_(low + (high - low) * torch.rand(options.batch, device=device) ** RATE_POWER)
+        inputs.log_lambda.copy_(drawn_rates(options.batch, config.log_lambdas, options.focus, device))
         spans = edges[1:] - edges[:-1]
         inputs.points.copy_(edges[:-1] + (torch.rand(len(spans), device=device) * spans).long())
         inputs.auxiliary.fill_(AUXILIARY * max(0.0, 1.0 - done / SHARE_AUXILIARY) * first_stages)
         inputs.rate.fill_(0.1 + 0.9 * min(1.0, done / SHARE_WARM) if first_stages else 1.0)
         inputs.noisy.fill_(done < SHARE_NOISY and first_stages)
 
-    def step() -> Tensor:
-        optimiser.gradient.zero_()
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
-            loss, found = forward(inputs)
-        loss.backward()
-        optimiser.step()
-        return found
-
-    state = {f"p.{name}": p for name, p in cost.named_parameters()}
-    state |= {f"a.{i}": tensor for i, tensor in enumerate(average)}
-    state |= {f"o.{i}": tensor for i, tensor in enumerate(optimiser.state)}
     before, steps = 0.0, 0
     if options.checkpoint and (options.checkpoint / HEAD).exists():
         tensors, figures = read_checkpoint(options.checkpoint, device)
-        with torch.no_grad():
-            for name, tensor in state.items():
-                tensor.copy_(tensors[name])
+        flat.load_state(tensors)
         before, steps = figures["seconds"], figures["steps"]
         torch.manual_seed(steps)
     feed(before / options.seconds)
-    take = captured(step, [*cost.parameters(), *optimiser.state]) if device.type == "cuda" else step
+    step = partial(flat.descend, inputs)
+    take = captured(step, flat.kept) if device.type == "cuda" else step
     start = time.time()
     ends = begun + options.call_seconds - FIXED_SECONDS
     print(f"{bank.pictures} pictures, ready after {start - begun:.0f} s, {before:.0f} s trained before", flush=True)
@@ -333,30 +194,26 @@ def main() -> None:
     while trained() < options.seconds and time.time() < ends:
         done = trained() / options.seconds
         feed(done)
-        optimiser.lr.fill_(falling(options.lr, done, steps, floor=0.01, ramp=300))
+        flat.lr.fill_(falling(options.lr, done, steps, floor=0.01, ramp=300))
+        flat.share.fill_(1.0 - min(AVERAGE, steps / (steps + 25)))
         found = take()
         steps += 1
-        if steps % AVERAGED_EVERY == 0:
-            share = min(AVERAGE**AVERAGED_EVERY, steps / (steps + 100))
-            with torch.no_grad():
-                torch._foreach_lerp_(average, list(model.parameters()), 1.0 - share)
         if steps % 1000 == 0 or steps in (1, 100):
             print(f"{trained():.0f} s, {steps} steps: cost, bits per point, dB " +
                   " ".join(f"{n:.3f}" for n in found.tolist()), flush=True)  # fmt: skip
         if options.checkpoint and time.time() - kept > CHECKPOINT_SECONDS:
-            write_checkpoint(options.checkpoint, state, {"seconds": trained(), "steps": steps}, steps)
+            write_checkpoint(options.checkpoint, flat.state(), {"seconds": trained(), "steps": steps}, steps)
             kept = time.time()
     planned = trained()
     if options.checkpoint:
-        write_checkpoint(options.checkpoint, state, {"seconds": planned, "steps": steps}, steps)
+        write_checkpoint(options.checkpoint, flat.state(), {"seconds": planned, "steps": steps}, steps)
         if planned < options.seconds:
             print(f"{planned:.0f} of {options.seconds:.0f} s, {steps} steps: the next call goes on from here")
             return
+        print(f"{planned:.0f} s, {steps} steps, finished: state is kept", flush=True)
     values = bank.draw(16, 256).cpu().contiguous(memory_format=torch.channels_last)
     learned = HierarchyINR(config)
-    with torch.no_grad():
-        for parameter, mean in zip(learned.parameters(), average, strict=True):
-            parameter.copy_(mean)
+    learned.load_state_dict(flat.averaged())
     scale = torch.full(learned.head.shape, UNLEARNED_LOG_SCALE)
     card = {
         "data": f"{bank.pictures} image signals, none held out", "seconds": round(planned), "steps": steps,

@@ -11,7 +11,7 @@ Against Adam at equal time of one core, 5 minutes of the recipe ``colour``: 3.98
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -23,22 +23,33 @@ SIZE = 0.2
 """Root mean square of a step's entries over the learning rate, about that of Adam."""
 
 
-def orthogonalised(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
-    """Matrices (..., m, n) with all singular values brought near 1, zero matrices left zero."""
-    tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-20)
-    unit = torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
-    gram = x @ x.mT
+def orthogonalised(stacks: Sequence[Tensor], iterations: int = ITERATIONS) -> list[Tensor]:
+    """Stacks of matrices (k, m, n), every stack of its own m and n, with all singular values brought near 1; zero
+    matrices stay zero. Stacks whose smaller sides are equal go through the iteration together."""
+    wide = [stack.mT if stack.shape[1] > stack.shape[2] else stack for stack in stacks]
+    wide = [x / (x.norm(dim=(1, 2), keepdim=True) + 1e-20) for x in wide]
+    alike: dict[int, list[int]] = {}
+    for index, x in enumerate(wide):
+        alike.setdefault(x.shape[1], []).append(index)
+    out = list(stacks)
+    for members in alike.values():
+        factors = _polar_factor(torch.cat([wide[i] @ wide[i].mT for i in members]), iterations)
+        for i, factor in zip(members, factors.split([len(wide[i]) for i in members]), strict=True):
+            x = factor @ wide[i]
+            out[i] = x.mT if stacks[i].shape[1] > stacks[i].shape[2] else x
+    return out
+
+
+def _polar_factor(gram: Tensor, iterations: int) -> Tensor:
+    """What matrices x are to be multiplied by from the left, by x x^T (k, m, m)."""
+    unit = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     linear, cubic, quintic = COEFFICIENTS
-    product = linear * unit + cubic * gram + quintic * (gram @ gram)
-    factor = product
+    product = factor = linear * unit + cubic * gram + quintic * (gram @ gram)
     for _ in range(iterations - 1):
         gram = factor @ gram @ factor
         factor = linear * unit + cubic * gram + quintic * (gram @ gram)
         product = factor @ product
-    x = product @ x
-    return x.mT if tall else x
+    return product
 
 
 class Muon(torch.optim.Optimizer):
@@ -81,8 +92,9 @@ class Muon(torch.optim.Optimizer):
         alike: dict[tuple[int, int], list[int]] = {}
         for index, p in enumerate(parameters):
             alike.setdefault((p.shape[0], p.numel() // p.shape[0]), []).append(index)
-        for shape, members in alike.items():
-            steps = orthogonalised(torch.stack([ahead[i].reshape(shape) for i in members]), self.iterations)
+        stacks = [torch.stack([ahead[i].reshape(shape) for i in members]) for shape, members in alike.items()]
+        found = orthogonalised(stacks, self.iterations)
+        for (shape, members), steps in zip(alike.items(), found, strict=True):
             size = -group["lr"] * SIZE * max(shape) ** 0.5
             for i, step in zip(members, steps, strict=True):
                 parameters[i].add_(step.view(parameters[i].shape), alpha=size)

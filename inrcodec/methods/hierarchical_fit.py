@@ -140,7 +140,7 @@ def latents_and_bits(
     ``elbo``."""
     rate = model.rates(log_lambda)
     found = model.rise(values, rate) if risen is None else risen
-    spent: list[Tensor] = []
+    counted: list[tuple[str, Tensor, Tensor]] = []
 
     def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
         if watch is not None:
@@ -150,15 +150,27 @@ def latents_and_bits(
         residual = model.ask(name, h, found, rate).float() / step
         if offsets is not None:
             residual = residual + pick(offsets[name], block_phase(model.config, name))
-        sent, counted = quantise(residual, log_scale)
-        bits = symbol_bits(counted, log_scale).sum(1, keepdim=True)
-        spent.append(put(bits, block_phase(model.config, name))[:, 0])
+        sent, priced = quantise(residual, log_scale)
+        counted.append((name, priced, log_scale))
         return mean + step * sent
 
     stride = model.config.coarsest
     height, width = values.shape[2], values.shape[3]
     rows = height if model.config.axes == 1 else height // stride
-    return walk_down(model.layers(rate), len(values), rows, width // stride, choose), spent
+    h = walk_down(model.layers(rate), len(values), rows, width // stride, choose)
+    return h, _bit_maps(model.config, counted)
+
+
+def _bit_maps(config: HierarchyConfig, counted: list[tuple[str, Tensor, Tensor]]) -> list[Tensor]:
+    """``Elbo.bit_maps`` of latent blocks' residuals and log scales (N, c, h, w): one pass over all blocks."""
+    flat = [[each.permute(0, 2, 3, 1).flatten(1) for each in both] for _, *both in counted]
+    residuals, log_scales = (torch.cat(some, dim=1) for some in zip(*flat, strict=True))
+    bits = symbol_bits(residuals, log_scales).split([part.shape[1] for part, _ in flat], dim=1)
+    out = []
+    for (name, block, _), part in zip(counted, bits, strict=True):
+        places = part.unflatten(1, (*block.shape[2:], block.shape[1])).sum(-1)
+        out.append(put(places[:, None], block_phase(config, name))[:, 0])
+    return out
 
 
 def elbo(
