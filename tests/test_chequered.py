@@ -33,6 +33,15 @@ def test_gradients_reach_the_picked_places_alone(phase: int | None) -> None:
     assert torch.equal(values.grad, put(pick(torch.full((1, 2, 3, 4), 3.0), phase), phase))
 
 
+@pytest.mark.parametrize("phase", [0, 1])
+def test_gradients_of_what_is_put_are_those_of_its_places(phase: int) -> None:
+    values = torch.ones(1, 2, 3, 2, requires_grad=True)
+    weights = torch.arange(24.0).view(1, 2, 3, 4)
+    (weights * put(values, phase)).sum().backward()
+    assert values.grad is not None
+    assert torch.equal(values.grad, pick(weights, phase))
+
+
 def test_whole_grids_pass_unchanged() -> None:
     values = torch.randn(1, 2, 3, 5)
     assert pick(values, None) is values and put(values, None) is values

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -212,6 +214,15 @@ def test_unwritable_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     (folder / "locked").mkdir(mode=0o500)
     code, _, err = run(capsys, "compress", "thumb.png", "-o", "locked/x.inr")
     assert code == 1 and err.count("\n") == 1 and not list((folder / "locked").iterdir())
+
+
+def test_threads_spin_for_a_bounded_time_unless_told_otherwise() -> None:
+    """Set before torch is loaded, whose library reads it then."""
+    script = "import os, sys, inrcodec.__main__; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
+    plain = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    for environment, wanted in ((plain, "False 4000"), (plain | {"GOMP_SPINCOUNT": "7"}, "False 7")):
+        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+        assert done.stdout.decode().strip() == wanted
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from inrcodec.encoders.latent_refinement import Batch, Offsets, Tile, tiles, zero_offsets
 from inrcodec.encoders.muon import Muon
 from inrcodec.encoders.network_training import falling
-from inrcodec.methods.hierarchical_fit import Errors, elbo, rounded, softened
+from inrcodec.methods.hierarchical_fit import Errors, elbo, rounded, sampled_points, softened
 from inrcodec.models.chequered import put
 from inrcodec.models.hierarchy import HierarchyINR, walk_down
 from inrcodec.models.hierarchy_shape import block_phase
@@ -35,8 +35,8 @@ TEMPERATURES = (0.5, 0.15)
 """Of soft rounding, from the first step to the last."""
 ITERATIONS = 3
 """Of orthogonalising the optimiser's steps: five take a third of a step's time and find nothing better."""
-POINT_SHARE = 4
-"""Squared errors are measured at one of so many points."""
+POINT_SHARE = 0.25
+"""Of a crop's points, at which squared errors are measured."""
 WEIGHED_CROPS = 4
 
 
@@ -61,11 +61,8 @@ def adapted(
         for group in optimiser.param_groups:
             group["lr"] = falling(LEARNING_RATE, done, step, floor=LAST_RATE, ramp=RAMP)
         crop = _crop(model, batch, numbers)
-        points = None
-        if errors is None and crop.mask is None:
-            starts = torch.arange(0, crop.points, POINT_SHARE)
-            shift = torch.randint(POINT_SHARE, (len(starts),), generator=random)
-            points = (starts + shift).clamp_max_(crop.points - 1)
+        every = errors is not None or crop.mask is not None
+        points = sampled_points(crop.points, 1.0 if every else POINT_SHARE, random)
         quantise = softened(TEMPERATURES[0] + (TEMPERATURES[1] - TEMPERATURES[0]) * done, random)
         found = elbo(
             made, crop.values, at, crop.fourier(model.config), quantise, mask=crop.mask, errors=errors, points=points

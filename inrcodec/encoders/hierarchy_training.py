@@ -36,7 +36,7 @@ from inrcodec.encoders.training_data import PatchSource
 from inrcodec.encoders.training_loop import run_timed
 from inrcodec.encoders.weight_prior import learn_weight_scales
 from inrcodec.ground.errors import UsageError
-from inrcodec.methods.hierarchical_fit import elbo, mixed, native_fourier, noisy
+from inrcodec.methods.hierarchical_fit import elbo, mixed, native_fourier, noisy, sampled_points
 from inrcodec.models.hierarchy import HierarchyINR, shuffle_up
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_shape import HierarchyConfig
@@ -176,7 +176,7 @@ class HierarchyTrainer:
         with faster_arithmetic(self.device, done < config.fast_share):
             found = elbo(
                 state.model, values, log_lambda, fourier, noisy if done < config.noisy_share else mixed, watch=watch,
-                points=self._points(rows * columns),
+                points=sampled_points(rows * columns, config.point_share, device=self.device),
             )  # fmt: skip
         error = found.mse + weight * sum(asked) if asked else found.mse
         rate = (0.1 + 0.9 * _part_of(done, config.warm_share)) * found.bits / (rows * columns)
@@ -214,16 +214,6 @@ class HierarchyTrainer:
         if (rows, columns) not in self._fourier:
             self._fourier[rows, columns] = native_fourier(self.config.network, rows, columns).to(self.device)
         return self._fourier[rows, columns]
-
-    def _points(self, count: int) -> Tensor | None:
-        """Numbers of the points of a crop at which errors are measured, None for all; one of every run of equal
-        length."""
-        share = self.config.point_share
-        if share == 1.0:
-            return None
-        edges = torch.linspace(0, count, max(1, round(share * count)) + 1, dtype=torch.float64).round().long()
-        spans = edges[1:] - edges[:-1]
-        return (edges[:-1] + (torch.rand(len(spans)) * spans).long()).to(self.device)
 
     def _asked_channels(self, level: int) -> int:
         network = self.config.network

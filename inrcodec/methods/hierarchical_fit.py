@@ -128,6 +128,18 @@ def native_fourier(
     return fourier_features(config, places.reshape(-1, 2), extent or (height, width))
 
 
+def sampled_points(
+    count: int, share: float, random: torch.Generator | None = None, device: torch.device | None = None
+) -> Tensor | None:  # fmt: skip
+    """Numbers (P,) of a ``share`` of ``count`` points, one of every run of equal length; None, for all, at share 1."""
+    if share == 1.0:
+        return None
+    runs = max(1, round(share * count))
+    edges = torch.linspace(0, count, runs + 1, dtype=torch.float64, device=device).round().long()
+    places = torch.rand(runs, generator=random, device=device)
+    return edges[:-1] + (places * (edges[1:] - edges[:-1])).long()
+
+
 Watch = Callable[[str, Tensor], None]
 """Is shown every latent block's name and the features before it."""
 
