@@ -189,7 +189,8 @@ def test_loud_and_soft_sounds_are_coded_alike() -> None:
     found = []
     for gain in (0.03, 0.3, 3.0):
         signal = Signal(voice * np.float32(gain), header)
-        found.append(snr(signal.values, inrcodec.decompress(inrcodec.compress(signal, target_kbps=24)).values))
+        decoded = inrcodec.decompress(inrcodec.compress(signal, target_kbps=24, effort="fast"))
+        found.append(snr(signal.values, decoded.values))
     assert min(found) > 8.0 and max(found) - min(found) < 4.0, found
 
 

@@ -64,8 +64,11 @@ class HeadProblem:
         return (found - self.target[chosen]).square().mean()
 
 
-def fit_weights(prior: HierarchyPrior, problem: HeadProblem, error_weight: float, steps: int) -> tuple[Tensor, Tensor]:
-    """Posterior mean and scale (n,) of a signal's weights in units of the prior, by gradient steps on the beta-ELBO."""
+def fit_weights(
+    prior: HierarchyPrior, problem: HeadProblem, error_weight: float, steps: int, points: int = POINTS_AT_ONCE
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Posterior mean and scale (n,) of a signal's weights in units of the prior, by gradient steps on the beta-ELBO,
+    each of so many points."""
     model, spread = prior.model, prior.weight_log_scale.exp()
     count, random = len(problem.target), torch.Generator().manual_seed(0)
     mean = torch.zeros_like(spread).requires_grad_(True)
@@ -74,7 +77,7 @@ def fit_weights(prior: HierarchyPrior, problem: HeadProblem, error_weight: float
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * (0.55 + 0.45 * math.cos(math.pi * step / steps))
-        chosen = torch.randint(count, (min(count, POINTS_AT_ONCE),), generator=random)
+        chosen = torch.randint(count, (min(count, points),), generator=random)
         noise = torch.randn(spread.shape, generator=random)
         sample = model.head + spread * (mean + log_scale.exp() * noise)
         loss = error_weight * count * problem.squared_error(model, sample, chosen) + kl_bits(mean, log_scale).sum()

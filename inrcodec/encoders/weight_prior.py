@@ -14,7 +14,7 @@ from inrcodec.encoders.weight_encoder import HeadProblem, fit_weights
 from inrcodec.models.exact_hierarchy import log_lambda_of, quality_of
 from inrcodec.models.hierarchy_prior import HierarchyPrior
 
-ROUNDS, STEPS = 3, 60
+ROUNDS, STEPS, POINTS = 3, 60, 4096
 FIRST_LOG_SCALE = math.log(0.02)
 
 
@@ -43,7 +43,7 @@ def learn_weight_scales(prior: HierarchyPrior, signals: Tensor) -> Tensor:
         current = prior.with_weight_scales(log_scale)
         moments = torch.zeros_like(log_scale)
         for problem, error_weight in problems:
-            mean, scale = fit_weights(current, problem, error_weight, STEPS)
+            mean, scale = fit_weights(current, problem, error_weight, STEPS, POINTS)
             moments += mean.square() + scale.square()
         log_scale = (log_scale + 0.5 * (moments / len(problems)).log()).clamp(-12.0, 2.0)
     return log_scale
