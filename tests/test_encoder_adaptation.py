@@ -104,7 +104,7 @@ def test_another_measure_is_what_it_learns_for() -> None:
 def test_files_are_better_at_a_wanted_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     one, bits = batch(), 9000.0
     found = {}
-    for effort in (LatentEffort("none", 0), LatentEffort("adapting", 0, adapting_steps=STEPS)):
+    for effort in (LatentEffort("none", 0), LatentEffort("adapting", 0, adapting_steps=2 * STEPS)):
         fresh = replace(one, offsets={}, refined_at=None)
         encoder = LatentEncoder(tiny_prior(), effort)
         calls: list[int] = []
@@ -123,7 +123,7 @@ def test_files_are_better_at_a_wanted_rate(monkeypatch: pytest.MonkeyPatch) -> N
             back = render(model, coded[0].features, rate, (SIDE, SIDE), (SIDE, SIDE))
         wanted = one.values[0].permute(1, 2, 0).numpy()
         found[effort.name] = float(((back - wanted) ** 2).mean())
-    assert found["adapting"] < 0.97 * found["none"]
+    assert found["adapting"] < 0.95 * found["none"]
 
 
 def test_steps_go_with_the_size_of_the_picture() -> None:

@@ -27,7 +27,7 @@ from inrcodec.ground.errors import FormatError, InrcodecError, LimitError, Prior
 from inrcodec.ground.limits import Limits
 from inrcodec.ground.plain import PlainHeader
 from inrcodec.maths import strips
-from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded
+from inrcodec.methods.hierarchical_fit import elbo, native_fourier, rounded, sampled_points
 from inrcodec.methods.latent_coders import CODERS
 from inrcodec.models import hierarchy_render
 from inrcodec.models.exact_hierarchy import ExactTables, log_lambda_of, max_quality, quality_of
@@ -93,14 +93,14 @@ def test_crops_must_fit_the_strides() -> None:
 
 
 def test_errors_at_some_points_stand_for_all() -> None:
-    source = TileSource(smooth_tiles(8, size=16), mirror=False)
-    trainer = HierarchyTrainer(tiny_training(point_share=0.25), source)
     prior = tiny_prior()
+    source = TileSource(smooth_tiles(8, size=16), mirror=False)
     values = torch.from_numpy(source.draw(8, np.random.default_rng(0))).permute(0, 3, 1, 2)
     fourier, rates = native_fourier(prior.config, 16, 16), torch.full((8,), 6.0)
     whole = elbo(prior.model, values, rates, fourier, rounded)
-    torch.manual_seed(0)
-    drawn = [trainer._points(256) for _ in range(200)]
+    random = torch.Generator().manual_seed(0)
+    drawn = [points for _ in range(200) if (points := sampled_points(256, 0.25, random)) is not None]
+    assert len(drawn) == 200 and sampled_points(256, 1.0) is None
     assert all(torch.equal(points // 4, torch.arange(64)) for points in drawn)  # one of every four
     some = [elbo(prior.model, values, rates, fourier, rounded, points=points) for points in drawn]
     assert all(torch.equal(found.bits, whole.bits) for found in some)
