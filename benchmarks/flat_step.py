@@ -142,9 +142,8 @@ class FlatParameters:
             place += p.numel()
         self.table = self.table.detach().requires_grad_()
         self.leaves = [read[id(p)].requires_grad_() for p in weights]
-        by_weight = {id(p): leaf for p, leaf in zip(weights, self.leaves, strict=True)}
         for conv in self.convs:
-            conv.held = Held(by_weight[id(conv.weight)], conv.bias)  # type: ignore[assignment]
+            conv.held = Held(read[id(conv.weight)], conv.bias)  # type: ignore[assignment]
             conv.forward = MethodType(read_what_is_held, conv)  # type: ignore[method-assign]
         self.others = [self.table, *rest]
         self.cost, self.widths = cost, [t.shape[1] for t in tables]
