@@ -3,6 +3,7 @@
 python benchmarks/kodak.py --bpp 0.1 0.2 0.4 0.8 --workers 2
 python benchmarks/kodak.py --images 1 2 3 --bpp 0.3 0.8 --codec combiner --baselines jpeg webp
 python benchmarks/kodak.py --effort fast --means
+python benchmarks/kodak.py --effort best --codec auto --bpp 0.316 --workers 2
 
 It is a sweep (`inrcodec sweep`) that prints tables; what was made is kept in the output folder, so that a run which was
 cut off goes on. A BD-rate is the mean difference of bits at equal PSNR (below 0: this codec takes fewer), of mean rates
@@ -67,7 +68,7 @@ def _rows(found: Sweep, options: argparse.Namespace) -> list[list[str]]:
     for setting in dict.fromkeys(point.setting for point in own):
         here = [point for point in own if point.setting == setting]
         if not options.means:
-            rows += [[point.signal, *_cells([point]), ""] for point in here]
+            rows += [[point.signal, *_cells([point]), f"by {point.details['made_by']}"] for point in here]
         rate = float(np.mean([point.rate for point in here]))
         beside = ((name, psnr_at(curve, rate)) for name, curve in others.items())
         rows.append(["mean", *_cells(here), ", ".join(f"{name} {value:.2f}" for name, value in beside if value)])

@@ -94,13 +94,13 @@ def test_best_keeps_the_better_file_of_two_codecs(
     "asked", [{"prior": "photographs"}, {"codec": "hierarchical"}, {"coder": "dither"}, {"target_psnr": 25.0}]
 )
 def test_best_is_one_codec_where_more_is_asked_for(crop: Signal, asked: dict[str, object]) -> None:
-    from inrcodec.codecs.operations import _rival
+    from inrcodec.codecs.operations import rival
 
     best = Settings(effort="best", **asked)  # type: ignore[arg-type]
-    assert _rival([crop], Settings(effort="best")) is not None
-    assert _rival([crop], best) is _rival([crop, crop], Settings(effort="best")) is None
-    assert _rival([image(np.zeros((96, 96, 1), np.uint8))], Settings(effort="best")) is None
-    assert _rival([image(np.zeros((32, 32, 3), np.uint8))], Settings(effort="best")) is None
+    assert rival(crop, Settings(effort="best")) is not None
+    assert rival(crop, best) is None
+    assert rival(image(np.zeros((96, 96, 1), np.uint8)), Settings(effort="best")) is None
+    assert rival(image(np.zeros((32, 32, 3), np.uint8)), Settings(effort="best")) is None
 
 
 def test_target_psnr_is_met(crop: Signal) -> None:

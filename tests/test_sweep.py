@@ -18,6 +18,7 @@ from PIL import Image
 
 from inrcodec.evaluate import Sweep, sweep
 from inrcodec.evaluate import jobs as jobs_module
+from inrcodec.evaluate import sweeps as sweeps_module
 from inrcodec.evaluate.points import Point, mean_curve, open_log
 from inrcodec.ground.errors import DataError, UsageError
 from inrcodec.ground.plain import PlainHeader
@@ -153,6 +154,27 @@ def test_points_of_signals_that_lack_some_are_not_averaged() -> None:
 
     points = [point("a", "1", 1.0), point("b", "1", 3.0), point("a", "2", 4.0)]
     assert mean_curve(points, "x") == [(2.0, 32.0)]
+
+
+def test_a_sweep_of_auto_says_what_was_chosen(folder: Path, tmp_path: Path) -> None:
+    found = sweep([folder / "p0.png"], codecs=["auto"], rates=[2.0], effort="fast", out=tmp_path, progress=False)
+    (point,) = found.points
+    assert point.series == "auto" and point.details["made_by"] == "hierarchical" and found.baselines == []
+
+
+def test_points_of_auto_at_best_depend_on_both_priors(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = {"p0": folder / "p0.png"}
+
+    def key(effort: str) -> str:
+        (job,) = sweeps_module._jobs(sources, "image", ["auto"], [], [2.0], [], effort, None)
+        return job.key
+
+    before = key("best"), key("fast")
+    known = sweeps_module._prior_id
+    monkeypatch.setattr(
+        sweeps_module, "_prior_id", lambda signal, s: "other" if s.codec == "grids" else known(signal, s)
+    )
+    assert key("best") != before[0] and key("fast") == before[1]
 
 
 def test_what_a_sweep_refuses(folder: Path, tmp_path: Path) -> None:

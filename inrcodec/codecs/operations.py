@@ -122,7 +122,7 @@ def compress_signals(
     """
     if plan is None:
         plan = _unplanned
-    if (other := _rival(signals, settings)) is not None:
+    if len(signals) == 1 and (other := rival(signals[0], settings)) is not None:
         return _better_of(signals[0], settings, other, tick, plan)
     codec = _codec_for(signals, settings)
     plan(codec.planned_steps(_sources(signals), settings.effort))
@@ -156,15 +156,15 @@ def _unplanned(steps: int) -> None:
     """For callers who need no plan."""
 
 
-def _rival(signals: Sequence[Signal], settings: Settings) -> Settings | None:
+def rival(signal: Signal, settings: Settings) -> Settings | None:
     """Settings of a second codec that is worth its time: at effort best, for a photograph that it is not too large for,
     fitted grids, unless something is asked for that they cannot do."""
     asked = (settings.codec, settings.prior, settings.coder, settings.measure, settings.target_psnr)
-    if settings.effort != "best" or len(signals) > 1 or asked != (AUTO, None, None, MEASURES[0], None):
+    if settings.effort != "best" or asked != (AUTO, None, None, MEASURES[0], None):
         return None
-    header = signals[0].header
+    header = signal.header
     fits = header.kind == "image" and SMALL_IMAGE_POINTS < header.n_points <= MOST_FITTED_POINTS
-    return replace(settings, codec="grids") if fits and signals[0].colour_values.shape[-1] == 3 else None
+    return replace(settings, codec="grids") if fits and signal.colour_values.shape[-1] == 3 else None
 
 
 def _better_of(
@@ -211,7 +211,7 @@ def compress_apart(signals: Sequence[Signal], settings: Settings) -> list[Encode
     out: dict[int, Encoded] = {}
     by_codec: dict[bytes, list[int]] = {}
     for number, codec in enumerate(codecs):
-        alone = _rival([signals[number]], settings) is not None
+        alone = rival(signals[number], settings) is not None
         if isinstance(codec, HierarchicalCodec) and fits_together(settings) and not alone:
             by_codec.setdefault(codec.prior.id, []).append(number)
         else:

@@ -62,7 +62,8 @@ def make_point(job: Job, files: Path) -> Point:
         seconds = middle - begun, time.perf_counter() - middle
         data, payload, suffix = encoded.data, encoded.payload_bytes, "inr"
         chosen = {k: v for k, v in asdict(job.settings).items() if v is not None}
-        details = {**chosen, "prior_id": encoded.prior.id.hex(), "threads": torch.get_num_threads(), **versions()}
+        made = {"made_by": encoded.codec, "prior_id": encoded.prior.id.hex(), "threads": torch.get_num_threads()}
+        details = {**chosen, **made, **versions()}
     else:
         point = run_baseline(baseline_named(job.baseline), signal, job.value)
         decoded, data, payload, suffix = point.decoded, point.data, len(point.data), job.baseline

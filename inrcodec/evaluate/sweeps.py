@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from inrcodec.codecs.choice import default_prior
-from inrcodec.codecs.operations import Settings
-from inrcodec.codecs.registry import AUTO
+from inrcodec.codecs.operations import Settings, rival
 from inrcodec.evaluate.baselines import baseline_named
 from inrcodec.evaluate.bd_rate import BDRate, Curve, bd_rate
 from inrcodec.evaluate.jobs import UNITS, Job, point_or_error, read_source, settings_for_workers, versions
@@ -145,7 +144,7 @@ def sweep(
 
     Args:
         inputs: paths or Signals of one kind.
-        codecs: codecs of this package with loss.
+        codecs: codecs of this package with loss, and "auto": what ``compress`` chooses.
         betas, rates: what each is asked for: weights of a bit, file bits per point (kbit/s of sounds); by default
             four usual rates.
         compare: baselines, each at eight of its settings.
@@ -202,7 +201,7 @@ def _jobs(
 ) -> Iterator[Job]:  # fmt: skip
     audio = kind == "audio"
     for codec in codecs:
-        if codec in (AUTO, *SCHEMES):
+        if codec in SCHEMES:
             raise UsageError(f"a sweep takes the names of codecs with loss, got {codec}")
     asked = [Settings(codec, prior, effort, beta=beta) for codec in codecs for beta in betas]
     for codec in codecs:
@@ -223,6 +222,8 @@ def _jobs(
                 else f"{UNITS[kind]}={settings.target_kbps or settings.target_bpp:g}"
             )
             identity = _prior_id(signal, settings)
+            if (other := rival(signal, settings)) is not None:
+                identity += _prior_id(signal, other)
             key = _key(digest, settings.codec, setting, asdict(settings), identity, VERSION)
             yield Job(key, name, where, settings.codec, setting, settings_for_workers(settings))
         for baseline in baselines:
