@@ -25,8 +25,8 @@ def _numbers(text: str | None, name: str) -> list[float]:
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--codecs", default="hierarchical", show_default=True, help="Codecs of this package with loss: "
-              "hierarchical, grids, combiner, coin++, coin, auto (what compress chooses), with commas between them.")  # fmt: skip
+@click.option("--codecs", default="hierarchical", show_default=True, help="Codecs with loss, with commas between "
+              "them: hierarchical, grids, combiner, coin++, coin, or auto, what compress chooses.")  # fmt: skip
 @click.option("--rates", help="File bits per pixel or grid point, of sounds kbit/s. Default: four usual ones.")
 @click.option("--betas", help="Weights of a bit, instead of rates or beside them.")
 @click.option("--compare", help="Other codecs to run: jpeg, webp, jpeg2000, avif, jxl; mp3, opus, vorbis.")
