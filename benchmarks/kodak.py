@@ -8,13 +8,17 @@ python benchmarks/kodak.py --effort best --codec auto --bpp 0.316 --workers 2
 It is a sweep (`inrcodec sweep`) that prints tables; what was made is kept in the output folder, so that a run which was
 cut off goes on. A BD-rate is the mean difference of bits at equal PSNR (below 0: this codec takes fewer), of mean rates
 and mean PSNRs over the images. Published curves are means of all 24 Kodak images; those of codecs that are run are of
-the images asked for. Seconds are of one image at a time by each worker of one thread.
+the images asked for, and so is Cool-Chic 5's, which is published image by image: by it the tables end with how much
+harder these images are than all 24. Seconds are of one image at a time by each worker of one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
+from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,7 @@ from common import OUT, data_folder, peak_gib, table
 
 from inrcodec.evaluate import Sweep, sweep
 from inrcodec.evaluate.baselines import BASELINES
+from inrcodec.evaluate.bd_rate import Curve, bd_rate
 from inrcodec.evaluate.points import Point
 from inrcodec.evaluate.published import psnr_at
 
@@ -54,11 +59,26 @@ def main() -> None:
         for reference, series, rate in found.bd_rates()
         if series == options.codec
     ]
+    here, every = by_image(options.images), by_image(range(1, 25))
     if len(options.bpp) > 1:
+        found_there = bd_rate(here, found.curve(options.codec))
+        rows.append(["Cool-Chic 5 on these images", str(found_there or "no common quality"), ""])
         print(table(("against", "BD-rate", "overlap"), rows))
+    print(f"these images against all 24, by Cool-Chic 5: {bd_rate(every, here)}")
     for failure in found.failed:
         print("failed:", failure)
     print(f"peak memory of this process {peak_gib():.2f} GiB")
+
+
+def by_image(images: Collection[int]) -> Curve:
+    """Cool-Chic 5's published mean (bpp, dB) over Kodak images, at every lambda of its table."""
+    points = defaultdict(list)
+    with open(data_folder() / "published" / "kodak_coolchic5.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if int(row["image"].removeprefix("kodim")) in images:
+                points[row["lambda"]].append((float(row["bpp"]), float(row["psnr"])))
+    means = [np.mean(some, axis=0) for some in points.values()]
+    return sorted((float(rate), float(psnr)) for rate, psnr in means)
 
 
 def _rows(found: Sweep, options: argparse.Namespace) -> list[list[str]]:
