@@ -17,12 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inrcodec.encoders.hierarchy_training import balanced
 from inrcodec.encoders.muon import SIZE, orthogonalised
 from inrcodec.methods.hierarchical_fit import elbo, native_fourier
 from inrcodec.models.hierarchy import HierarchyINR, RateConv
-
-BALANCE = 0.4
-"""As in ``encoders.hierarchy_training``."""
 
 
 def read_what_is_held(self: RateConv, values: Tensor, rate: Tensor) -> Tensor:
@@ -90,8 +88,7 @@ class Cost(nn.Module):
         )  # fmt: skip
         bits = found.bits / (values.shape[2] * values.shape[3])
         error = found.mse + inputs.auxiliary * torch.stack(asked).sum(0) if self.asking else found.mse
-        weight = torch.exp(-BALANCE * (inputs.log_lambda - sum(config.log_lambdas) / 2))
-        cost = ((error * inputs.log_lambda.exp() + inputs.rate * bits) * weight).mean()
+        cost = balanced(error * inputs.log_lambda.exp() + inputs.rate * bits, inputs.log_lambda, config)
         db = -10.0 * found.mse.detach().clamp_min(1e-9).log10()
         return cost, torch.stack([cost.detach(), bits.detach().mean(), db.mean()])
 

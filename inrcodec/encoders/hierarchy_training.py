@@ -42,6 +42,8 @@ from inrcodec.models.hierarchy_prior import HierarchyPrior
 from inrcodec.models.hierarchy_shape import HierarchyConfig
 
 UNLEARNED_LOG_SCALE = -6.0
+BALANCE = 0.4
+"""Costs grow about as lambda to this power."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class HierarchyTraining:
     auxiliary: float = 0.3
     fast_share: float = 0.8
     warm_share: float = 0.04
-    balance: float = 0.4
+    balance: float = BALANCE
     rate_power: float = 1.0
     ema: float = 0.999
     seed: int = 0
@@ -180,8 +182,7 @@ class HierarchyTrainer:
             )  # fmt: skip
         error = found.mse + weight * sum(asked) if asked else found.mse
         rate = (0.1 + 0.9 * _part_of(done, config.warm_share)) * found.bits / (rows * columns)
-        middle = 0.5 * (low + high)
-        loss = ((error * log_lambda.exp() + rate) * torch.exp(-config.balance * (log_lambda - middle))).mean()
+        loss = balanced(error * log_lambda.exp() + rate, log_lambda, network, config.balance)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.peers.average_gradients([*state.model.parameters(), *state.auxiliary.parameters()])
@@ -256,6 +257,13 @@ class HierarchyTrainer:
         state = self.start()
         state.load(folder, self.device)
         return state
+
+
+def balanced(costs: Tensor, log_lambda: Tensor, network: HierarchyConfig, balance: float = BALANCE) -> Tensor:
+    """Mean of costs (N,) at log lambdas (N,), each times e^(-balance (log lambda - middle of the range)): costs grow
+    with lambda, and high rates would be learned alone."""
+    middle = 0.5 * sum(network.log_lambdas)
+    return (costs * torch.exp(-balance * (log_lambda - middle))).mean()
 
 
 def _part_of(done: float, share: float) -> float:
