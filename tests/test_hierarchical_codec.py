@@ -180,6 +180,16 @@ def test_any_size_round_trips(size: tuple[int, int]) -> None:
     assert back.shape == source.values.shape and psnr(back, source.values) > 14
 
 
+@pytest.mark.parametrize("blocks", [(0, 0), (0, 2), (1, 0)])
+def test_levels_without_residual_blocks_round_trip(blocks: tuple[int, int]) -> None:
+    levels = tuple(replace(level, blocks_down=n) for level, n in zip(CONFIG.levels, blocks, strict=True))
+    trainer, state = train(tiny_training(network=replace(CONFIG, levels=levels), steps=60))
+    codec, source = HierarchicalCodec(trainer.finish(state, {})), image(32, 48)
+    coded = codec.encoding([source], "default").at(Rate(beta=1e-3))
+    back = codec.decode(coded.parameters, coded.bodies[0], source.header)
+    assert back.shape == source.values.shape and psnr(back, source.values) > 10
+
+
 def test_any_scale() -> None:
     source = image(32, 32)
     coded = encode(source, Rate(beta=5e-4))

@@ -308,7 +308,8 @@ class HierarchyINR(nn.Module):
         ``unit``."""
 
         def asked(h: Tensor, risen: Tensor) -> Tensor:
-            both = torch.cat([h if unit == 1.0 else (h * unit).float(), risen.to(h.dtype)], dim=1)
+            h = h if unit == 1.0 else (h * unit).float()
+            both = torch.cat([h, risen.to(h.dtype)], dim=1)
             hidden = functional.relu(self.conv(f"ask_in.{name}")(both, rate))
             out: Tensor = self.conv(f"ask_out.{name}")(hidden, rate)
             return out
