@@ -20,7 +20,7 @@ import torch
 from common import OUT, mosaic, table
 from numpy.typing import NDArray
 
-from inrcodec.codecs.lossless import LosslessCodec
+from inrcodec.codecs.picture_messages import PictureMessages
 from inrcodec.maths.ans_message import WatchedMessage
 from inrcodec.methods.bitsback import SCHEMES, BitsBack
 from inrcodec.models import prior_store
@@ -73,7 +73,7 @@ def main() -> None:
         for scheme in SCHEMES:
             initial, net = lengths(prior, scheme, images)
             totals = [(initial + net[n - 1]) / (n * dims) for n in (1, 10, 100) if n <= len(net)]
-            chain = LosslessCodec(prior, scheme).push_chain([image[None] for image in images], lambda values: None)
+            chain = PictureMessages(prior, scheme).push_chain([image[None] for image in images], lambda values: None)
             rows.append([
                 prior.name, layers, scheme, f"{elbo:.3f}", f"{net[-1] / images.size:.3f}", f"{initial:,}",
                 *(f"{total:.3f}" for total in totals), f"{8 * len(chain) / images.size:.3f}",

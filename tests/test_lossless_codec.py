@@ -21,7 +21,7 @@ from tiny_bitsback import BINARY, COLOUR, GRAY, LAYERED, tiny_bitsback
 
 import inrcodec
 from inrcodec.cli import main
-from inrcodec.codecs import lossless, tiling
+from inrcodec.codecs import lossless, picture_messages, tiling
 from inrcodec.codecs.operations import Settings, compress_signals
 from inrcodec.ground.errors import FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.ground.limits import Limits
@@ -315,9 +315,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_pictures_side_by_side_are_coded_as_each_alone(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = [levels_of(20, 27, channels, seed=seed) for seed in range(5)]
     signals = [signal_of(p) for p in pictures]
-    monkeypatch.setattr(lossless, "CHUNK", 2 * 1 << 10)
+    monkeypatch.setattr(picture_messages, "CHUNK", 2 * 1 << 10)
     prior = tiny_bitsback(COLOUR if channels == 3 else GRAY)
-    assert 2 <= lossless.LosslessCodec(prior).at_once(signals[0].header) < 20
+    assert 2 <= lossless.LosslessCodec(prior).messages.at_once(signals[0].values.shape) < 20
     data = inrcodec.compress(signals, lossless=True)
     with inrcodec.open(data) as opened:
         for number in (0, 2, 4):

@@ -25,21 +25,19 @@ from numpy.typing import NDArray
 
 from inrcodec.codecs.alpha import decode_alpha, encode_alpha
 from inrcodec.codecs.face import Coded, Rate, Source
+from inrcodec.codecs.picture_messages import PictureMessages
 from inrcodec.codecs.planes import has_alpha
 from inrcodec.codecs.stored import from_png, to_png
-from inrcodec.codecs.tiling import GROUP_POINTS, ORIENTATIONS, groups, tiles, turned, turned_back
+from inrcodec.codecs.tiling import ORIENTATIONS, turned, turned_back
 from inrcodec.ground.bits import read_varint, write_varint
-from inrcodec.ground.errors import DataError, FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
+from inrcodec.ground.errors import FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
 from inrcodec.ground.plain import PlainHeader
-from inrcodec.maths.ans_message import Bundle, Message, WatchedMessage
-from inrcodec.maths.logistic_tables import CHUNK
-from inrcodec.methods.bitsback import SCHEMES, BitsBack
+from inrcodec.methods.bitsback import SCHEMES
 from inrcodec.models.bitsback_prior import BitsBackPrior
 
 Ticker = Callable[[int], None]
 FloatArray = NDArray[np.float32]
-Levels = NDArray[np.uint8]
 
 STORED, GRAY, DEEP = 0x80, 0x40, 0x20
 """How a picture is sent: as PNG; as its first plane, all being equal; low bytes beside high ones. The scheme's number
@@ -48,8 +46,6 @@ SCHEME_BITS = 2
 CRC_BYTES = 4
 LATENTS_PER_POINT = 16
 """Of ``Limits.max_points``: models may have more latents than pixels."""
-SHARE_MARGIN = 1.5
-"""Of pictures that pay for latents: not all of them cost what the first one does."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,7 @@ class LosslessCodec:
 
     def __init__(self, prior: BitsBackPrior, scheme: str = "bitswap") -> None:
         self.prior, self.scheme = prior, scheme
+        self.messages = PictureMessages(prior, scheme)
 
     @property
     def name(self) -> str:
@@ -122,69 +119,6 @@ class LosslessCodec:
             raise UnsupportedError(f"prior {self.prior.name!r} is for colour: choose one for gray with --prior")
         if levels < 256 and header.sample_type == "u16":
             raise UnsupportedError(f"prior {self.prior.name!r} is for pictures of {levels} levels")
-
-    def push(self, images: Sequence[Levels], tick: Ticker) -> list[bytes]:
-        """Messages of pictures (N, C, H, W) of one shape, coded side by side."""
-        messages = [Message() for _ in images]
-        coder = BitsBack(self.prior.layers, self.scheme, tick)
-        for rows, columns in tiles(*images[0].shape[2:]):
-            part = np.concatenate([image[:, :, rows, columns] for image in images])
-            coder.push(messages[0] if len(messages) == 1 else Bundle(messages), part)
-        return [message.to_bytes() for message in messages]
-
-    def pop(self, data: Sequence[bytes], shape: tuple[int, ...], tick: Ticker) -> list[Levels]:
-        """Inverse of ``push``; FormatError when a message does not end where it should."""
-        messages = [Message(part) for part in data]
-        coder = BitsBack(self.prior.layers, self.scheme, tick)
-        found = np.empty((len(data) * shape[0], *shape[1:]), np.uint8)
-        for rows, columns in reversed(list(tiles(shape[2], shape[3]))):
-            part = (*found.shape[:2], rows.stop - rows.start, columns.stop - columns.start)
-            stack = messages[0] if len(messages) == 1 else Bundle(messages)
-            found[:, :, rows, columns] = coder.pop(stack, part)
-        if not all(message.is_empty for message in messages):
-            raise FormatError("the message does not end where it should")
-        return list(found.reshape(len(data), *shape))
-
-    def at_once(self, header: PlainHeader) -> int:
-        """Pictures that are coded side by side."""
-        config, shape = self.prior.config, header.shape
-        phase = -(-header.shape[0] // 2) * -(-header.shape[1] // 2)
-        latents = [
-            channels * math.prod(config.latent_grid(layer, *shape)) for layer, channels in enumerate(config.latents)
-        ]
-        return max(1, min(CHUNK // (max(phase, *latents) * self.stack(_colours(header))[0]), GROUP_POINTS // phase))
-
-    def push_chain(self, images: Sequence[Levels], tick: Ticker) -> bytes:
-        """A byte, the share of ``groups``, and one message of pictures (N, C, H, W) of one size, in growing groups:
-        those before pay for the first latents of those that follow."""
-        message = Message()
-        coder, share = BitsBack(self.prior.layers, self.scheme, tick), self._share(images[0])
-        for start, stop in groups(len(images), images[0].shape[-2] * images[0].shape[-1], share):
-            coder.push(message, np.concatenate(images[start:stop]))
-        return bytes([share]) + message.to_bytes()
-
-    def _share(self, image: Levels) -> int:
-        """How many pictures before it pay for the initial bits of one."""
-        noise = np.random.default_rng(0).integers(1, 256, 16 * image.size).astype(np.uint8)
-        message = WatchedMessage(noise.tobytes())
-        before = message.n_bits
-        BitsBack(self.prior.layers, self.scheme).push(message, image)
-        needed, earned = before - message.least, max(1, message.n_bits - before)
-        return min(max(1, math.ceil(SHARE_MARGIN * needed / earned)), 255)
-
-    def pop_chain(self, data: bytes, count: int, shape: tuple[int, ...], tick: Ticker) -> list[Levels]:
-        """Inverse of ``push_chain`` for ``count`` pictures of shape (N, C, H, W)."""
-        if not data or not data[0]:
-            raise FormatError("the chain of pictures is damaged")
-        message = Message(data[1:])
-        coder = BitsBack(self.prior.layers, self.scheme, tick)
-        images: list[Levels] = []
-        for start, stop in reversed(list(groups(count, shape[-2] * shape[-1], data[0]))):
-            found = coder.pop(message, ((stop - start) * shape[0], *shape[1:]))
-            images = [*found.reshape(stop - start, *shape), *images]
-        if not message.is_empty:
-            raise FormatError("the message does not end where it should")
-        return images
 
     # Receiver.
 
@@ -258,32 +192,14 @@ class LosslessCodec:
             data = data[position + length :]
         colours = 1 if gray else _colours(header)
         size = header.shape[::-1] if orientation & 4 else header.shape
-        planes = self.pop([data], (*self.stack(colours), *size), tick)[0]
+        planes = self.messages.pop([data], (*self.messages.stack(colours), *size), tick)[0]
         levels = turned_back(planes.reshape(colours, *size), orientation).transpose(1, 2, 0).astype(np.uint16)
         if gray:
             levels = np.repeat(levels, _colours(header), axis=2)
         if low is not None:
             beneath = np.rint(low * 255.0).astype(np.uint16).reshape(_colours(header), *header.shape)
             return levels << 8 | beneath.transpose(1, 2, 0)
-        return self.to_levels(levels)
-
-    def stack(self, colours: int) -> tuple[int, int]:
-        """Pictures and channels that colours make under the prior; FormatError when it is for more of them."""
-        if self.prior.channels not in (1, colours):
-            raise FormatError(f"prior {self.prior.name!r} is for colour, the picture's data are gray")
-        return (1, colours) if self.prior.channels == colours else (colours, 1)
-
-    def to_levels(self, values: NDArray[np.uint16]) -> NDArray[np.uint16]:
-        """Levels of 8 bits from those of the prior."""
-        return values * np.uint16(255 // (self.prior.config.levels - 1))
-
-    def planes_of(self, levels: NDArray[np.uint16]) -> Levels:
-        """Planes (N, C, H, W) in the prior's levels of (H, W, colours); DataError when it has too few of them."""
-        step = 255 // (self.prior.config.levels - 1)
-        if (levels % step).any():
-            raise DataError(f"prior {self.prior.name!r} is for pictures of {self.prior.config.levels} levels")
-        moved = np.ascontiguousarray((levels // step).astype(np.uint8).transpose(2, 0, 1))
-        return moved.reshape(*self.stack(len(moved)), *levels.shape[:2])
+        return self.messages.to_levels(levels)
 
 
 class LosslessEncoding:
@@ -319,7 +235,8 @@ class LosslessEncoding:
         how, colours = SCHEMES.index(codec.scheme), pictures.shape[3]
         if colours > codec.prior.channels and (pictures == pictures[..., :1]).all():
             how, colours = how | GRAY, 1
-        message = codec.push_chain([codec.planes_of(levels[..., :colours]) for levels in pictures], self.tick)
+        images = [codec.messages.planes_of(levels[..., :colours]) for levels in pictures]
+        message = codec.messages.push_chain(images, self.tick)
         crc = zlib.crc32(pictures.astype("<u2").tobytes()).to_bytes(CRC_BYTES, "little")
         chain = write_varint(len(pictures)) + bytes([how]) + crc + message
         if self.effort.checks:
@@ -331,10 +248,10 @@ class LosslessEncoding:
         tried = [_stored(picture) for picture in pictures]
         for orientation in range(self.effort.orientations):
             moved = [_moved(picture.planes, orientation) for picture in pictures]
-            images = [codec.planes_of(planes) for planes in moved]
-            messages = codec.push(images, self.tick)
+            images = [codec.messages.planes_of(planes) for planes in moved]
+            messages = codec.messages.push(images, self.tick)
             if self.effort.checks:
-                found = codec.pop(messages, images[0].shape, self.tick)
+                found = codec.messages.pop(messages, images[0].shape, self.tick)
                 _check_same(np.stack(found), np.stack(images))
             for number, (picture, message) in enumerate(zip(pictures, messages, strict=True)):
                 how = bytes([picture.how | orientation << SCHEME_BITS])
@@ -383,7 +300,7 @@ def _alike(pictures: Sequence[_Prepared], codec: LosslessCodec) -> list[list[int
         by_shape.setdefault(picture.planes.shape, []).append(number)
     found = []
     for numbers in by_shape.values():
-        size = codec.at_once(pictures[numbers[0]].header)
+        size = codec.messages.at_once(pictures[numbers[0]].planes.shape)
         found += [numbers[start : start + size] for start in range(0, len(numbers), size)]
     return found
 
@@ -440,10 +357,10 @@ def _chain_levels(
     if len(head) < 1 + CRC_BYTES or SCHEMES[head[0] & ~GRAY : (head[0] & ~GRAY) + 1] != (codec.scheme,):
         raise FormatError("the chain of pictures is damaged")
     colours = 1 if head[0] & GRAY else _colours(header)
-    shape = (*codec.stack(colours), *header.shape)
-    images = codec.pop_chain(chain[position + 1 + CRC_BYTES :], count, shape, tick)
+    shape = (*codec.messages.stack(colours), *header.shape)
+    images = codec.messages.pop_chain(chain[position + 1 + CRC_BYTES :], count, shape, tick)
     planes = np.stack(images).reshape(count, colours, *header.shape).transpose(0, 2, 3, 1)
-    levels = codec.to_levels(planes.astype(np.uint16))
+    levels = codec.messages.to_levels(planes.astype(np.uint16))
     if head[0] & GRAY:
         levels = np.repeat(levels, _colours(header), axis=3)
     _check_crc(levels, head[1:])
