@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import harness
-from harness import Runner
+from running import Runner, bound_memory, save_findings
 
 from inrcodec.ground.bits import write_varint
 
@@ -119,7 +119,7 @@ def plans(asked: argparse.Namespace) -> Iterator[tuple[Runner, Iterator[tuple[st
             yield Runner("exhaustive, sealed", harness.file), exhaustive(asked.files, asked.step)
         else:
             for name in harness.TARGETS if target == "all" else (target,):
-                yield Runner(name), mutants(name, asked.seed, asked.first, asked.count)
+                yield Runner(name, harness.TARGETS[name]), mutants(name, asked.seed, asked.first, asked.count)
 
 
 def main() -> int:
@@ -140,11 +140,11 @@ def main() -> int:
         warm = Runner(runner.name, runner.target)
         for data in harness.inputs(runner.name if runner.name in harness.TARGETS else "file"):
             warm(data)
-    harness.bound_memory()
+    bound_memory()
     failed = False
     for runner, made in planned:
         seconds = run(runner, made)
-        harness.save_findings(list(runner.findings.values()), asked.findings)
+        save_findings(list(runner.findings.values()), asked.findings)
         kinds = [f"{f.kind} at {f.place}: {f.label}" for f in runner.findings.values()]
         line = {"target": runner.name, **vars(runner.tally), "seconds": round(seconds, 1), "findings": kinds}
         sys.stdout.write(json.dumps(line) + "\n")

@@ -3,7 +3,7 @@
     python fuzz/run.py --minutes 12                       # the minutes divided among all targets
     python fuzz/run.py header --runs 20000000             # one target, so many executions
 
-Every target runs in a process of its own with ``harness.MEMORY_BYTES`` over what it has when it begins. A finding is
+Every target runs in a process of its own with ``running.MEMORY_BYTES`` over what it has when it begins. A finding is
 kept and counted, and the target goes on. Prints a table; ends with 1 when there are findings.
 
 Needs atheris: ``pip install 'inrcodec[fuzz]'``; ``mutants.py`` does without.
@@ -38,6 +38,7 @@ def fuzz(name: str, seconds: float, runs: int, seed: int, kept: Path, report: Pa
 
     with atheris.instrument_imports(include=["inrcodec"]):
         import harness
+    from running import Runner, bound_memory, save_findings
 
     harness.prepare()
     corpus = kept / "corpus" / name
@@ -45,16 +46,16 @@ def fuzz(name: str, seconds: float, runs: int, seed: int, kept: Path, report: Pa
     for number, data in enumerate(harness.inputs(name)):
         (corpus / f"seed-{number:03d}").write_bytes(data)
         # What is loaded at its first use is no memory of the inputs to come.
-        harness.Runner(name)(data)
-    runner = harness.Runner(name)
-    harness.bound_memory()
+        Runner(name, harness.TARGETS[name])(data)
+    runner = Runner(name, harness.TARGETS[name])
+    bound_memory()
     begun = time.monotonic()
 
     def one(data: bytes) -> None:
         runner(data)
         done = runner.tally.runs
         if done >= runs or (done % CHECKED_EVERY == 0 and time.monotonic() - begun >= seconds):
-            harness.save_findings(list(runner.findings.values()), kept)
+            save_findings(list(runner.findings.values()), kept)
             kinds = [f"{f.kind} at {f.place}" for f in runner.findings.values()]
             line = {**vars(runner.tally), "seconds": time.monotonic() - begun, "findings": kinds}
             report.write_text(json.dumps(line))

@@ -79,7 +79,7 @@ def child(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
 
 def test_mutants_are_refused_or_decoded(tmp_path: Path) -> None:
     """Of every target; truncations of all golden files and all values of some of their bytes. Memory is bounded by
-    RLIMIT_AS, time by an alarm (``fuzz/harness.py``)."""
+    RLIMIT_AS, time by an alarm (``fuzz/running.py``)."""
     ended = child(
         "mutants.py", "all", "exhaustive", "--count", "60", "--seed", "11", "--files", "20", "--step", "131",
         "--findings", str(tmp_path),
@@ -95,15 +95,15 @@ def test_mutants_are_refused_or_decoded(tmp_path: Path) -> None:
 WATCHED = """
 import sys, time
 import numpy as np
-import harness
-harness.SECONDS = 0.3
-harness.watch()
-runner = harness.Runner("planted", lambda data: {b"crash": crash, b"hang": hang, b"memory": memory}[data]())
+import running
+running.SECONDS = 0.3
+running.watch()
+runner = running.Runner("planted", lambda data: {b"crash": crash, b"hang": hang, b"memory": memory}[data]())
 def crash(): return 1 // 0
 def hang():
     while True: time.sleep(0.01)
 def memory(): return bool(np.ones(1 << 28).sum())
-harness.bound_memory()
+running.bound_memory()
 for data in (b"crash", b"hang", b"memory"): runner(data)
 print(*sorted(f.kind for f in runner.findings.values()))
 """
