@@ -51,6 +51,8 @@ GUESSES, LEAST_MOVE = 6, 0.03
 SLOPE = 0.62
 """d log(bits) / d log(lambda) of photographs, about."""
 TOLERANCE = 0.01
+LEAST_CORRECTION = 0.002
+"""Of log(lambda); smaller ones are out of reach of what they are for."""
 LEAST_SLOPE = 0.1
 MOST_CORRECTIONS, CORRECTION_SHARE, CORRECTION_FROM = 4, 0.08, 0.5
 """How often a fit goes on for a wanted rate, for which share of its steps, and from where in its course."""
@@ -218,7 +220,7 @@ class GridEncoder:
                 break
             wanted = log_lambda + math.log(bits * (1.0 - TOLERANCE) / _bits(coded)) / slope
             move = min(max(wanted, reached - FARTHEST), reached + FARTHEST) - log_lambda
-            if abs(move) < LEAST_MOVE:
+            if abs(move) < LEAST_CORRECTION:
                 break
             log_lambda += move
             for part in again:
