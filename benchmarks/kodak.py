@@ -48,6 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["INRCODEC_DATA"] = str(data_folder())
     files = [data_folder() / "kodak" / f"kodim{image:02d}.png" for image in options.images]
+    here, every = by_image(options.images), by_image(range(1, 25))
     found = sweep(
         files, codecs=[options.codec], rates=options.bpp, compare=options.baselines, published="kodak",
         out=options.out, effort=options.effort, prior=options.prior, workers=options.workers,
@@ -59,7 +60,6 @@ def main() -> None:
         for reference, series, rate in found.bd_rates()
         if series == options.codec
     ]
-    here, every = by_image(options.images), by_image(range(1, 25))
     if len(options.bpp) > 1:
         found_there = bd_rate(here, found.curve(options.codec))
         rows.append(["Cool-Chic 5 on these images", str(found_there or "no common quality"), ""])
