@@ -21,7 +21,7 @@ MINUTES ?= 12
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
-	$(RUN) -m inrcodec.demo
+	$(RUN) examples/demo.py
 
 test: lint
 	$(RUN) -m pytest -q -m "not slow"

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from common import data_folder, mosaic, table
 
-from inrcodec.codecs.face import Rate, Source
-from inrcodec.codecs.hierarchical import HierarchicalCodec
-from inrcodec.encoders import latent_presets
-from inrcodec.encoders.latent_encoder import LatentEffort
-from inrcodec.ground.metrics import image_psnr
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.maths.files import read_signal
-from inrcodec.models import prior_store
-from inrcodec.models.hierarchy import HierarchyINR
+from inrcodec.codecs import prior_store
+from inrcodec.codecs.base import Rate, Source
+from inrcodec.codecs.hierarchical import encoder as latent_presets
+from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
+from inrcodec.codecs.hierarchical.encoder import LatentEffort
+from inrcodec.codecs.hierarchical.model import HierarchyINR
+from inrcodec.signals.files import read_signal
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.metrics import image_psnr
 
 BETAS = (3e-2, 1.1e-2, 4.5e-3, 1.5e-3, 5e-4)
 MIDDLE = 3

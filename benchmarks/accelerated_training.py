@@ -31,22 +31,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from inrcodec.encoders.checkpoint import HEAD, read_checkpoint, write_checkpoint
-from inrcodec.encoders.growth import grown, network_to_go_on_in
-from inrcodec.encoders.hierarchy_recipes import hierarchy_recipe_named
-from inrcodec.encoders.hierarchy_training import UNLEARNED_LOG_SCALE
-from inrcodec.encoders.network_training import falling
-from inrcodec.encoders.weight_prior import learn_weight_scales
-from inrcodec.ground.errors import UsageError
-from inrcodec.maths.atomic import check_writable, write_whole
-from inrcodec.methods.hierarchical_fit import sampled_points
-from inrcodec.models import prior_store
-from inrcodec.models.hierarchy import HierarchyINR
-from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.codecs import prior_store
+from inrcodec.codecs.hierarchical.elbo import sampled_points
+from inrcodec.codecs.hierarchical.growth import grown, network_to_go_on_in
+from inrcodec.codecs.hierarchical.model import HierarchyINR
+from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.recipes import hierarchy_recipe_named
+from inrcodec.codecs.hierarchical.training import UNLEARNED_LOG_SCALE, learn_weight_scales
+from inrcodec.errors import UsageError
+from inrcodec.storage import check_writable, write_whole
+from inrcodec.training.checkpoint import HEAD, read_checkpoint, write_checkpoint
+from inrcodec.training.loop import falling
 
 LEAST_SIDE = 264
 SHARE_NOISY, SHARE_AUXILIARY, SHARE_WARM, AUXILIARY = 0.35, 0.25, 0.04, 0.3
-"""As in ``encoders.hierarchy_training``."""
+"""As in ``codecs.hierarchical.training``."""
 AVERAGE = 0.9995
 POINT_SHARE = 0.25
 RATE_POWER = 1.15

@@ -20,11 +20,11 @@ import torch
 from common import OUT, mosaic, table
 from numpy.typing import NDArray
 
-from inrcodec.codecs.picture_messages import PictureMessages
-from inrcodec.maths.ans_message import WatchedMessage
-from inrcodec.methods.bitsback import SCHEMES, BitsBack
-from inrcodec.models import prior_store
-from inrcodec.models.bitsback_prior import BitsBackPrior
+from inrcodec.codecs import prior_store
+from inrcodec.codecs.bitswap.bits_back import SCHEMES, BitsBack
+from inrcodec.codecs.bitswap.messages import PictureMessages
+from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.coding.ans import WatchedMessage
 
 IntArray = NDArray[np.int64]
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from common import mosaic, peak_gib, published, run_codec, table
 
-from inrcodec.codecs.operations import Settings
-from inrcodec.ground.metrics import signal_psnr
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal
+from inrcodec.encoding import Settings
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.metrics import signal_psnr
+from inrcodec.signals.signal import Signal
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from common import data_folder, peak_gib, run_codec, table
 
-from inrcodec.codecs.operations import Settings
 from inrcodec.codecs.registry import CODEC_IDS
-from inrcodec.ground.metrics import signal_psnr
-from inrcodec.maths.files import read_signal
+from inrcodec.encoding import Settings
+from inrcodec.signals.files import read_signal
+from inrcodec.signals.metrics import signal_psnr
 
 
 def main() -> None:

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from common import mosaic, table
 
-from inrcodec.codecs.face import Rate, Source
-from inrcodec.codecs.hierarchical import HierarchicalCodec
-from inrcodec.ground.metrics import image_psnr
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.methods.hierarchical_fit import MAX_LOG_SCALE, MIN_LOG_SCALE, native_fourier
-from inrcodec.methods.latent_coders import CODERS
-from inrcodec.models import prior_store
-from inrcodec.models.hierarchy import HierarchyINR, walk_down
-from inrcodec.models.hierarchy_points import interpolate
+from inrcodec.codecs import prior_store
+from inrcodec.codecs.base import Rate, Source
+from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
+from inrcodec.codecs.hierarchical.elbo import MAX_LOG_SCALE, MIN_LOG_SCALE, native_fourier
+from inrcodec.codecs.hierarchical.latent_coders import CODERS
+from inrcodec.codecs.hierarchical.model import HierarchyINR, walk_down
+from inrcodec.codecs.hierarchical.render import interpolate
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.metrics import image_psnr
 
 BETAS = (8e-3, 1.5e-3, 3e-4)
 SIZE = 32

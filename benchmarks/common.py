@@ -16,10 +16,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from inrcodec.api import InrFile
-from inrcodec.codecs.operations import Settings, compress_signals
-from inrcodec.encoders.training_data import cut_tiles
-from inrcodec.ground.signal import Signal
-from inrcodec.maths.atomic import write_whole
+from inrcodec.encoding import Settings, compress_signals
+from inrcodec.signals.signal import Signal
+from inrcodec.storage import write_whole
+from inrcodec.training.sources import cut_tiles
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "out" / "benchmarks"

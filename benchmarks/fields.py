@@ -22,10 +22,10 @@ from common import peak_gib, published, run_codec, table
 from field_data import T2M_HOURS, global_fields, variable
 from numpy.typing import NDArray
 
-from inrcodec.codecs.operations import Settings
-from inrcodec.encoders.field_data import averaged
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal
+from inrcodec.encoding import Settings
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.signal import Signal
+from inrcodec.training.field_sources import averaged
 
 FloatArray = NDArray[np.float32]
 GLOBAL_RATES, COARSE_RATES, REGIONAL_RATES = (0.01, 0.05, 0.2, 0.8), (0.2, 0.5, 1.0, 2.0), (0.4, 0.8, 1.6, 3.2)

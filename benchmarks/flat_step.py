@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inrcodec.encoders.hierarchy_training import balanced
-from inrcodec.encoders.muon import SIZE, orthogonalised
-from inrcodec.methods.hierarchical_fit import elbo, native_fourier
-from inrcodec.models.hierarchy import HierarchyINR, RateConv
+from inrcodec.codecs.hierarchical.elbo import elbo, native_fourier
+from inrcodec.codecs.hierarchical.model import HierarchyINR, RateConv
+from inrcodec.codecs.hierarchical.training import balanced
+from inrcodec.training.muon import SIZE, orthogonalised
 
 
 def read_what_is_held(self: RateConv, values: Tensor, rate: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class Cost(nn.Module):
 class FlatParameters:
     """All of a cost's parameters in one array, [matrices by shape, the table of biases, the rest], and their steps.
 
-    Steps are those of ``encoders.muon.Muon`` along a gradient clipped to norm 1, none along one that is not finite;
+    Steps are those of ``training.muon.Muon`` along a gradient clipped to norm 1, none along one that is not finite;
     the learning rate is a tensor, so that a graph can hold it.
     """
 

@@ -18,7 +18,7 @@ import numpy as np
 from common import OUT, side_by_side, table
 from PIL import Image
 
-from inrcodec.ground.metrics import image_psnr
+from inrcodec.signals.metrics import image_psnr
 
 
 def measured(arguments: list[str]) -> tuple[float, float]:

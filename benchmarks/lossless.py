@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import inrcodec.api
-from inrcodec.codecs.lossless import CRC_BYTES
-from inrcodec.codecs.operations import Settings
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal
-from inrcodec.maths.ans_message import Message
-from inrcodec.maths.container import pack
-from inrcodec.methods.bitsback import BitsBack
-from inrcodec.models import prior_store
-from inrcodec.models.bitsback_prior import BitsBackPrior
+from inrcodec.codecs import prior_store
+from inrcodec.codecs.bitswap.bits_back import BitsBack
+from inrcodec.codecs.bitswap.codec import CRC_BYTES
+from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.coding.ans import Message
+from inrcodec.container.inr import pack
+from inrcodec.encoding import Settings
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.signal import Signal
 
 Levels = NDArray[np.uint8]
 OTHERS = ("PNG", "WebP", "JPEG XL")

@@ -20,8 +20,9 @@ import numpy as np
 from common import side_by_side, table
 
 import inrcodec
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal, SignalMeta
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.metadata import SignalMeta
+from inrcodec.signals.signal import Signal
 
 PLANES = 40
 

@@ -18,18 +18,18 @@ from dataclasses import replace
 import numpy as np
 from common import photograph, table
 
-from inrcodec.codecs.coin import CoinCodec, CoinEffort, CoinEncoding
-from inrcodec.codecs.combiner import CombinerCodec
-from inrcodec.codecs.face import Rate, Source
-from inrcodec.codecs.hierarchical import HierarchicalCodec, HierarchicalEncoding
-from inrcodec.codecs.plane_batches import split_messages
-from inrcodec.encoders.latent_encoder import LatentEffort, LatentEncoder
-from inrcodec.encoders.presets import EFFORTS
-from inrcodec.ground.metrics import image_psnr
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.models import prior_store
-from inrcodec.models.hierarchy_prior import HierarchyPrior
-from inrcodec.models.prior import Prior
+from inrcodec.codecs import prior_store
+from inrcodec.codecs.base import Rate, Source
+from inrcodec.codecs.coin.codec import CoinCodec, CoinEffort, CoinEncoding
+from inrcodec.codecs.combiner.codec import CombinerCodec
+from inrcodec.codecs.combiner.effort import EFFORTS
+from inrcodec.codecs.combiner.prior import Prior
+from inrcodec.codecs.hierarchical.batches import split_messages
+from inrcodec.codecs.hierarchical.codec import HierarchicalCodec, HierarchicalEncoding
+from inrcodec.codecs.hierarchical.encoder import LatentEffort, LatentEncoder
+from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.metrics import image_psnr
 
 SIDE = 256
 Row = tuple[float, float, float, float]

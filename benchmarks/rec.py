@@ -16,7 +16,7 @@ import torch
 from common import table
 from torch.distributions import Normal
 
-from inrcodec.methods.rec import decode_blocks, encode_blocks
+from inrcodec.coding.relative_entropy import decode_blocks, encode_blocks
 
 SEED = 7
 

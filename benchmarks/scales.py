@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inrcodec.api import InrFile
-from inrcodec.codecs.operations import Settings
-from inrcodec.ground.metrics import image_psnr
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal
+from inrcodec.encoding import Settings
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.metrics import image_psnr
+from inrcodec.signals.signal import Signal
 
 SCALES = (0.5, 1.0, 2.0, 4.0)
 DETAIL = 96

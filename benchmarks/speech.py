@@ -15,10 +15,10 @@ import soundfile
 import torch
 from common import OUT, data_folder, peak_gib, published, run_codec, table
 
-from inrcodec.codecs.operations import Settings
-from inrcodec.ground.metrics import audio_psnr, kbps, snr
-from inrcodec.ground.signal import Signal
-from inrcodec.maths.files import read_signal, write_signal
+from inrcodec.encoding import Settings
+from inrcodec.signals.files import read_signal, write_signal
+from inrcodec.signals.metrics import audio_psnr, kbps, snr
+from inrcodec.signals.signal import Signal
 
 SECONDS = 3
 BASELINES = {

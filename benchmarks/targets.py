@@ -16,11 +16,11 @@ from common import data_folder, mosaic, run_codec, table
 from field_data import global_fields
 from speech import first_seconds
 
-from inrcodec.codecs.operations import Settings
-from inrcodec.ground.metrics import signal_psnr
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal
-from inrcodec.maths.files import read_signal
+from inrcodec.encoding import Settings
+from inrcodec.signals.files import read_signal
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.metrics import signal_psnr
+from inrcodec.signals.signal import Signal
 
 TINY = PlainHeader("image", "rgb", "u8", (32, 32), 3)
 

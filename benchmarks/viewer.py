@@ -20,7 +20,7 @@ import numpy as np
 from selenium import webdriver
 
 import inrcodec
-from inrcodec.viewer import make_server, page_address
+from inrcodec.viewer.server import make_server, page_address
 
 STATE = "return document.documentElement.dataset.state"
 NATIVE = """

@@ -36,7 +36,7 @@ def setup(app):
 
     def add_viewer(app, error):
         if error is None and app.builder.name == "html":
-            from inrcodec.viewer import export
+            from inrcodec.viewer.server import export
 
             target = Path(app.outdir) / "viewer"
             shutil.rmtree(target, ignore_errors=True)

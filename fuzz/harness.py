@@ -25,24 +25,26 @@ from PIL import Image
 from running import Target, watch
 
 import inrcodec.pillow
+from inrcodec import decoding
 from inrcodec.api import InrFile
-from inrcodec.codecs import decoding
-from inrcodec.codecs.choice import codec_of
-from inrcodec.codecs.registry import CODEC_IDS
-from inrcodec.codecs.sections import CHAIN, TAGS
-from inrcodec.ground.errors import InrcodecError, PriorError
-from inrcodec.ground.limits import Limits
-from inrcodec.ground.signal import Signal, SignalMeta
-from inrcodec.maths.archive import ArchiveReader
-from inrcodec.maths.archive_names import name_fault
-from inrcodec.maths.container import EXTRA, Container, Section, pack, peek, unpack
-from inrcodec.maths.files import signal_from_bytes, write_signal
-from inrcodec.maths.framing import MAGICS, ByteReader, file_kind, seal
-from inrcodec.maths.signal_header import read_header, write_header
-from inrcodec.models import bitsback_prior, hierarchy_prior, prior_store
-from inrcodec.models.prior import Prior
-from inrcodec.models.prior_file import read_prior_bytes
-from inrcodec.models.prior_store import AnyPrior
+from inrcodec.codecs import prior_store
+from inrcodec.codecs.bitswap import prior as bitsback_prior
+from inrcodec.codecs.combiner.prior import Prior
+from inrcodec.codecs.hierarchical import prior as hierarchy_prior
+from inrcodec.codecs.prior_file import read_prior_bytes
+from inrcodec.codecs.prior_store import AnyPrior
+from inrcodec.codecs.registry import CODEC_IDS, codec_of
+from inrcodec.container.framing import MAGICS, ByteReader, file_kind, seal
+from inrcodec.container.inr import EXTRA, Container, Section, pack, peek, unpack
+from inrcodec.container.inrs import ArchiveReader
+from inrcodec.container.names import name_fault
+from inrcodec.container.sections import CHAIN, TAGS
+from inrcodec.container.signal_header import read_header, write_header
+from inrcodec.errors import InrcodecError, PriorError
+from inrcodec.limits import Limits
+from inrcodec.signals.files import signal_from_bytes, write_signal
+from inrcodec.signals.metadata import SignalMeta
+from inrcodec.signals.signal import Signal
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 LIMITS = Limits(

@@ -22,7 +22,7 @@ from pathlib import Path
 import harness
 from running import Runner, bound_memory, save_findings
 
-from inrcodec.ground.bits import write_varint
+from inrcodec.coding.bits import write_varint
 
 EXTREMES = (0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 63, 64, 100, 127, 128, 255)
 VARINTS = (0, 1, 127, 128, 16383, 16384, 1 << 20, 1 << 28, (1 << 28) + 1, 1 << 31, 1 << 32, 1 << 46, (1 << 63) - 1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from inrcodec.ground.errors import InrcodecError
+from inrcodec.errors import InrcodecError
 
 SECONDS = 5.0
 MEMORY_BYTES = 1 << 30

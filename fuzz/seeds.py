@@ -20,21 +20,21 @@ import torch
 from torch import Tensor
 
 import inrcodec
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal, SignalMeta
-from inrcodec.models.bayesian_inr import BayesianINR, NetworkConfig
-from inrcodec.models.bitsback_model import BitsBackModel
-from inrcodec.models.bitsback_prior import BitsBackPrior
-from inrcodec.models.bitsback_shape import BitsBackConfig
-from inrcodec.models.grid_prior import GridsPrior
-from inrcodec.models.grid_proposal import GridProposal
-from inrcodec.models.grid_shape import GridsConfig
-from inrcodec.models.hierarchy import HierarchyINR
-from inrcodec.models.hierarchy_prior import HierarchyPrior
-from inrcodec.models.hierarchy_shape import HierarchyConfig, LevelConfig
-from inrcodec.models.modulated_inr import ModulatedConfig, ModulatedINR
-from inrcodec.models.modulation_prior import ModulationPrior
-from inrcodec.models.prior import CLASS_TABLE_TOTAL, Prior
+from inrcodec.codecs.bitswap.config import BitsBackConfig
+from inrcodec.codecs.bitswap.model import BitsBackModel
+from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.coinpp.model import ModulatedConfig, ModulatedINR
+from inrcodec.codecs.coinpp.prior import ModulationPrior
+from inrcodec.codecs.combiner.model import BayesianINR, NetworkConfig
+from inrcodec.codecs.combiner.prior import CLASS_TABLE_TOTAL, Prior
+from inrcodec.codecs.grids.config import GridsConfig
+from inrcodec.codecs.grids.prior import GridProposal, GridsPrior
+from inrcodec.codecs.hierarchical.config import HierarchyConfig, LevelConfig
+from inrcodec.codecs.hierarchical.model import HierarchyINR
+from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.metadata import SignalMeta
+from inrcodec.signals.signal import Signal
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 PRIORS, FILES = CORPUS / "priors", CORPUS / "files"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.ground.version import VERSION
+from inrcodec.version import VERSION
 
 if TYPE_CHECKING:
     from inrcodec.api import Signal, compress, decompress, open, read_signal

@@ -16,13 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from inrcodec.ground.errors import UsageError
-from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
-from inrcodec.ground.signal import Signal
-from inrcodec.maths.archive import ArchiveReader
-from inrcodec.maths.atomic import read_whole
-from inrcodec.maths.container import Container, file_kind, unpack
-from inrcodec.maths.files import read_signal
+from inrcodec.container.inr import Container, file_kind, unpack
+from inrcodec.container.inrs import ArchiveReader
+from inrcodec.errors import UsageError
+from inrcodec.limits import DEFAULT_LIMITS, Limits
+from inrcodec.signals.files import read_signal
+from inrcodec.signals.signal import Signal
+from inrcodec.storage import read_whole
 
 __all__ = ["InrFile", "Signal", "compress", "decompress", "open", "read_signal"]
 
@@ -62,8 +62,8 @@ def compress(
     Raises:
         DataError, LimitError, UnsupportedError: the input. UsageError: the options. PriorError: the prior.
     """
-    from inrcodec.codecs.choice import lossless_codec
-    from inrcodec.codecs.operations import Settings, compress_signals
+    from inrcodec.codecs.registry import lossless_codec
+    from inrcodec.encoding import Settings, compress_signals
 
     codec = lossless_codec(codec) if lossless else codec
     settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder, optimise)
@@ -106,7 +106,7 @@ class InrFile:
     def __init__(
         self, source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS
     ) -> None:
-        from inrcodec.codecs.sections import TAGS
+        from inrcodec.container.sections import TAGS
 
         self.data = source if isinstance(source, bytes) else read_whole(Path(source), limits)
         self._prior, self._limits = prior, limits
@@ -150,14 +150,14 @@ class InrFile:
     @property
     def payload_bytes(self) -> int:
         """Bytes that the codec wrote, without headers, names and metadata."""
-        from inrcodec.codecs.decoding import payload_bytes
+        from inrcodec.decoding import payload_bytes
 
         return payload_bytes([self.container(i) for i in range(len(self))])
 
     @property
     def info(self) -> dict[str, Any]:
         """What the file says of itself, without decoding: codec, prior, sizes in bytes, headers."""
-        from inrcodec.codecs.decoding import describe
+        from inrcodec.decoding import describe
 
         return describe(
             self.data, [self.container(i) for i in range(len(self))], self.names if self.is_archive else None
@@ -167,7 +167,7 @@ class InrFile:
         """Bytes that an entry takes: its payload, of a lossless chain its share; of a single signal the whole file."""
         if self._archive is None:
             return len(self.data)
-        from inrcodec.codecs.sections import CHAIN
+        from inrcodec.container.sections import CHAIN
 
         container = self.container(entry)
         return len(container.payload) or round(len(container.section(CHAIN)) / len(self))
@@ -185,7 +185,7 @@ class InrFile:
         ``start``, ``duration``: seconds of a sound. A part is, to the last bit, what lies there in the whole.
         ``progress``: called with the number of values that a lossless codec has decoded since the last call.
         """
-        from inrcodec.codecs.decoding import decompress_container, output_size, output_window
+        from inrcodec.decoding import decompress_container, output_size, output_window
 
         container = self.container(entry)
         wanted = output_size(container.header, scale, tuple(size) if size is not None else None, sample_rate)
@@ -201,6 +201,6 @@ def open(source: bytes | str | Path, *, prior: str | None = None, limits: Limits
 
 
 if "IPython" in sys.modules:
-    from inrcodec import jupyter
+    from inrcodec import display as jupyter
 
     jupyter.register()

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.api import InrFile
-from inrcodec.ground.errors import DataError, UsageError
-from inrcodec.ground.plain import PlainHeader
+from inrcodec.errors import DataError, UsageError
+from inrcodec.signals.header import PlainHeader
 
 FloatArray = NDArray[np.float32]
 Source = str | Path | bytes

@@ -16,12 +16,12 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from inrcodec.api import InrFile
-from inrcodec.codecs.choice import lossless_codec
-from inrcodec.codecs.operations import Settings, compress_signals
-from inrcodec.ground.errors import InrcodecError, UsageError
-from inrcodec.ground.limits import DEFAULT_LIMITS
-from inrcodec.maths.files.images import ORIENTATION_TAG, from_pillow, to_pillow
-from inrcodec.maths.framing import MAGICS
+from inrcodec.codecs.registry import lossless_codec
+from inrcodec.container.framing import MAGICS
+from inrcodec.encoding import Settings, compress_signals
+from inrcodec.errors import InrcodecError, UsageError
+from inrcodec.limits import DEFAULT_LIMITS
+from inrcodec.signals.files.images import ORIENTATION_TAG, from_pillow, to_pillow
 
 FORMAT, SUFFIX = "INR", ".inr"
 LIMITS = DEFAULT_LIMITS

@@ -17,8 +17,8 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from inrcodec.api import InrFile
-from inrcodec.ground.limits import DEFAULT_LIMITS
-from inrcodec.maths.container import file_kind
+from inrcodec.container.inr import file_kind
+from inrcodec.limits import DEFAULT_LIMITS
 
 
 class InrBackendArray(BackendArray):

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden_files import FOLDER, PRIORS, listed
 from numpy.typing import NDArray
 
-from inrcodec.models import prior_store
+from inrcodec.codecs import prior_store
+from tests.support.golden_files import FOLDER, PRIORS, listed
 
 SCRIPT = FOLDER.parent / "golden_files.py"
 X86 = platform.machine().lower() in ("x86_64", "amd64")

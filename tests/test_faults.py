@@ -18,15 +18,15 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from golden_files import PRIORS
 from PIL import Image
 
 import inrcodec
+from inrcodec import storage as atomic
 from inrcodec.cli import main
-from inrcodec.codecs.operations import Settings
+from inrcodec.codecs import prior_store
+from inrcodec.encoding import Settings
 from inrcodec.evaluate.batch import batch
-from inrcodec.maths import atomic
-from inrcodec.models import prior_store
+from tests.support.golden_files import PRIORS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 OPTIONS = ["--prior", "golden-image", "--effort", "fast"]
@@ -44,8 +44,8 @@ def _priors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def kills() -> ModuleType:
-    """``benchmarks/kills.py``, which forks commands and kills them."""
-    spec = importlib.util.spec_from_file_location("kills", CHECKOUT / "benchmarks" / "kills.py")
+    """``tools/kills.py``, which forks commands and kills them."""
+    spec = importlib.util.spec_from_file_location("kills", CHECKOUT / "tools" / "kills.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["kills"] = module
@@ -334,7 +334,7 @@ def test_a_killed_writer_leaves_what_the_next_run_sweeps(
 
 
 def test_kills_at_random_moments(kills: ModuleType, tmp_path: Path) -> None:
-    """A slice of what ``benchmarks/kills.py`` does hundreds of times; it raises where an output is half, a run does not
+    """A slice of what ``tools/kills.py`` does hundreds of times; it raises where an output is half, a run does not
     go on, or anything is left."""
     table = kills.run(8, signal.SIGKILL, 7, tmp_path, own_processes=False, options=("--prior", "golden-image"))
     assert sum(row["signals"] for row in table.values()) == 8

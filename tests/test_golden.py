@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from golden_files import FOLDER, PRIORS, decode, expected, listed, watching
-from make_golden import CASES
 
 import inrcodec
+from inrcodec.codecs import prior_store
 from inrcodec.codecs.registry import CODEC_IDS
-from inrcodec.ground.errors import FormatError
-from inrcodec.ground.plain import LAYOUTS
-from inrcodec.maths.container import pack, unpack
-from inrcodec.maths.framing import VERSION
-from inrcodec.models import prior_store
+from inrcodec.container.framing import VERSION
+from inrcodec.container.inr import pack, unpack
+from inrcodec.errors import FormatError
+from inrcodec.signals.header import LAYOUTS
+from tests.support.golden_files import FOLDER, PRIORS, decode, expected, listed, watching
+from tests.support.make_golden import CASES
 
 FILES = listed()
 LOSSLESS = ("bitswap", "bbans")

@@ -29,28 +29,29 @@ from scipy.io import netcdf_file
 
 import inrcodec
 import inrcodec.pillow
-from inrcodec.codecs.combiner import CombinerCodec
-from inrcodec.codecs.lossless import CRC_BYTES, STORED, LosslessCodec
-from inrcodec.codecs.lossless import GRAY as GRAY_BIT
+from inrcodec.codecs import prior_store
+from inrcodec.codecs.bitswap.codec import CRC_BYTES, STORED, LosslessCodec
+from inrcodec.codecs.bitswap.codec import GRAY as GRAY_BIT
+from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.coinpp.prior import ModulationPrior
+from inrcodec.codecs.combiner.codec import CombinerCodec
+from inrcodec.codecs.combiner.prior import Prior
+from inrcodec.codecs.hierarchical.config import HierarchyConfig, LevelConfig
+from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.prior_file import MAX_PRIOR_BYTES
 from inrcodec.codecs.registry import CODEC_IDS
-from inrcodec.ground.bits import write_varint
-from inrcodec.ground.errors import DataError, FormatError, LimitError, UnsupportedError
-from inrcodec.ground.limits import DEFAULT_LIMITS, Limits
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal, SignalMeta
-from inrcodec.maths.archive import ArchiveReader
-from inrcodec.maths.container import EXTRA, Container, Section, pack
-from inrcodec.maths.exact_network import ExactConv
-from inrcodec.maths.files import read_signal, signal_from_bytes, write_signal
-from inrcodec.maths.framing import NO_PRIOR, seal, write_preamble
-from inrcodec.maths.signal_header import write_header
-from inrcodec.models import prior_store
-from inrcodec.models.bitsback_prior import BitsBackPrior
-from inrcodec.models.hierarchy_prior import HierarchyPrior
-from inrcodec.models.hierarchy_shape import HierarchyConfig, LevelConfig
-from inrcodec.models.modulation_prior import ModulationPrior
-from inrcodec.models.prior import Prior
-from inrcodec.models.prior_file import MAX_PRIOR_BYTES
+from inrcodec.coding.bits import write_varint
+from inrcodec.container.framing import NO_PRIOR, seal, write_preamble
+from inrcodec.container.inr import EXTRA, Container, Section, pack
+from inrcodec.container.inrs import ArchiveReader
+from inrcodec.container.signal_header import write_header
+from inrcodec.errors import DataError, FormatError, LimitError, UnsupportedError
+from inrcodec.limits import DEFAULT_LIMITS, Limits
+from inrcodec.nn.exact import ExactConv
+from inrcodec.signals.files import read_signal, signal_from_bytes, write_signal
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.metadata import SignalMeta
+from inrcodec.signals.signal import Signal
 
 FUZZ = Path(__file__).resolve().parent.parent / "fuzz"
 PRIORS = FUZZ / "corpus" / "priors"
@@ -197,7 +198,7 @@ def test_metadata_that_do_not_fit_the_signal(fields: dict[str, Any]) -> None:
 
 
 def test_metadata_are_refused_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inrcodec.codecs.coin.CoinCodec.decode", lambda *given, **named: pytest.fail("decoded"))
+    monkeypatch.setattr("inrcodec.codecs.coin.codec.CoinCodec.decode", lambda *given, **named: pytest.fail("decoded"))
     source = Signal(np.full((8, 8, 1), 0.5, np.float32), GRAY)
     good = inrcodec.compress(source, codec="coin", effort="fast", target_bpp=9.0)
     container = inrcodec.open(good).container()
@@ -390,7 +391,7 @@ def test_latents_count_as_points(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LimitError, match="points or latents"):
         combiner.decode(bytes([0, 8, 16]), b"", header, None, tight)
     lossless = LosslessCodec(BitsBackPrior.from_bytes((PRIORS / "lossless-gray.safetensors").read_bytes()))
-    monkeypatch.setattr("inrcodec.codecs.lossless.LATENTS_PER_POINT", 0)
+    monkeypatch.setattr("inrcodec.codecs.bitswap.codec.LATENTS_PER_POINT", 0)
     with pytest.raises(LimitError, match="latents"):
         lossless.decode(b"", bytes(9), GRAY)
 
@@ -400,7 +401,7 @@ def test_patches_are_evaluated_alike_however_many_at_once(monkeypatch: pytest.Mo
     container = inrcodec.open(FUZZ / "corpus" / "files" / "combiner-rgba.inr").container()
     *_, end = combiner.read_parameters(container.payload)
     whole = combiner.decode(container.payload[:end], container.payload[end:], container.header)
-    monkeypatch.setattr("inrcodec.codecs.combiner.WEIGHTS_AT_ONCE", 1)
+    monkeypatch.setattr("inrcodec.codecs.combiner.codec.WEIGHTS_AT_ONCE", 1)
     parts = combiner.decode(container.payload[:end], container.payload[end:], container.header)
     np.testing.assert_allclose(parts, whole, atol=1e-6)
 

@@ -14,10 +14,10 @@ from PIL import Image
 import inrcodec
 import inrcodec.audio
 import inrcodec.pillow
-from inrcodec import jupyter
-from inrcodec.ground.errors import DataError, UsageError
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal
+from inrcodec import display as jupyter
+from inrcodec.errors import DataError, UsageError
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.signal import Signal
 
 SAVE = {"beta": 0.003, "effort": "fast"}
 
@@ -170,7 +170,7 @@ def test_xarray_opens_fields(field_file: Path) -> None:
 def test_xarray_decodes_what_a_selection_touches(field_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import xarray
 
-    from inrcodec.codecs.hierarchical import HierarchicalCodec
+    from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
     from inrcodec.xarray_backend import InrBackendEntrypoint
 
     decoded: list[int] = []
@@ -216,7 +216,7 @@ def test_a_notebook_gets_formatters() -> None:
         "from IPython.testing.globalipapp import start_ipython\n"
         "shell = start_ipython()\n"
         "import inrcodec, numpy as np\n"
-        "from inrcodec.ground.plain import PlainHeader\n"
+        "from inrcodec.signals.header import PlainHeader\n"
         "s = inrcodec.Signal(np.zeros((8, 8, 3), np.float32), PlainHeader('image', 'rgb', 'u8', (8, 8), 3))\n"
         "formatter = shell.display_formatter.formatters['image/png']\n"
         "formatter.enabled = True\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.support.shipped_priors import FOLDER, prior_names
 
 import inrcodec
+from tests.support.shipped_priors import FOLDER, prior_names
 
 
 @pytest.mark.parametrize("name", prior_names())

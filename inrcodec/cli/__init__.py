@@ -11,15 +11,15 @@ import sys
 import click
 
 from inrcodec import __version__
-from inrcodec.cli.batch_command import batch
+from inrcodec.cli.batch import batch
 from inrcodec.cli.codec_commands import compress, decompress, info, verify
 from inrcodec.cli.common import printable
-from inrcodec.cli.modulation_commands import modulations, sample
-from inrcodec.cli.prior_commands import priors
-from inrcodec.cli.show_command import show
-from inrcodec.cli.sweep_command import sweep
-from inrcodec.cli.view_command import view
-from inrcodec.ground.errors import InrcodecError
+from inrcodec.cli.modulations import modulations, sample
+from inrcodec.cli.priors import priors
+from inrcodec.cli.show import show
+from inrcodec.cli.sweep import sweep
+from inrcodec.cli.view import view
+from inrcodec.errors import InrcodecError
 
 __all__ = ["cli", "main"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from inrcodec.cli import common
-from inrcodec.ground.errors import DataError, UsageError
-from inrcodec.ground.signal import Signal
-from inrcodec.ground.work import keep_memory
+from inrcodec.errors import DataError, UsageError
+from inrcodec.parallel.base import keep_memory
+from inrcodec.signals.signal import Signal
 
 Command = Callable[..., Any]
 
@@ -77,8 +77,8 @@ def compress(
       inrcodec compress photo.png --target-bpp 0.3 --optimise ms-ssim
       inrcodec compress scan.png --lossless
     """
-    from inrcodec.codecs.choice import lossless_codec
-    from inrcodec.codecs.operations import Settings
+    from inrcodec.codecs.registry import lossless_codec
+    from inrcodec.encoding import Settings
 
     keep_memory()
     codec = lossless_codec(codec) if lossless else codec
@@ -118,7 +118,7 @@ def expand(inputs: Sequence[Path]) -> list[Path]:
 
 
 def _reader(variable: str | None, select: tuple[str, ...]) -> Callable[[Path], Signal]:
-    from inrcodec.maths.files import read_signal
+    from inrcodec.signals.files import read_signal
 
     chosen = common.parse_select(select)
     return lambda path: read_signal(path, variable=variable, select=chosen)
@@ -128,8 +128,8 @@ def _compress_one(
     file: Path, target: Path, read: Callable[[Path], Signal], settings: Any, force: bool, quiet: bool
 ) -> dict[str, Any]:
     from inrcodec.api import InrFile
-    from inrcodec.codecs.operations import compress_signals
-    from inrcodec.maths.atomic import check_writable, write_whole
+    from inrcodec.encoding import compress_signals
+    from inrcodec.storage import check_writable, write_whole
 
     check_writable(target, force=force)
     signal = read(file)
@@ -159,8 +159,8 @@ def _compress_archive(
     as_json: bool,
 ) -> None:
     from inrcodec.api import InrFile
-    from inrcodec.codecs.operations import compress_signals
-    from inrcodec.maths.atomic import check_writable, write_whole
+    from inrcodec.encoding import compress_signals
+    from inrcodec.storage import check_writable, write_whole
 
     check_writable(target, force=force)
     signals = [read(file) for file in files]
@@ -243,8 +243,8 @@ def decompress(
       inrcodec decompress set.inrs -o one.png --entry cat.png
     """
     from inrcodec.api import InrFile
-    from inrcodec.maths.atomic import check_writable
-    from inrcodec.maths.files import default_suffix, write_signal
+    from inrcodec.signals.files import default_suffix, write_signal
+    from inrcodec.storage import check_writable
 
     opened = InrFile(file, prior=prior)
     if entry is not None and not opened.is_archive:
@@ -387,8 +387,8 @@ def _same_scale(signal: Signal, opened: Any, index: int) -> Signal:
     """A field in the units that the file's values have; other signals as they are."""
     if signal.header.kind != "field":
         return signal
-    from inrcodec.ground.signal import SignalMeta
-    from inrcodec.maths.container import EXTRA
+    from inrcodec.container.inr import EXTRA
+    from inrcodec.signals.metadata import SignalMeta
 
     meta = SignalMeta.from_extra(opened.container(index).section(EXTRA), 8)
     physical = signal.meta.offset + signal.meta.scale * signal.values.astype("f8")

@@ -12,10 +12,10 @@ from typing import Any
 import click
 import numpy as np
 
-from inrcodec.ground import metrics
-from inrcodec.ground.errors import UsageError
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.ground.signal import Signal
+from inrcodec.errors import UsageError
+from inrcodec.signals import metrics
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.signal import Signal
 
 Tick = Callable[[int], None]
 Command = Callable[..., Any]
@@ -82,7 +82,7 @@ def quality(original: Signal, decoded: Signal, measure: str = "psnr") -> dict[st
     if original.header.kind == "audio":
         out["snr"] = number(metrics.snr(original.values, decoded.values))
     if measure == "ms-ssim":
-        from inrcodec.maths.ms_ssim import signal_ms_ssim
+        from inrcodec.signals.ms_ssim import signal_ms_ssim
 
         found = signal_ms_ssim(original, decoded)
         out["ms_ssim"] = None if found is None else round(found, 5)

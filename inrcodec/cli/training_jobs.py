@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from inrcodec.ground.errors import UsageError
-from inrcodec.ground.work import Workers
+from inrcodec.errors import UsageError
+from inrcodec.parallel.base import Workers
 
 if TYPE_CHECKING:
-    from inrcodec.encoders.data_parallel import Peers
+    from inrcodec.parallel.all_reduce import Peers
 
 Earlier = TypeVar("Earlier")
 
@@ -33,7 +33,7 @@ class Job:
 
 def _earlier(name: str, kind: type[Earlier], words: str) -> Earlier:
     """A prior to go on from; UsageError when it is not of this kind."""
-    from inrcodec.models import prior_store
+    from inrcodec.codecs import prior_store
 
     found = prior_store.find(name)
     if not isinstance(found, kind):
@@ -46,11 +46,11 @@ def combiner_job(
     minutes: float, patches: int | None, seed: int, device: str, workers: Workers | None = None,
 ) -> Job:  # fmt: skip
     """Learning a prior of the combiner codec; ``changes`` to the recipe's network. ``workers`` fit the posteriors."""
-    from inrcodec.encoders.presets import EFFORTS
-    from inrcodec.encoders.prior_evaluation import evaluate_prior
-    from inrcodec.encoders.prior_learning import PriorTrainer
-    from inrcodec.encoders.training_presets import adapted, read_training_data, recipe_named
-    from inrcodec.encoders.training_state import TrainingConfig, config_summary
+    from inrcodec.codecs.combiner.effort import EFFORTS
+    from inrcodec.codecs.combiner.recipes import adapted, recipe_named
+    from inrcodec.codecs.combiner.training import PriorTrainer, evaluate_prior
+    from inrcodec.codecs.combiner.training_state import TrainingConfig, config_summary
+    from inrcodec.training.folders import read_training_data
 
     chosen = adapted(recipe_named(recipe), name=name, tile=tile)
     source = read_training_data(chosen.wanted, data, variable=variable)
@@ -78,12 +78,11 @@ def hierarchical_job(
 ) -> Job:  # fmt: skip
     """Training a hierarchical model, from ``start_from`` on where it is given, in its network where the recipe's cannot
     grow from it; together with ``peers``."""
-    from inrcodec.encoders.growth import network_to_go_on_in
-    from inrcodec.encoders.hierarchy_evaluation import evaluate_hierarchy
-    from inrcodec.encoders.hierarchy_recipes import adapted_hierarchy, hierarchy_recipe_named
-    from inrcodec.encoders.hierarchy_training import HierarchyTrainer
-    from inrcodec.encoders.training_presets import read_training_data
-    from inrcodec.models.hierarchy_prior import HierarchyPrior
+    from inrcodec.codecs.hierarchical.growth import network_to_go_on_in
+    from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+    from inrcodec.codecs.hierarchical.recipes import adapted_hierarchy, hierarchy_recipe_named
+    from inrcodec.codecs.hierarchical.training import HierarchyTrainer, evaluate_hierarchy
+    from inrcodec.training.folders import read_training_data
 
     chosen = adapted_hierarchy(hierarchy_recipe_named(recipe), name=name, tile=tile)
     begin = None
@@ -120,10 +119,9 @@ def modulation_job(
     device: str,
 ) -> Job:  # fmt: skip
     """Meta-learning a base network of codec coin++."""
-    from inrcodec.encoders.modulation_evaluation import evaluate_modulation
-    from inrcodec.encoders.modulation_recipes import adapted_modulation, modulation_recipe_named
-    from inrcodec.encoders.modulation_training import ModulationTrainer
-    from inrcodec.encoders.training_presets import read_training_data
+    from inrcodec.codecs.coinpp.recipes import adapted_modulation, modulation_recipe_named
+    from inrcodec.codecs.coinpp.training import ModulationTrainer, evaluate_modulation
+    from inrcodec.training.folders import read_training_data
 
     chosen = adapted_modulation(modulation_recipe_named(recipe), name=name, tile=tile)
     source = read_training_data(chosen.wanted, data, variable=variable)
@@ -139,10 +137,9 @@ def grids_job(
     data: Sequence[Path], name: str, minutes: float, scales: tuple[float, float] | None, seed: int
 ) -> Job:  # fmt: skip
     """Learning a prior of codec grids."""
-    from inrcodec.encoders.grid_evaluation import evaluate_grids
-    from inrcodec.encoders.grid_training import GridTrainer, GridTraining
-    from inrcodec.encoders.training_presets import Wanted, read_training_data
-    from inrcodec.models.grid_shape import GridsConfig
+    from inrcodec.codecs.grids.config import GridsConfig
+    from inrcodec.codecs.grids.training import GridTrainer, GridTraining, evaluate_grids
+    from inrcodec.training.folders import Wanted, read_training_data
 
     config = GridTraining(GridsConfig(), name, minutes, seed=seed)
     scales = scales or (1.0, 1.6)
@@ -160,11 +157,10 @@ def bitsback_job(
 ) -> Job:  # fmt: skip
     """Training a lossless model; ``latent_layers``: that of the papers with so many; ``start_from``: a model of the
     same shape to go on from."""
-    from inrcodec.encoders.bitsback_data import read_level_data
-    from inrcodec.encoders.bitsback_evaluation import evaluate_bitsback
-    from inrcodec.encoders.bitsback_recipes import bitsback_recipe_named
-    from inrcodec.encoders.bitsback_training import BitsBackTrainer
-    from inrcodec.models.bitsback_prior import BitsBackPrior
+    from inrcodec.codecs.bitswap.data import read_level_data
+    from inrcodec.codecs.bitswap.prior import BitsBackPrior
+    from inrcodec.codecs.bitswap.recipes import bitsback_recipe_named
+    from inrcodec.codecs.bitswap.training import BitsBackTrainer, evaluate_bitsback
 
     chosen = bitsback_recipe_named(recipe)
     chosen = chosen.with_layers(latent_layers) if latent_layers else chosen

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.codecs.face import Window
-from inrcodec.ground.errors import UnsupportedError
-from inrcodec.ground.plain import PlainHeader
-from inrcodec.models.prior_store import AnyPrior
+from inrcodec.codecs.base import Window
+from inrcodec.codecs.prior_store import AnyPrior
+from inrcodec.errors import UnsupportedError
+from inrcodec.signals.header import PlainHeader
 
 FloatArray = NDArray[np.float32]
 

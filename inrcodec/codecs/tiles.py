@@ -12,9 +12,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.codecs.face import Window
-from inrcodec.models.grid_prior import GridsPrior
-from inrcodec.models.hierarchy_prior import HierarchyPrior
+from inrcodec.codecs.base import Window
+from inrcodec.codecs.grids.prior import GridsPrior
+from inrcodec.codecs.hierarchical.prior import HierarchyPrior
 
 FloatArray = NDArray[np.float32]
 TILED_FROM = 1 << 23

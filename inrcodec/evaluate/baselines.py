@@ -17,9 +17,9 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from inrcodec.ground.errors import UnsupportedError, UsageError
-from inrcodec.ground.metrics import signal_psnr
-from inrcodec.ground.signal import Signal
+from inrcodec.errors import UnsupportedError, UsageError
+from inrcodec.signals.metrics import signal_psnr
+from inrcodec.signals.signal import Signal
 
 Levels = NDArray[Any]
 MOST_DELAY = 4096

@@ -16,15 +16,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from inrcodec.codecs.operations import Settings, fits_together
+from inrcodec.encoding import Settings, fits_together
+from inrcodec.errors import DataError, UsageError
 from inrcodec.evaluate.batch_jobs import BatchEntry, BatchJob, compress_files, lost
-from inrcodec.evaluate.jobs import settings_for_workers
 from inrcodec.evaluate.json_log import JsonLog
-from inrcodec.evaluate.workers import open_workers
-from inrcodec.ground.errors import DataError, UsageError
-from inrcodec.ground.version import VERSION
-from inrcodec.ground.work import Workers
-from inrcodec.maths.atomic import sweep
+from inrcodec.evaluate.sweep_jobs import settings_for_workers
+from inrcodec.parallel.base import Workers
+from inrcodec.parallel.local import open_workers
+from inrcodec.storage import sweep
+from inrcodec.version import VERSION
 
 SUFFIX = ".inr"
 SMALL_BYTES, MOST_FILES, PARTS_PER_WORKER = 1 << 14, 64, 4

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from inrcodec.codecs.decoding import decompress_container
-from inrcodec.codecs.operations import Encoded, Settings, compress_apart, compress_signals
-from inrcodec.ground import metrics
-from inrcodec.ground.errors import DataError, InrcodecError
-from inrcodec.ground.signal import Signal
-from inrcodec.maths.atomic import write_whole
-from inrcodec.maths.container import unpack
-from inrcodec.maths.files import read_signal
+from inrcodec.container.inr import unpack
+from inrcodec.decoding import decompress_container
+from inrcodec.encoding import Encoded, Settings, compress_apart, compress_signals
+from inrcodec.errors import DataError, InrcodecError
+from inrcodec.signals import metrics
+from inrcodec.signals.files import read_signal
+from inrcodec.signals.signal import Signal
+from inrcodec.storage import write_whole
 
 POINTS_TOGETHER = 1 << 16
 """Points of signals that are held and fitted together: 64 pictures of 32 x 32."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from inrcodec.ground.errors import DataError
+from inrcodec.errors import DataError
 
 Curve = Sequence[tuple[float, float]]
 """Points (rate, quality in dB)."""

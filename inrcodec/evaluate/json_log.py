@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from inrcodec.ground.errors import DataError, UsageError
-from inrcodec.maths.atomic import lock
+from inrcodec.errors import DataError, UsageError
+from inrcodec.storage import lock
 
 Entry = TypeVar("Entry")
 

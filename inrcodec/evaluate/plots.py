@@ -13,7 +13,7 @@ from inrcodec.evaluate.points import mean_curve
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from inrcodec.evaluate.sweeps import Sweep
+    from inrcodec.evaluate.sweep_result import Sweep
 
 UNIT_NAMES = {"bpp": "bits per point", "kbps": "kbit/s"}
 MEASURE_NAMES = {"psnr": "PSNR, dB", "snr": "SNR, dB", "ms_ssim": "MS-SSIM, dB: -10 log10(1 - MS-SSIM)"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inrcodec.ground.errors import DataError, UsageError
+from inrcodec.errors import DataError, UsageError
 
 Curve = list[tuple[float, float]]
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.evaluate.example import example_frames
-from inrcodec.evaluate.jobs import versions
 from inrcodec.evaluate.plots import UNIT_NAMES, plot_seconds
-from inrcodec.maths.atomic import write_whole
+from inrcodec.evaluate.report_example import example_frames
+from inrcodec.evaluate.sweep_jobs import versions
+from inrcodec.storage import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from inrcodec.evaluate.sweeps import Sweep
+    from inrcodec.evaluate.sweep_result import Sweep
 
 PAGE = Template((Path(__file__).parent / "report.html").read_text("utf-8"))
 MOST_SIGNAL_PLOTS = 24

@@ -1,0 +1,153 @@
+"""What lossless models learn from: pictures as levels, without the traces of another codec.
+
+Files without loss (PNG, WebP, mosaics of tiles) are used as they are; JPEG files averaged down by 2 and by 3, which
+takes most of their block structure away. Sources of several sizes are drawn from in turn at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.errors import DataError
+from inrcodec.signals.files import read_signal
+from inrcodec.training.sources import cut_tiles
+
+LevelArray = NDArray[np.uint8]
+
+HELD_OUT = 20
+"""Every n-th file or tile is held out."""
+REDUCTIONS = (2, 3)
+SOFT_SHARE, MOST_BLUR, MOST_NOISE = 0.5, 0.25, 2.0
+"""Of training crops of photographs: share that is softened, weight of a neighbour, standard deviation in levels."""
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".avif", ".heic")
+
+
+class LevelSource:
+    """Pictures (H, W, C) of levels in memory; draws batches of crops of one size.
+
+    ``binary``: every value becomes 1 with the probability that it stands for, anew at each drawing. ``mirror``: crops
+    are mirrored left to right at random. ``tile_share``: of batches that are whole tiles, where there are both.
+    """
+
+    def __init__(
+        self, tiles: Sequence[LevelArray], photographs: Sequence[LevelArray], crop: int, *, mirror: bool, binary: bool,
+        tile_share: float = 0.25,
+    ) -> None:  # fmt: skip
+        self.tiles = np.concatenate(list(tiles)) if tiles else None
+        self.photographs = [p for p in photographs if min(p.shape[:2]) >= crop]
+        if self.tiles is None and not self.photographs:
+            raise DataError(f"no picture is as large as {crop}x{crop}")
+        self.crop, self.mirror, self.binary = crop, mirror, binary
+        self.tile_share = 0.0 if self.tiles is None else tile_share if self.photographs else 1.0
+        if self.photographs:
+            area = np.sqrt([p.shape[0] * p.shape[1] for p in self.photographs])
+            self._share = area / area.sum()
+
+    def draw(self, points: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Levels (N, C, h, w) of about ``points`` points in all."""
+        if rng.random() < self.tile_share:
+            assert self.tiles is not None
+            count = max(1, points // (self.tiles.shape[1] * self.tiles.shape[2]))
+            found = self.tiles[rng.integers(len(self.tiles), size=count)]
+        else:
+            count = max(1, points // self.crop**2)
+            found = np.stack([self._crop(rng) for _ in range(count)])
+        if self.mirror:
+            flip = rng.random(count) < 0.5
+            found = np.where(flip[:, None, None, None], found[:, :, ::-1], found)
+        levels = np.ascontiguousarray(found.transpose(0, 3, 1, 2)).astype(np.float32)
+        if self.binary:
+            levels = (rng.random(levels.shape, np.float32) * 255.0 < levels).astype(np.float32)
+        return levels
+
+    def _crop(self, rng: np.random.Generator) -> LevelArray:
+        picture = self.photographs[rng.choice(len(self.photographs), p=self._share)]
+        top, left = (int(rng.integers(n - self.crop + 1)) for n in picture.shape[:2])
+        crop = picture[top : top + self.crop, left : left + self.crop]
+        return softened(crop, rng) if self.mirror and rng.random() < SOFT_SHARE else crop
+
+
+@dataclass(frozen=True)
+class LevelData:
+    """Sources of training and held-out pictures; ``summary`` says in words what they hold."""
+
+    training: LevelSource
+    held_out: LevelSource
+    summary: str
+
+
+def read_level_data(
+    folders: Sequence[Path], channels: int, crop: int, *, tile: int = 0, mirror: bool = True, binary: bool = False
+) -> LevelData:  # fmt: skip
+    """Read all pictures of the folders. ``tile``: files without loss are mosaics of tiles of this size.
+
+    Raises DataError when there is nothing to learn from.
+    """
+    paths = sorted(p for folder in folders for p in (folder.iterdir() if folder.is_dir() else [folder]) if p.is_file())
+    tiles: list[LevelArray] = []
+    photographs: tuple[list[LevelArray], list[LevelArray]] = [], []
+    for number, path in enumerate(paths):
+        try:
+            signal = read_signal(path)
+        except DataError:
+            continue
+        if signal.header.kind != "image":
+            continue
+        levels = in_channels(np.rint(signal.colour_values * 255).astype(np.uint8), channels)
+        part = photographs[number % HELD_OUT == HELD_OUT // 2]
+        if path.suffix.lower() in LOSSY_SUFFIXES:
+            part += [reduced(levels, factor) for factor in REDUCTIONS]
+        elif tile:
+            tiles.append(cut_tiles(levels, tile))
+        else:
+            part.append(levels)
+    every = np.concatenate(tiles) if tiles else np.empty((0, 1, 1, channels), np.uint8)
+    held = np.arange(len(every)) % HELD_OUT == 0
+    parts = [([every[~held]] if tiles else [], photographs[0]), ([every[held]] if tiles else [], photographs[1])]
+    if not any(parts[1]):
+        parts[1] = parts[0]
+    training = LevelSource(*parts[0], crop, mirror=mirror, binary=binary)
+    held_out = LevelSource(*parts[1], crop, mirror=False, binary=binary)
+    summary = (
+        f"{int((~held).sum())} tiles and {len(photographs[0])} pictures, "
+        f"{int(held.sum())} tiles and {len(photographs[1])} pictures held out"
+    )
+    return LevelData(training, held_out, summary)
+
+
+def softened(levels: LevelArray, rng: np.random.Generator) -> LevelArray:
+    """A crop (H, W, C) as a less sharp lens and a noisier sensor would have it: photographs at their full size are
+    softer than those that were averaged down."""
+    side, sigma = rng.uniform(0.0, MOST_BLUR), rng.uniform(0.0, MOST_NOISE)
+    soft = levels.astype(np.float32)
+    for axis in (0, 1):
+        padded = np.pad(soft, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        first, last = (
+            np.take(padded, range(levels.shape[axis]), axis),
+            np.take(padded, range(2, levels.shape[axis] + 2), axis),
+        )
+        soft = (1.0 - 2.0 * side) * soft + side * (first + last)
+    noisy = soft + sigma * rng.standard_normal(levels.shape, np.float32)
+    return np.rint(noisy.clip(0.0, 255.0)).astype(np.uint8)
+
+
+def in_channels(levels: LevelArray, channels: int) -> LevelArray:
+    """Levels (H, W, 1 or 3) as gray (the luma of BT.601) or colour."""
+    if levels.shape[-1] == channels:
+        return levels
+    if channels == 3:
+        return np.repeat(levels, 3, axis=-1)
+    luma = (levels.astype(np.int64) @ np.array([299, 587, 114]) + 500) // 1000
+    return luma[..., None].astype(np.uint8)
+
+
+def reduced(levels: LevelArray, factor: int) -> LevelArray:
+    """Average of cells of ``factor`` by ``factor`` points; what is left over at the far sides is dropped."""
+    height, width = (n // factor for n in levels.shape[:2])
+    cells = levels[: height * factor, : width * factor].astype(np.float32)
+    return np.rint(cells.reshape(height, factor, width, factor, -1).mean(axis=(1, 3))).astype(np.uint8)

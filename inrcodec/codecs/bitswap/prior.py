@@ -1,0 +1,147 @@
+"""A learned lossless model: one safetensors file of integers that sender and receiver share.
+
+Its *known answer* is the outcome of all its networks on a made-up picture: a machine that finds another one is refused
+when the file is loaded, before it could misread a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inrcodec.codecs.bitswap.config import BitsBackConfig, conv_shapes
+from inrcodec.codecs.bitswap.exact import ExactLayers, ExactTables
+from inrcodec.codecs.bitswap.model import BitsBackModel, PhaseNetwork, posterior, prior, spread
+from inrcodec.codecs.prior_file import check_known_answer, read_prior_bytes, telling_what_is_missing, write_prior_bytes
+
+FORMAT = "inrcodec-bitsback-1"
+
+
+@dataclass(frozen=True)
+class BitsBackPrior:
+    """See the module's text."""
+
+    name: str
+    config: BitsBackConfig
+    tables: ExactTables
+    known_answer: str
+    card: dict[str, Any] = field(default_factory=dict)
+    id: bytes = b"\0" * 8
+
+    kind: ClassVar[str] = "image"
+    axes: ClassVar[int] = 2
+
+    @classmethod
+    def from_model(cls, model: BitsBackModel, name: str, card: dict[str, Any]) -> BitsBackPrior:
+        """From a trained model, as its file will be read back."""
+        tables = ExactTables.from_model(model)
+        made = cls(name, model.config, tables, _answer(ExactLayers(model.config, tables)), card)
+        return cls.from_bytes(made.to_bytes(), name)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the signals that it describes."""
+        return self.config.channels
+
+    @cached_property
+    def layers(self) -> ExactLayers:
+        """The networks in integers."""
+        return ExactLayers(self.config, self.tables)
+
+    @cached_property
+    def model(self) -> BitsBackModel:
+        """The networks in floating point, with the values of the integers; for studies."""
+        model = BitsBackModel(self.config)
+        self.tables.put_into(model)
+        return model.requires_grad_(False)
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        tensors = {f"weight.{name}": value.to(torch.int16) for name, value in self.tables.weights.items()}
+        tensors.update({f"bias.{name}": value.to(torch.int32) for name, value in self.tables.biases.items()})
+        tensors["top"] = self.tables.top.to(torch.int32)
+        head = {
+            "format": FORMAT, "name": self.name, "kind": self.kind, "config": self.config.to_dict(),
+            "known_answer": self.known_answer, "card": self.card,
+        }  # fmt: skip
+        return write_prior_bytes(head, {name: value.contiguous() for name, value in tensors.items()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str = "prior") -> BitsBackPrior:
+        """Read a model.
+
+        Raises:
+            FormatError: damaged, incomplete, or made of values that cannot be.
+            PriorError: this machine computes the integer networks otherwise than the one that wrote the file.
+        """
+        head, tensors = read_prior_bytes(data, source, FORMAT)
+        with telling_what_is_missing(source):
+            config = BitsBackConfig.from_dict(head["config"])
+            name, card, answer = str(head["name"]), dict(head["card"]), str(head["known_answer"])
+            top = _integers(tensors["top"], (2 * config.latents[-1],))
+            weights, biases = {}, {}
+            for conv, inputs, outputs, kernel in conv_shapes(config):
+                weights[conv] = _integers(tensors[f"weight.{conv}"], (outputs, inputs, kernel, kernel))
+                biases[conv] = _integers(tensors[f"bias.{conv}"], (outputs,))
+        tables = ExactTables(weights, biases, top)
+        made = cls(name, config, tables, answer, card, hashlib.sha256(data).digest()[:8])
+        check_known_answer(_answer(made.layers), answer, source)
+        return made
+
+    @cached_property
+    def multiply_adds_per_cell(self) -> int:
+        """Multiply-adds of a decode for each cell of 2x2 points, of the picture's own scale and of those above it."""
+        total = 0.0
+        for name, inputs, outputs, kernel in conv_shapes(self.config):
+            scale = int(name.split("-")[0].removeprefix("scale")) if name.startswith("scale") else self.config.splits
+            total += inputs * outputs * kernel**2 / 4**scale
+        return round(total)
+
+
+def _integers(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if tensor.is_floating_point() or tuple(tensor.shape) != shape:
+        raise ValueError(f"a tensor of shape {shape}")
+    return tensor.to(torch.int64)
+
+
+@torch.no_grad()
+def _answer(layers: ExactLayers) -> str:
+    """Hash of the outcome of every network on a small made-up picture and made-up latents."""
+    config = layers.config
+    seen = hashlib.sha256()
+
+    def note(found: Tensor) -> Tensor:
+        seen.update(found.to(torch.int64).numpy().astype("<i8").tobytes())
+        return found
+
+    def made_up(channels: int, height: int, width: int, levels: int) -> Tensor:
+        count = channels * height * width
+        numbers = (np.arange(count, dtype=np.int64) * 2654435761 >> 7) % levels
+        return torch.from_numpy(numbers).view(1, channels, height, width)
+
+    phases = [layers.of_levels(made_up(config.channels, 6, 6, config.levels)) for _ in range(4)]
+    for scale in range(config.splits):
+        network = PhaseNetwork(layers, config, f"scale{scale}")
+        for phase in phases[:3]:
+            note(network.step(phase))
+    below = torch.cat(phases, dim=1)
+    sizes = [(6, 6)]
+    for layer, (channels, stride) in enumerate(zip(config.latents, config.strides, strict=True)):
+        note(posterior(layers, config, layer, below))
+        height, width = (-(-n // stride) for n in sizes[-1])
+        sizes.append((height, width))
+        below = layers.of_latents(made_up(channels, height, width, 9) - 4)
+        if layer:
+            note(prior(layers, config, layer - 1, below, sizes[layer]))
+        else:
+            network = PhaseNetwork(layers, config, "base")
+            note(network.step(spread(below, stride, sizes[0]), is_values=False))
+            for phase in phases[: len(config.base_inputs) - 1]:
+                note(network.step(phase))
+    return seen.hexdigest()

@@ -1,0 +1,168 @@
+"""Training lossless models: minibatches of the negative ELBO in bits per dimension.
+
+The weight of the latents' part rises to 1 over the first ``warm_share`` of the time, so that they learn to speak before
+they cost; arithmetic is bfloat16 where the machine is fast with it, float32 at the end; the learning rate falls as a
+half cosine; what is kept is a moving average of the parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from inrcodec.codecs.bitswap.bits_back import BitsBack
+from inrcodec.codecs.bitswap.config import BitsBackConfig
+from inrcodec.codecs.bitswap.data import LevelSource
+from inrcodec.codecs.bitswap.model import BitsBackModel
+from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.coding.ans import Message
+from inrcodec.errors import UsageError
+from inrcodec.training.loop import NetworkState, falling, faster_arithmetic, moved, run_timed, share_done
+from inrcodec.training.muon import Muon
+
+
+@dataclass(frozen=True)
+class BitsBackTraining:
+    """What is trained and for how long: ``minutes``, or ``steps`` where they are given (the same outcome every time).
+
+    ``points``: of a minibatch. Shares of the time: ``warm_share`` with latents below their weight, ``fast_share`` in
+    bfloat16.
+    """
+
+    network: BitsBackConfig
+    name: str
+    minutes: float
+    points: int
+    lr: float = 4e-3
+    warm_share: float = 0.1
+    fast_share: float = 0.85
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or self.points < 1:
+            raise UsageError("minutes must be positive, points at least 1")
+
+    def going_on(self) -> BitsBackTraining:
+        """The settings for a model that has learned before: latents at their full weight, half the learning rate."""
+        return replace(self, lr=0.5 * self.lr, warm_share=0.0)
+
+    def share_done(self, seconds: float, steps: int) -> float:
+        """How much of the training is done after so many seconds and steps, at most 1."""
+        return share_done(self.minutes, self.steps, seconds, steps)
+
+    def summary(self) -> dict[str, Any]:
+        """The settings as plain values, for the card."""
+        return {**asdict(self), "network": None}
+
+
+BitsBackState = NetworkState[BitsBackModel]
+
+
+class BitsBackTrainer:
+    """Runs the training; random numbers come from ``config.seed`` and the step. ``begin``: a model of the same shape
+    to go on from; UsageError when it is of another."""
+
+    def __init__(
+        self, config: BitsBackTraining, source: LevelSource, device: str = "cpu", begin: BitsBackModel | None = None
+    ) -> None:
+        self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
+        if begin is not None and begin.config != config.network:
+            raise UsageError("the model to go on from has another shape than the recipe's")
+
+    def start(self) -> BitsBackState:
+        """A fresh state."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            model = BitsBackModel(self.config.network)
+        if self.begin is not None:
+            model.load_state_dict(self.begin.state_dict())
+        model = moved(model, self.device)
+        return BitsBackState(model, Muon(model.parameters(), self.config.lr))
+
+    def run(
+        self, state: BitsBackState, *, until_seconds: float, checkpoint: Path | None,
+        progress: Callable[[BitsBackState, str], None],
+    ) -> None:  # fmt: skip
+        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
+
+        def done() -> float:
+            return self.config.share_done(state.seconds, state.steps)
+
+        run_timed(
+            state, lambda: self._step(state, done()), done=lambda: done() >= 1.0, until_seconds=until_seconds,
+            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
+            progress=progress, stage=lambda: "warm" if done() < self.config.warm_share else "full",
+        )  # fmt: skip
+
+    def _step(self, state: BitsBackState, done: float) -> dict[str, float]:
+        config = self.config
+        rng = np.random.default_rng((config.seed, state.steps))
+        torch.manual_seed(config.seed + 7919 * state.steps)
+        levels = torch.from_numpy(self.source.draw(config.points, rng)).to(self.device)
+        levels = levels.contiguous(memory_format=torch.channels_last)
+        for group in state.optimiser.param_groups:
+            group["lr"] = falling(config.lr, done, state.steps, floor=0.01, ramp=300)
+        with faster_arithmetic(self.device, done < config.fast_share):
+            nats = state.model.elbo(levels)
+        weight = min(1.0, 0.1 + 0.9 * done / config.warm_share) if config.warm_share else 1.0
+        scale = 1.0 / (math.log(2.0) * levels[0].numel())
+        bits = {name: scale * part.mean() for name, part in nats.items()}
+        loss = bits["phases"] + bits["base"] + weight * bits["kl"]
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
+        state.optimiser.step()
+        state.count_step(config.ema, ramp=10)
+        parts = {f"{name}_bits": float(part.detach()) for name, part in bits.items()}
+        return {**parts, "bits_per_dimension": sum(parts.values())}
+
+    def averaged_model(self, state: BitsBackState) -> BitsBackModel:
+        """A model with the moving average of the parameters, on the CPU."""
+        return state.put_average_into(BitsBackModel(self.config.network))
+
+    def finish(self, state: BitsBackState, card: dict[str, Any]) -> BitsBackPrior:
+        """The model that the training has reached, in integers."""
+        return BitsBackPrior.from_model(self.averaged_model(state), self.config.name, card)
+
+    def save(self, state: BitsBackState, folder: Path) -> None:
+        """Write a checkpoint."""
+        state.save(folder)
+
+    def resume(self, folder: Path) -> BitsBackState:
+        """The state of a checkpoint; FormatError when it does not fit."""
+        state = self.start()
+        state.load(folder, self.device)
+        return state
+
+
+@dataclass(frozen=True)
+class BitsBackResult:
+    """Bits per dimension: of the negative ELBO in floating point, and what bits-back coding in integers adds to a
+    message that holds enough."""
+
+    elbo: float
+    net: float
+
+
+def evaluate_bitsback(
+    prior: BitsBackPrior, source: LevelSource, *, points: int = 1 << 16, seed: int = 0
+) -> list[BitsBackResult]:
+    """Of pictures of about ``points`` points."""
+    levels = source.draw(points, np.random.default_rng(seed))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        nats = prior.model.elbo(torch.from_numpy(levels))
+    elbo = float(sum(part.sum() for part in nats.values())) / math.log(2.0) / levels.size
+    message = Message(np.random.default_rng(seed).integers(1, 256, 4 * levels.size + 64).astype(np.uint8).tobytes())
+    before = message.n_bits
+    BitsBack(prior.layers).push(message, levels.astype(np.uint8))
+    return [BitsBackResult(elbo, (message.n_bits - before) / levels.size)]

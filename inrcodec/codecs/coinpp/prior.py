@@ -1,0 +1,224 @@
+"""A learned prior of the COIN++ line: base network and statistics of its latent vectors, one safetensors file.
+
+Quantisation: a latent dimension is rounded to whole numbers of a *step*, equal for all dimensions (which are measured
+in units of values, so that equal steps cost equal squared error). A file carries the step as an integer, ``fineness``:
+step = ``LARGEST_STEP`` * 2^(-fineness / 32). The rounded number's probability comes from a Gaussian table whose scale
+follows from the dimension's log standard deviation, an integer in the prior file, less the step's, plus the *gain* of
+the patch (half an octave each: patches differ in how much there is in them), by integer arithmetic alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inrcodec.codecs.coinpp.flow import ModulationFlow
+from inrcodec.codecs.coinpp.model import ModulatedConfig, ModulatedINR
+from inrcodec.codecs.coinpp.predictor import ModulationPredictor
+from inrcodec.codecs.prior_file import read_prior_bytes, telling_what_is_missing, write_prior_bytes
+from inrcodec.errors import FormatError
+from inrcodec.nn.exact import ACTIVATION_BITS, scale_indices
+
+FORMAT = "inrcodec-modulation-1"
+LARGEST_STEP = 16.0
+FINENESS_PER_OCTAVE = 32
+MAX_FINENESS = 14 * FINENESS_PER_OCTAVE
+PREDICTED_AT_ONCE = 1024
+MOST_HIDDEN = 1 << 13
+EVALUATED_AT_ONCE, POINTS_AT_ONCE = 1 << 20, 128
+"""Activations of one layer, and points, at once: what the cache holds. Blocks are small, so that freed ones serve
+again: with all points of a patch at once glibc grew its heap by a block for every signal of an archive."""
+LARGEST_KEPT_GRID, KEPT_GRIDS = 1 << 14, 16
+MOST_GAIN = 16
+"""Gains are from -16 to 16 half octaves."""
+_OCTAVE_UNITS = 5678
+"""Of a factor of 2, in units of 2^-13: ln(2) * 8192, part of the format."""
+
+
+def step_of(fineness: int) -> float:
+    """Quantisation step in the model's units of latents."""
+    return float(LARGEST_STEP * 2.0 ** (-fineness / FINENESS_PER_OCTAVE))
+
+
+def fineness_of(step: float) -> int:
+    """Nearest fineness of a step."""
+    found = round(FINENESS_PER_OCTAVE * math.log2(LARGEST_STEP / step))
+    return min(max(found, 0), MAX_FINENESS)
+
+
+@dataclass(frozen=True)
+class ModulationPrior:
+    """See the module's text.
+
+    ``log_scale`` (D,): int64, log standard deviations of latent dimensions in units of 2^-13, of patches of gain 0.
+    ``steps``: smallest and largest quantisation step that it was learned for.
+    ``predictor``, ``flow``: parameters of a ``ModulationPredictor``, of a ``ModulationFlow``, or nothing.
+    """
+
+    name: str
+    kind: str
+    config: ModulatedConfig
+    parameters: dict[str, Tensor]
+    log_scale: Tensor
+    steps: tuple[float, float]
+    predictor: dict[str, Tensor] = field(default_factory=dict)
+    flow: dict[str, Tensor] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
+    id: bytes = b"\0" * 8
+
+    @classmethod
+    def from_model(
+        cls, model: ModulatedINR, name: str, kind: str, log_scales: Tensor, steps: tuple[float, float],
+        card: dict[str, Any],
+    ) -> ModulationPrior:  # fmt: skip
+        """From a learned model, as its file will be read back."""
+        parameters = {k: v.detach().cpu() for k, v in model.state_dict().items()}
+        units = torch.round(log_scales.detach().cpu().double() * (1 << ACTIVATION_BITS)).long()
+        made = cls(name, kind, model.config, parameters, units, steps, {}, {}, card)
+        return cls.from_bytes(made.to_bytes(), name)
+
+    @property
+    def axes(self) -> int:
+        """Axes of the signals that it describes."""
+        return len(self.config.patch_shape)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the signals that it describes."""
+        return self.config.channels
+
+    @cached_property
+    def model(self) -> ModulatedINR:
+        """The base network, no gradients to its weights."""
+        model = ModulatedINR(self.config)
+        model.load_state_dict(self.parameters)
+        return model.requires_grad_(False)
+
+    @cached_property
+    def _base_values(self) -> dict[bytes, Tensor]:
+        return {}
+
+    def values(self, latents: Tensor, coordinates: Tensor) -> Tensor:
+        """Values of the signal's kind, (N, P, C), of latents (N, D) at coordinates (P, A), a few patches at a time.
+
+        What the base network gives without shifts is kept for the grids that come again: a whole archive has one.
+        """
+        model, config = self.model, self.config
+        key = coordinates.numpy().tobytes() if coordinates.numel() <= LARGEST_KEPT_GRID else b""
+        base = self._base_values.get(key) if key else None
+        if base is None:
+            base = model.base_values(coordinates)
+            if key and len(self._base_values) < KEPT_GRIDS:
+                self._base_values[key] = base
+        at_once = max(1, EVALUATED_AT_ONCE // (min(len(coordinates), POINTS_AT_ONCE) * max(config.widths)))
+        parts = list(zip(coordinates.split(POINTS_AT_ONCE), base.split(POINTS_AT_ONCE, dim=1), strict=True))
+        rows = [torch.cat([model(some, x, own) for x, own in parts], dim=1) for some in latents.split(at_once)]
+        found = torch.cat(rows)
+        return found * config.spread + config.centre
+
+    @cached_property
+    def _predictor(self) -> ModulationPredictor:
+        hidden = self.predictor["read.bias"].shape[0]
+        made = ModulationPredictor(self.config.n_points * self.channels, self.config.latent_dims, hidden)
+        made.load_state_dict(self.predictor)
+        return made.requires_grad_(False)
+
+    @cached_property
+    def flow_model(self) -> ModulationFlow:
+        """The flow, which must be there."""
+        made = ModulationFlow(self.config.latent_dims, self.flow["read.bias"].shape[0])
+        made.load_state_dict(self.flow)
+        return made.requires_grad_(False)
+
+    @cached_property
+    def base_id(self) -> bytes:
+        """Id of the prior without what was learned from its modulations later."""
+        card = {k: v for k, v in self.card.items() if k not in ("predictor", "flow")}
+        bare = replace(self, predictor={}, flow={}, card=card)
+        return hashlib.sha256(bare.to_bytes()).digest()[:8]
+
+    def predicted(self, values: Tensor) -> Tensor:
+        """Latents (N, D) of patches (N, P, C) in the model's units by the predictor, which must be there."""
+        return torch.cat([self._predictor(part) for part in values.split(PREDICTED_AT_ONCE)])
+
+    def table_indices(self, fineness: int, gains: Tensor) -> Tensor:
+        """Scale index of every dimension's Gaussian table at a step for patches of int64 ``gains`` (N,), (N, D), by
+        integers alone."""
+        log_step = (4 * FINENESS_PER_OCTAVE - fineness) * _OCTAVE_UNITS // FINENESS_PER_OCTAVE
+        return scale_indices(self.log_scale - log_step + gains[:, None] * (_OCTAVE_UNITS // 2))
+
+    def log_scales(self, gains: Tensor) -> Tensor:
+        """Logarithms of the standard deviations for patches of ``gains`` (N,), (N, D), in floating point."""
+        return (self.log_scale + gains[:, None] * (_OCTAVE_UNITS // 2)).float() / (1 << ACTIVATION_BITS)
+
+    def to_bytes(self) -> bytes:
+        """The file: parameters as float16, but the small ones that steer inner steps as float32."""
+        tensors = {
+            f"model.{k}": (v.half() if v.ndim > 1 else v.float()).contiguous() for k, v in self.parameters.items()
+        }
+        tensors.update({f"predictor.{k}": v.half().contiguous() for k, v in self.predictor.items()})
+        tensors.update({f"flow.{k}": v.half().contiguous() for k, v in self.flow.items()})
+        tensors["log_scale"] = self.log_scale.to(torch.int32)
+        head = {
+            "format": FORMAT, "name": self.name, "kind": self.kind, "config": self.config.to_dict(),
+            "steps": list(self.steps), "card": self.card,
+        }  # fmt: skip
+        return write_prior_bytes(head, tensors)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str = "prior") -> ModulationPrior:
+        """Read a prior; FormatError when it is damaged, incomplete or holds values that cannot be."""
+        head, tensors = read_prior_bytes(data, source, FORMAT)
+        with telling_what_is_missing(source):
+            config = ModulatedConfig.from_dict(head["config"])
+            name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
+            log_scale = tensors["log_scale"].to(torch.int64)
+            low, high = (float(step) for step in head["steps"])
+        parameters = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
+        predictor, flow = (
+            {k.removeprefix(part): v.float() for k, v in tensors.items() if k.startswith(part)}
+            for part in ("predictor.", "flow.")
+        )
+        identity = hashlib.sha256(data).digest()[:8]
+        prior = cls(name, kind, config, parameters, log_scale, (low, high), predictor, flow, card, identity)
+        prior._check(source)
+        return prior
+
+    def _check(self, source: str) -> None:
+        with torch.device("meta"):
+            expected = {k: tuple(v.shape) for k, v in ModulatedINR(self.config).state_dict().items()}
+        found = {k: tuple(v.shape) for k, v in self.parameters.items()}
+        if expected != found or tuple(self.log_scale.shape) != (self.config.latent_dims,):
+            raise FormatError(f"{source}: the network's parameters do not fit its description")
+        if not all(torch.isfinite(v).all() for v in self.parameters.values()):
+            raise FormatError(f"{source}: holds values that are not finite")
+        self._check_part(source, "predictor", self.predictor)
+        self._check_part(source, "flow", self.flow)
+        if float(self.log_scale.double().abs().max()) > 20 << ACTIVATION_BITS:
+            raise FormatError(f"{source}: scales are out of range")
+        if not 1e-6 < self.steps[0] <= self.steps[1] <= LARGEST_STEP:
+            raise FormatError(f"{source}: quantisation steps are out of range")
+
+    def _check_part(self, source: str, name: str, tensors: dict[str, Tensor]) -> None:
+        if not tensors:
+            return
+        bias = tensors.get("read.bias")
+        if bias is None or bias.ndim != 1 or not 1 <= len(bias) <= MOST_HIDDEN:
+            raise FormatError(f"{source}: the {name} has no hidden layer")
+        dims, hidden = self.config.latent_dims, len(bias)
+        with torch.device("meta"):
+            made: ModulationPredictor | ModulationFlow = (
+                ModulationPredictor(self.config.n_points * self.channels, dims, hidden)
+                if name == "predictor"
+                else ModulationFlow(dims, hidden)
+            )
+        if {k: tuple(v.shape) for k, v in made.state_dict().items()} != {k: tuple(v.shape) for k, v in tensors.items()}:
+            raise FormatError(f"{source}: the {name} does not fit the base network")
+        if not all(torch.isfinite(v).all() for v in tensors.values()) or not tensors["scales"].min() > 0:
+            raise FormatError(f"{source}: the {name} holds values that are not finite")

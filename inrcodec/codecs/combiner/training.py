@@ -1,0 +1,398 @@
+"""Learning a prior from many signals, in stages that share one loop.
+
+*Proposal stage* (when the model has a proposal): the proposal network gives the posteriors of a fresh minibatch, all
+shared parameters take a gradient step on the beta-ELBO, and each anchor's prior follows by moving moments. A quick
+start: posteriors that nobody has refined are too vague for high rates, so most of the time belongs to the next stage.
+
+*Iterative stage* (COMBINER, arXiv 2305.19185, section 3.3): a fixed set of patches keeps one posterior each; every pass
+takes gradient steps on these posteriors and on what is shared, then the priors are set in closed form,
+
+    mean_p = mean_m(mean_m)        scale_p^2 = mean_m((mean_m - mean_p)^2 + scale_m^2).
+
+Patches are sorted into classes, each with such a prior; a patch joins the class that costs it least. With
+``proposal_hidden = 0`` the iterative stage is the whole training, which is COMBINER's as published.
+
+*Closing stage* (when the model has a proposal): the proposal alone learns again from fresh patches, towards the model
+and the priors that the iterative stage has left.
+
+With ``parts`` the steps on the posteriors of some batches are taken by workers, all at once (``posterior_parts``).
+
+Everything is kept in a folder of small files, so that training stops and goes on (``TrainingState``).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inrcodec.codecs.combiner.effort import Effort
+from inrcodec.codecs.combiner.model import BayesianINR
+from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, elbo_terms, kl_bits, posterior_step
+from inrcodec.codecs.combiner.prior import CLASS_TABLE_TOTAL, KL_UNITS_PER_BIT, Prior, class_cost_bits
+from inrcodec.codecs.combiner.progressive import OperatingPoint, Patches, ProgressiveEncoder
+from inrcodec.codecs.combiner.training_parts import PartedSet
+from inrcodec.codecs.combiner.training_state import TrainingConfig, TrainingState, load_state, save_state
+from inrcodec.errors import UsageError
+from inrcodec.parallel.base import Workers
+from inrcodec.signals.coordinates import grid_coordinates
+from inrcodec.training.sources import PatchSource
+
+Progress = Callable[[TrainingState, str], None]
+
+
+class PriorTrainer:
+    """Runs the stages. ``device`` is chosen by the caller; random numbers come from ``config.seed`` and the step.
+
+    ``workers`` take the posterior steps of the iterative stage where ``config.parts`` is set; UsageError on another
+    device than the processor, or when there are parts and no workers.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, source: PatchSource, device: str = "cpu", workers: Workers | None = None
+    ) -> None:
+        self.config, self.source, self.device, self.workers = config, source, torch.device(device), workers
+        if config.parts and (workers is None or self.device.type != "cpu"):
+            raise UsageError("parts of posteriors are fitted by workers, on processors alone")
+        pilot = source.draw(2048, np.random.default_rng(config.seed))
+        self.centre, self.spread = float(pilot.mean()), float(max(pilot.std(), 1e-6))
+        self.betas = torch.tensor(config.betas, device=self.device) / self.spread**2
+        self._training_set: tuple[Tensor, Tensor] | None = None
+        self._adam: PosteriorAdam | None = None
+        grid = torch.from_numpy(grid_coordinates(config.network.patch_shape))
+        self.coordinates = grid.reshape(-1, len(config.network.patch_shape)).to(self.device)
+
+    def start(self) -> TrainingState:
+        """A fresh state."""
+        config = self.config
+        model = BayesianINR(config.network, len(config.betas), torch.Generator().manual_seed(config.seed)).to(
+            self.device
+        )
+        shape = (len(config.betas), config.network.dims)
+        second = torch.ones(shape, device=self.device)
+        return TrainingState(
+            model, self._optimiser(model), torch.zeros(shape, device=self.device), second,
+            torch.ones(len(config.betas), device=self.device),
+        )  # fmt: skip
+
+    def resume(self, folder: Path) -> TrainingState:
+        """The state of a checkpoint; FormatError when it does not fit."""
+        return load_state(self.start(), folder, self.device)
+
+    def _optimiser(self, model: BayesianINR) -> torch.optim.Adam:
+        config = self.config
+        shared = [model.base, model.phase, *model.basis]
+        groups: list[dict[str, Any]] = [
+            {"params": shared, "lr": config.lr_shared, "base_lr": config.lr_shared},
+            {"params": [model.frequency], "lr": config.lr_frequency, "base_lr": config.lr_frequency},
+        ]
+        if model.has_proposal:
+            proposal = [
+                p
+                for name, p in model.named_parameters()
+                if name.startswith("proposal") and p is not model.proposal_scale
+            ]
+            groups.append(
+                {"params": [model.proposal_scale], "lr": 10 * config.lr_proposal, "base_lr": 10 * config.lr_proposal}
+            )
+            groups.append({"params": proposal, "lr": config.lr_proposal, "base_lr": config.lr_proposal})
+        return torch.optim.Adam(groups, betas=(0.9, 0.99))
+
+    def run(self, state: TrainingState, *, until_seconds: float, checkpoint: Path | None, progress: Progress) -> None:
+        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
+        total = self.config.minutes * 60.0
+        opening = total * self.config.opening_share if state.model.has_proposal else 0.0
+        closing = total * (1.0 - self.config.closing_share) if state.model.has_proposal else total
+        begun = last_save = time.monotonic()
+        before = state.seconds
+        while state.seconds < total and time.monotonic() - begun < until_seconds:
+            if state.seconds < opening:
+                self._proposal_steps(state, state.seconds / opening, 20)
+                progress(state, "proposal")
+            elif state.seconds < closing:
+                done = (state.seconds - opening) / (closing - opening)
+                self._iterative_pass(state, done, begun + min(until_seconds, total - before))
+                progress(state, "iterative")
+            else:
+                self._proposal_steps(state, (state.seconds - closing) / (total - closing), 20, closing=True)
+                progress(state, "closing")
+            state.seconds = before + time.monotonic() - begun
+            if checkpoint is not None and time.monotonic() - last_save > 120.0:
+                save_state(state, checkpoint)
+                last_save = time.monotonic()
+        if checkpoint is not None:
+            save_state(state, checkpoint)
+
+    def _draw(self, count: int, rng: np.random.Generator) -> Tensor:
+        values = torch.from_numpy(self.source.draw(count, rng)).flatten(1, -2).to(self.device)
+        return (values - self.centre) / self.spread
+
+    def _set_rates(self, state: TrainingState, factor: float) -> None:
+        for group in state.optimiser.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    def _shared_step(self, state: TrainingState) -> None:
+        parameters = [p for group in state.optimiser.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+        if torch.isfinite(norm):
+            state.optimiser.step()
+        state.optimiser.zero_grad(set_to_none=True)
+
+    def _proposal_steps(self, state: TrainingState, done: float, count: int, *, closing: bool = False) -> None:
+        """``count`` minibatch steps; ``done``: part of the stage gone by; ``closing``: the proposal alone learns."""
+        model, betas = state.model, self.betas
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not closing or name.startswith("proposal"))
+        self._set_rates(
+            state, (0.03 + 0.97 * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))) * min(1.0, (state.steps + 1) / 100)
+        )
+        sums = torch.zeros(3, len(betas), device=self.device)
+        for _ in range(count):
+            rng = np.random.default_rng([self.config.seed, 1, state.steps])
+            target = self._draw(self.config.batch, rng)
+            anchor = torch.from_numpy(rng.permutation(self.config.batch) % len(betas)).to(self.device)
+            prior = state.anchor_prior[anchor]
+            posterior = Gaussian(*model.propose(target, anchor, prior.mean, prior.log_scale))
+            mse, kl = elbo_terms(model, posterior, prior, model.features(self.coordinates), target)
+            loss = mse / betas[anchor] + kl.sum(dim=1) / target.shape[1]
+            # Every anchor counts by its relative loss: the highest rate would otherwise own all gradients at first.
+            (loss / state.loss_level[anchor]).mean().backward()
+            self._shared_step(state)
+            state.steps += 1
+            with torch.no_grad():
+                if not closing:
+                    self._follow_moments(state, posterior, anchor)
+                for row, value in enumerate((mse, kl.sum(dim=1), torch.ones_like(mse))):
+                    sums[row].index_add_(0, anchor, value)
+                self._follow_loss(state, loss, anchor)
+        self._record(state, sums, "closing" if closing else "proposal")
+
+    def _follow_loss(self, state: TrainingState, loss: Tensor, anchor: Tensor) -> None:
+        total = torch.zeros_like(state.loss_level).index_add_(0, anchor, loss)
+        seen = torch.bincount(anchor, minlength=len(self.betas)).clamp_min(1)
+        state.loss_level = torch.where(total > 0, torch.lerp(state.loss_level, total / seen, 0.1), state.loss_level)
+
+    def _follow_moments(self, state: TrainingState, posterior: Gaussian, anchor: Tensor) -> None:
+        seen = torch.bincount(anchor, minlength=len(self.betas)).float()[:, None]
+        first = torch.zeros_like(state.prior_mean).index_add_(0, anchor, posterior.mean) / seen.clamp_min(1)
+        square = posterior.mean.square() + (2.0 * posterior.log_scale).exp()
+        second = torch.zeros_like(first).index_add_(0, anchor, square) / seen.clamp_min(1)
+        rate = torch.where(seen > 0, self.config.moment_rate, 0.0)
+        state.prior_mean = torch.lerp(state.prior_mean, first, rate)
+        state.prior_second = torch.lerp(state.prior_second, second, rate)
+
+    def _record(self, state: TrainingState, sums: Tensor, stage: str) -> None:
+        seen = sums[2].clamp_min(1)
+        entry: dict[str, float] = {
+            "seconds": round(state.seconds, 1),
+            "steps": state.steps,
+            "iterative": stage == "iterative",
+        }
+        mse = sums[0] / seen * self.spread**2
+        bits = sums[1] / seen / len(self.coordinates)
+        for index, (error, rate) in enumerate(zip(mse.tolist(), bits.tolist(), strict=True)):
+            entry[f"db_{index}"] = round(-10 * math.log10(max(error, 1e-12)), 3)
+            entry[f"bits_per_point_{index}"] = round(rate, 4)
+        state.log.append(entry)
+
+    # The iterative stage.
+
+    def training_set(self) -> tuple[Tensor, Tensor]:
+        """The fixed patches (M, P, C), normalised, and their anchors (M,); the same at every call."""
+        if self._training_set is None:
+            rng = np.random.default_rng([self.config.seed, 2])
+            anchor = torch.arange(self.config.patches, device=self.device) % len(self.betas)
+            self._training_set = self._draw(self.config.patches, rng), anchor
+        return self._training_set
+
+    def _iterative_pass(self, state: TrainingState, done: float, deadline: float) -> None:
+        """One step for every patch of the set, then the closed form; stops early at ``deadline`` (monotonic)."""
+        values, anchor = self.training_set()
+        if state.posteriors is None:
+            self._begin_iterative(state, values, anchor)
+        assert state.posteriors is not None
+        if self._adam is None:
+            self._adam = PosteriorAdam((len(values), self.config.network.dims), self.device)
+        decay = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+        self._set_rates(state, 0.03 + 0.97 * decay)
+        rates = Rates(0.03 + 0.12 * decay, 0.02 + 0.03 * decay)
+        order = torch.from_numpy(np.random.default_rng([self.config.seed, 3, state.passes]).permutation(len(values)))
+        batches = order.split(self.config.batch)
+        held = PartedSet(state.posteriors, self._adam, self._patch_prior(state, anchor), values, self.betas[anchor])
+        sums = torch.zeros(3, len(self.betas), device=self.device)
+        at_once = max(1, self.config.parts)
+        for start in range(0, len(batches), at_once):
+            chosen = batches[start : start + at_once]
+            found = self._posterior_steps(state, held, anchor, chosen, rates)
+            self._shared_step(state)
+            state.steps += 1
+            for rows, (mse, kl) in zip(chosen, found, strict=True):
+                for row, value in enumerate((mse, kl, torch.ones_like(mse))):
+                    sums[row].index_add_(0, anchor[rows], value)
+                with torch.no_grad():
+                    self._follow_loss(state, mse / self.betas[anchor[rows]] + kl / values.shape[1], anchor[rows])
+            if time.monotonic() > deadline:
+                break
+        state.passes += 1
+        self._closed_form(state, anchor, reassign=state.passes % 5 == 0)
+        self._record(state, sums, "iterative")
+
+    def _posterior_steps(
+        self, state: TrainingState, held: PartedSet, anchor: Tensor, batches: Sequence[Tensor], rates: Rates
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Distortion and KL of the rows of batches before a step on them; adds gradients of what is shared."""
+        level = state.loss_level[anchor]
+        if self.config.parts:
+            assert self.workers is not None
+            return held.round(self.workers, state.model, batches, level, rates, (self.config.seed, 4, state.steps))
+        found = []
+        for rows in batches:
+            mse, kl = posterior_step(
+                state.model, held.posteriors, held.prior[rows], held.adam, rows,
+                state.model.features(self.coordinates), held.values[rows], held.beta[rows], rates,
+                row_weight=1.0 / (len(rows) * level[rows]),
+            )  # fmt: skip
+            found.append((mse, kl.sum(dim=1)))
+        return found
+
+    def _begin_iterative(self, state: TrainingState, values: Tensor, anchor: Tensor) -> None:
+        prior = state.anchor_prior[anchor]
+        if state.model.has_proposal:
+            with torch.no_grad():
+                mean, log_scale = state.model.propose(values, anchor, prior.mean, prior.log_scale)
+            state.posteriors = Gaussian(mean, log_scale)
+        else:
+            state.posteriors = Gaussian(prior.mean.clone(), prior.log_scale - 2.0)
+        state.classes = torch.zeros(len(values), dtype=torch.long, device=self.device)
+        self._closed_form(state, anchor, reassign=False)
+
+    def _patch_prior(self, state: TrainingState, anchor: Tensor) -> Gaussian:
+        assert state.class_prior is not None and state.classes is not None
+        flat = anchor * self.config.n_classes + state.classes
+        return Gaussian(state.class_prior.mean.flatten(0, 1)[flat], state.class_prior.log_scale.flatten(0, 1)[flat])
+
+    @torch.no_grad()
+    def _closed_form(self, state: TrainingState, anchor: Tensor, *, reassign: bool) -> None:
+        """Priors of anchors, then of classes, from the posteriors; classes anew when ``reassign``."""
+        assert state.posteriors is not None and state.classes is not None
+        q, n_classes = state.posteriors, self.config.n_classes
+        for index in range(len(self.betas)):
+            members = (anchor == index).nonzero()[:, 0]
+            mean, second = _moments(q[members])
+            state.prior_mean[index], state.prior_second[index] = mean, second
+        whole = state.anchor_prior
+        if reassign or state.class_prior is None:
+            self._assign_classes(state, anchor, whole)
+        means, log_scales = [], []
+        for index in range(len(self.betas)):
+            for c in range(n_classes):
+                members = ((anchor == index) & (state.classes == c)).nonzero()[:, 0]
+                mean, variance = whole.mean[index], (2.0 * whole.log_scale[index]).exp()
+                if len(members):
+                    own_mean = q.mean[members].mean(dim=0)
+                    # Centred: second moments less squared means lose small variances of large means in float32.
+                    spread = (q.mean[members] - own_mean).square() + (2.0 * q.log_scale[members]).exp()
+                    own_variance = spread.mean(dim=0).clamp_min(1e-10)
+                    trust = len(members) / (len(members) + self.config.shrinkage)
+                    mean, variance = torch.lerp(mean, own_mean, trust), torch.lerp(variance, own_variance, trust)
+                means.append(mean)
+                log_scales.append(0.5 * variance.log())
+        shape = (len(self.betas), n_classes, -1)
+        state.class_prior = Gaussian(torch.stack(means).view(shape), torch.stack(log_scales).view(shape))
+
+    def _assign_classes(self, state: TrainingState, anchor: Tensor, whole: Gaussian) -> None:
+        """First by total KL into equal parts, later each patch to the class that costs it least."""
+        assert state.posteriors is not None and state.classes is not None
+        for index in range(len(self.betas)):
+            members = (anchor == index).nonzero()[:, 0]
+            q = state.posteriors[members]
+            if state.class_prior is None:
+                total = kl_bits(q, whole[index : index + 1]).sum(dim=1)
+                rank = total.argsort().argsort()
+                state.classes[members] = rank * self.config.n_classes // len(members)
+                continue
+            kl, budget = [], []
+            for c in range(self.config.n_classes):
+                prior = Gaussian(state.class_prior.mean[index, c], state.class_prior.log_scale[index, c])
+                kl.append(kl_bits(q, prior).sum(dim=1))
+                inside = kl[-1][state.classes[members] == c]
+                budget.append(inside.mean() if len(inside) else kl[-1].mean())
+            cost = class_cost_bits(torch.stack(kl, dim=1), torch.stack(budget))
+            state.classes[members] = cost.argmin(dim=1)
+
+    @torch.no_grad()
+    def finish(self, state: TrainingState, card: dict[str, Any]) -> Prior:
+        """The prior as it stands, re-read from its own bytes so that sender and receiver hold equal numbers."""
+        values, anchor = self.training_set()
+        if state.posteriors is None:
+            self._begin_iterative(state, values, anchor)
+        assert state.posteriors is not None and state.classes is not None and state.class_prior is not None
+        n_anchors, n_classes = len(self.betas), self.config.n_classes
+        kl = kl_bits(state.posteriors, self._patch_prior(state, anchor)).cpu()
+        flat = (anchor * n_classes + state.classes).cpu()
+        total = torch.zeros(n_anchors * n_classes, kl.shape[1]).index_add_(0, flat, kl)
+        members = torch.bincount(flat, minlength=n_anchors * n_classes)
+        mean_kl = (total / members.clamp_min(1)[:, None]).clamp(0, 1000).view(n_anchors, n_classes, -1)
+        counts = np.maximum(members.view(n_anchors, n_classes).numpy(), 1)
+        prior = Prior(
+            self.config.name, self.config.kind, self.config.network, state.model.state_dict(),
+            self.betas.cpu() * self.spread**2, state.class_prior.mean.cpu(), state.class_prior.log_scale.cpu(),
+            np.rint(mean_kl.numpy() * KL_UNITS_PER_BIT).astype(np.int64), _to_table(counts), self.centre,
+            self.spread, card,
+        )  # fmt: skip
+        return Prior.from_bytes(prior.to_bytes(), "trained prior")
+
+
+def _moments(q: Gaussian) -> tuple[Tensor, Tensor]:
+    return q.mean.mean(dim=0), (q.mean.square() + (2.0 * q.log_scale).exp()).mean(dim=0)
+
+
+def _to_table(counts: np.ndarray) -> np.ndarray:
+    """Rows of counts scaled to sum to ``CLASS_TABLE_TOTAL``, every entry at least 1."""
+    share = counts / counts.sum(axis=1, keepdims=True)
+    table = np.maximum(np.floor(share * (CLASS_TABLE_TOTAL - counts.shape[1])).astype(np.int64), 1)
+    table[np.arange(len(table)), share.argmax(axis=1)] += CLASS_TABLE_TOTAL - table.sum(axis=1)
+    return table
+
+
+@dataclass(frozen=True)
+class AnchorResult:
+    """Mean over patches: KL in bits per point, and PSNR in dB (peak 1) of one posterior sample and of the mean."""
+
+    beta: float
+    kl_bits_per_point: float
+    sample_db: float
+    mean_db: float
+
+
+def evaluate_prior(
+    prior: Prior, source: PatchSource, effort: Effort, *, count: int = 64, seed: int = 0
+) -> list[AnchorResult]:
+    """Fit ``count`` patches at every anchor."""
+    values = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).flatten(1, -2)
+    patches = Patches((values - prior.centre) / prior.spread, None, np.arange(count))
+    shape = prior.config.patch_shape
+    features = prior.model.features(torch.from_numpy(grid_coordinates(shape).reshape(-1, len(shape))))
+    encoder = ProgressiveEncoder(prior, effort)
+    # Sounds are rated on the [0, 1] convention, where errors are half as large.
+    peak_db = 6.0206 if prior.kind == "audio" else 0.0
+    results = []
+    for anchor in range(prior.n_anchors):
+        beta = float(prior.betas[anchor])
+        fit = encoder.fit_posteriors(patches, features, OperatingPoint(anchor, beta, 1))
+        kl = float(kl_bits(fit.posterior, fit.prior).sum(dim=1).mean()) / prior.config.n_points
+        decibels = [
+            float(
+                -10.0 * encoder.mean_distortion(fit, patches, features, sample=sample).clamp_min(1e-12).log10().mean()
+            )
+            for sample in (True, False)
+        ]
+        results.append(AnchorResult(beta, kl, decibels[0] + peak_db, decibels[1] + peak_db))
+    return results

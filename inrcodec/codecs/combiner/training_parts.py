@@ -1,0 +1,170 @@
+"""Posterior steps over many patches taken in parts, each by a worker that knows nothing but what it is given.
+
+    shared parameters, a part's posteriors and moments -> steps -> posteriors, moments, gradients of what is shared
+
+The parts of a round all see the same shared parameters; their gradients are added in the order of the parts, so what
+comes out is the same, bit for bit, however many workers there are and whichever of them took which part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inrcodec.codecs.combiner.model import BayesianINR, NetworkConfig
+from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, posterior_step
+from inrcodec.parallel.base import Workers
+from inrcodec.signals.coordinates import grid_coordinates
+
+FloatArray = NDArray[np.float32]
+
+STEPS_PER_ROUND = 4
+"""Posterior steps between two steps of what is shared: what a part's way to a worker and back is spread over."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Plain arrays, rows S: ``posterior`` (2, S, D) means and log scales, ``moments`` (4, S, D) and ``count`` (S, 1) of
+    ``PosteriorAdam``, ``prior`` (2, S, D), ``values`` (S, P, C), ``beta`` and ``row_weight`` (S,); ``shared``: the
+    model's parameters but those of the proposal."""
+
+    network: NetworkConfig
+    shared: dict[str, FloatArray]
+    posterior: FloatArray
+    moments: FloatArray
+    count: FloatArray
+    prior: FloatArray
+    values: FloatArray
+    beta: FloatArray
+    row_weight: FloatArray
+    rates: Rates
+    seed: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Stepped:
+    """What a part comes back with: its state, the mean gradient of what is shared, distortion (S,) and KL in bits (S,)
+    before the last step."""
+
+    posterior: FloatArray
+    moments: FloatArray
+    count: FloatArray
+    gradients: dict[str, FloatArray]
+    distortion: FloatArray
+    kl_bits: FloatArray
+
+
+def shared_parameters(model: BayesianINR) -> dict[str, torch.nn.Parameter]:
+    """Parameters that all patches share, by name, but those of the proposal."""
+    return {name: p for name, p in model.named_parameters() if not name.startswith("proposal")}
+
+
+def take_steps(part: Part) -> Stepped:
+    """``STEPS_PER_ROUND`` steps on a part's posteriors; in one thread, since sums depend on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _take_steps(part)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _take_steps(part: Part) -> Stepped:
+    model = _model(replace(part.network, proposal_hidden=0))
+    parameters = shared_parameters(model)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.from_numpy(part.shared[name]))
+            parameter.grad = None
+    posterior = Gaussian(*torch.from_numpy(part.posterior.copy()))
+    prior = Gaussian(*torch.from_numpy(part.prior.copy()))
+    adam = PosteriorAdam((part.posterior.shape[1], part.posterior.shape[2]))
+    adam.moments, adam.count = torch.from_numpy(part.moments.copy()), torch.from_numpy(part.count.copy())
+    values, beta, weight = (torch.from_numpy(a.copy()) for a in (part.values, part.beta, part.row_weight))
+    grid = grid_coordinates(part.network.patch_shape)
+    coordinates = torch.from_numpy(grid.reshape(-1, grid.shape[-1]))
+    seed = int(np.random.SeedSequence(part.seed).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(STEPS_PER_ROUND):
+        mse, kl = posterior_step(
+            model, posterior, prior, adam, slice(0, len(values)), model.features(coordinates), values, beta, part.rates,
+            row_weight=weight, generator=generator,
+        )  # fmt: skip
+    gradients = {
+        name: (p.grad / STEPS_PER_ROUND).numpy() for name, p in parameters.items() if p.grad is not None
+    }  # fmt: skip
+    state = torch.stack([posterior.mean, posterior.log_scale]).numpy()
+    return Stepped(state, adam.moments.numpy(), adam.count.numpy(), gradients, mse.numpy(), kl.sum(dim=1).numpy())
+
+
+@lru_cache(maxsize=1)
+def _model(network: NetworkConfig) -> BayesianINR:
+    """A model to be filled: there is one in a process, and one part at a time."""
+    return BayesianINR(network, 1, torch.Generator().manual_seed(0))
+
+
+@dataclass(frozen=True)
+class PartedSet:
+    """The posteriors (M, D) of all patches with what steps on them take: ``values`` (M, P, C), ``beta`` (M,)."""
+
+    posteriors: Gaussian
+    adam: PosteriorAdam
+    prior: Gaussian
+    values: Tensor
+    beta: Tensor
+
+    def round(
+        self, workers: Workers, model: BayesianINR, row_sets: Sequence[Tensor], level: Tensor, rates: Rates,
+        seed: tuple[int, ...],
+    ) -> list[tuple[Tensor, Tensor]]:  # fmt: skip
+        """Steps on rows, set by set, by ``workers``; leaves the mean gradient over the sets in the shared parameters.
+
+        ``level`` (M,): what the loss of a patch is divided by. Returns distortion and KL of every set's rows.
+        WorkersError when a part kills its workers.
+        """
+        parameters = shared_parameters(model)
+        shared = {name: p.detach().numpy() for name, p in parameters.items()}
+        parts = [
+            self._part(model.config, shared, rows, level, rates, (*seed, number))
+            for number, rows in enumerate(row_sets)
+        ]
+        numbers = {part.seed: number for number, part in enumerate(parts)}
+        found: dict[int, Stepped] = {}
+        for part, stepped in workers.outcomes(take_steps, parts):
+            found[numbers[part.seed]] = stepped
+        for number, rows in enumerate(row_sets):
+            self._put(rows, found[number])
+        self._add_gradients(parameters, [found[number].gradients for number in range(len(parts))])
+        return [
+            (torch.from_numpy(found[n].distortion), torch.from_numpy(found[n].kl_bits)) for n in range(len(parts))
+        ]  # fmt: skip
+
+    def _part(
+        self, network: NetworkConfig, shared: dict[str, FloatArray], rows: Tensor, level: Tensor, rates: Rates,
+        seed: tuple[int, ...],
+    ) -> Part:  # fmt: skip
+        q, p = self.posteriors[rows], self.prior[rows]
+        return Part(
+            network, shared, torch.stack([q.mean, q.log_scale]).numpy(), self.adam.moments[:, rows].numpy(),
+            self.adam.count[rows].numpy(), torch.stack([p.mean, p.log_scale]).numpy(), self.values[rows].numpy(),
+            self.beta[rows].numpy(), (1.0 / (len(rows) * level[rows])).numpy(), rates, seed,
+        )  # fmt: skip
+
+    def _put(self, rows: Tensor, stepped: Stepped) -> None:
+        self.posteriors.mean[rows], self.posteriors.log_scale[rows] = torch.from_numpy(stepped.posterior)
+        self.adam.moments[:, rows] = torch.from_numpy(stepped.moments)
+        self.adam.count[rows] = torch.from_numpy(stepped.count)
+
+    def _add_gradients(
+        self, parameters: Mapping[str, torch.nn.Parameter], gradients: Sequence[Mapping[str, FloatArray]]
+    ) -> None:
+        for name, parameter in parameters.items():
+            given = [torch.from_numpy(one[name]) for one in gradients if name in one]
+            if given:
+                parameter.grad = sum(given[1:], start=given[0]) / len(gradients)

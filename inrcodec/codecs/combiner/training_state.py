@@ -1,0 +1,128 @@
+"""What training a COMBINER prior is told and what it remembers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inrcodec.codecs.combiner.model import BayesianINR, NetworkConfig
+from inrcodec.codecs.combiner.posterior import Gaussian
+from inrcodec.errors import FormatError, UsageError
+from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What is trained and for how long.
+
+    ``betas``: one per rate anchor, squared value units per bit per point. ``minutes``: length of the whole training.
+    ``opening_share``, ``closing_share``: parts of it spent in the proposal stage and in the closing stage.
+    ``patches``: size of the iterative stage's set.
+    ``parts``: so many batches of the iterative stage take their steps at once, under the same shared parameters, where
+    workers are at hand (``codecs.combiner.training_parts``); 0: batch after batch, here.
+    ``shrinkage``: patches' worth of trust in the anchor's prior when a class's prior is estimated.
+    """
+
+    network: NetworkConfig
+    name: str
+    kind: str
+    betas: tuple[float, ...]
+    minutes: float
+    n_classes: int = 6
+    batch: int = 64
+    opening_share: float = 0.13
+    closing_share: float = 0.15
+    patches: int = 8192
+    lr_shared: float = 1e-3
+    lr_frequency: float = 1e-2
+    lr_proposal: float = 5e-4
+    moment_rate: float = 0.01
+    shrinkage: float = 50.0
+    seed: int = 0
+    parts: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(sorted((float(b) for b in self.betas), reverse=True)))
+        if not self.betas or min(self.betas) <= 0 or self.minutes <= 0 or self.batch < 1:
+            raise UsageError("betas and minutes must be positive, batch at least 1")
+        if self.parts < 0:
+            raise UsageError(f"parts must be 0 or more, got {self.parts}")
+        if self.n_classes < 1 or self.patches < len(self.betas) * self.n_classes:
+            raise UsageError(
+                f"{self.patches} patches are too few for {len(self.betas)} anchors of {self.n_classes} classes"
+            )
+
+
+@dataclass
+class TrainingState:
+    """All that changes during training; saved to and read from a folder."""
+
+    model: BayesianINR
+    optimiser: torch.optim.Adam
+    prior_mean: Tensor
+    prior_second: Tensor
+    loss_level: Tensor
+    posteriors: Gaussian | None = None
+    classes: Tensor | None = None
+    class_prior: Gaussian | None = None
+    seconds: float = 0.0
+    steps: int = 0
+    passes: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def anchor_prior(self) -> Gaussian:
+        """Prior of each anchor, (R, D)."""
+        variance = (self.prior_second - self.prior_mean.square()).clamp_min(1e-10)
+        return Gaussian(self.prior_mean, 0.5 * variance.log())
+
+
+def config_summary(config: TrainingConfig) -> dict[str, Any]:
+    """The settings as plain values, for the card."""
+    return {**asdict(config), "network": config.network.to_dict(), "betas": list(config.betas)}
+
+
+def save_state(state: TrainingState, folder: Path) -> None:
+    """Write a checkpoint; the one before it stays whole until the new one is complete."""
+    tensors = {f"model.{k}": v for k, v in state.model.state_dict().items()}
+    names = {id(p): k for k, p in state.model.named_parameters()}
+    for parameter, moments in state.optimiser.state.items():
+        tensors[f"first.{names[id(parameter)]}"] = moments["exp_avg"].bfloat16()
+        tensors[f"second.{names[id(parameter)]}"] = moments["exp_avg_sq"].bfloat16()
+    tensors.update(prior_mean=state.prior_mean, prior_second=state.prior_second, loss_level=state.loss_level)
+    if state.posteriors is not None and state.classes is not None and state.class_prior is not None:
+        tensors.update(
+            q_mean=state.posteriors.mean.half(), q_log_scale=state.posteriors.log_scale.half(), classes=state.classes,
+            class_mean=state.class_prior.mean, class_log_scale=state.class_prior.log_scale,
+        )  # fmt: skip
+    head = {"seconds": state.seconds, "steps": state.steps, "passes": state.passes, "log": state.log}
+    write_checkpoint(folder, tensors, head, state.steps)
+
+
+def load_state(state: TrainingState, folder: Path, device: torch.device) -> TrainingState:
+    """Fill a fresh state from a checkpoint; FormatError when it does not fit the model."""
+    tensors, head = read_checkpoint(folder, device)
+    try:
+        state.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        for name, parameter in state.model.named_parameters():
+            if f"first.{name}" in tensors:
+                state.optimiser.state[parameter] = {
+                    "step": torch.tensor(float(head["steps"])),
+                    "exp_avg": tensors[f"first.{name}"].float(),
+                    "exp_avg_sq": tensors[f"second.{name}"].float(),
+                }
+        state.prior_mean, state.prior_second = tensors["prior_mean"], tensors["prior_second"]
+        state.loss_level = tensors["loss_level"]
+        if "q_mean" in tensors:
+            state.posteriors = Gaussian(tensors["q_mean"].float(), tensors["q_log_scale"].float())
+            state.classes = tensors["classes"]
+            state.class_prior = Gaussian(tensors["class_mean"], tensors["class_log_scale"])
+        state.seconds, state.steps, state.passes = float(head["seconds"]), int(head["steps"]), int(head["passes"])
+        state.log = list(head["log"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
+    return state

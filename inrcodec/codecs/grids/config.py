@@ -1,0 +1,135 @@
+"""Shape of a signal described by latent grids: how many, and the weights of its two small networks.
+
+z_i, one number at every place of grid i, stride 2^i  ->  interpolated bilinearly to stride 1, one above the other
+-> synthesis network -> values;    context network: of every latent a prior from those before it
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inrcodec.errors import FormatError
+from inrcodec.nn.config import check_plain
+
+MOST_GRIDS, MOST_HIDDEN = 9, 64
+LATENT_UNIT = 8.0
+"""Latents that the synthesis network sees as 1."""
+
+
+@dataclass(frozen=True)
+class GridsConfig:
+    """``grids``: their number; ``context_width``, ``synthesis_width``: hidden units, multiples of 4; ``channels`` of
+    values. ``log_lambdas``: ends of the range of log(lambda), lambda = 1 / beta, over which the prior has anchors."""
+
+    grids: int = 7
+    context_width: int = 24
+    synthesis_width: int = 32
+    channels: int = 3
+    log_lambdas: tuple[float, float] = (3.0, 10.5)
+    anchors: int = 6
+
+    def __post_init__(self) -> None:
+        widths = (self.context_width, self.synthesis_width)
+        low, high = self.log_lambdas
+        if not (
+            1 <= self.grids <= MOST_GRIDS and 1 <= self.channels <= 16 and 2 <= self.anchors <= 64
+            and -20.0 < low < high < 40.0 and all(4 <= w <= MOST_HIDDEN and w % 4 == 0 for w in widths)
+        ):  # fmt: skip
+            raise FormatError("latent grids of this shape do not exist")
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of all weights, in their order: the context network's, then the synthesis network's."""
+        n, m, c = self.context_width, self.synthesis_width, self.channels
+        return {
+            "context.w1": (n, N_INPUTS), "context.b1": (n,), "context.w2": (n, n), "context.b2": (n,),
+            "context.w3": (2, n), "context.b3": (2,),
+            "synthesis.w1": (m, self.grids), "synthesis.b1": (m,), "synthesis.w2": (c, m), "synthesis.b2": (c,),
+            "synthesis.k1": (c, c, 3, 3), "synthesis.c1": (c,), "synthesis.k2": (c, c, 3, 3), "synthesis.c2": (c,),
+        }  # fmt: skip
+
+    @cached_property
+    def places(self) -> dict[str, slice]:
+        """Where each lies in the vector of all weights."""
+        out, start = {}, 0
+        for name, shape in self.shapes.items():
+            size = int(np.prod(shape))
+            out[name] = slice(start, start + size)
+            start += size
+        return out
+
+    @property
+    def n_weights(self) -> int:
+        """Numbers in the vector of all weights."""
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+    @property
+    def coarsest(self) -> int:
+        """Stride of the coarsest grid; sizes are padded to multiples of it."""
+        return 1 << (self.grids - 1)
+
+    @property
+    def multiply_adds_per_point(self) -> int:
+        """Of a decode, both networks and the interpolation."""
+        n, m, c = self.context_width, self.synthesis_width, self.channels
+        context = n * N_INPUTS + n * n + 2 * n
+        return -(-4 * context // 3) + m * (self.grids + c) + 18 * c * c + 4 * self.grids * 4 // 3
+
+    def parts(self, weights: Tensor) -> dict[str, Tensor]:
+        """The vector (n_weights,) cut to tensors by name."""
+        return {name: weights[self.places[name]].view(shape) for name, shape in self.shapes.items()}
+
+    def first_weights(self, random: torch.Generator) -> Tensor:
+        """Where learning begins: the hidden layers drawn at random, outputs constant."""
+        out = torch.zeros(self.n_weights)
+        parts = self.parts(out)
+        for name in ("context.w1", "context.w2", "synthesis.w1", "synthesis.w2"):
+            bound = parts[name].shape[1] ** -0.5
+            parts[name].copy_((torch.rand(parts[name].shape, generator=random) * 2 - 1) * bound)
+        parts["context.b3"][1] = -0.5
+        parts["synthesis.b2"].fill_(0.5)
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a prior's head."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "log_lambdas": list(self.log_lambdas)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> GridsConfig:
+        """Inverse of ``to_dict``; FormatError when a value is missing or cannot be."""
+        try:
+            values = {field.name: data[field.name] for field in fields(cls)}
+            values["log_lambdas"] = tuple(map(float, values["log_lambdas"]))
+            made = cls(**values)
+            check_plain(made)
+            return made
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FormatError(f"the model's configuration lacks or misstates {error}") from None
+
+REACH = 3
+"""Rows above and columns beside that a latent's context reaches."""
+NEIGHBOURS = tuple(
+    [(-3, dx) for dx in (-1, 0, 1)] + [(-2, dx) for dx in range(-2, 3)] + [(-1, dx) for dx in range(-3, 3)]
+    + [(0, dx) for dx in (-3, -2, -1)]
+)  # fmt: skip
+"""Rows and columns from a latent to those that its context has."""
+COARSER = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+N_INPUTS = len(NEIGHBOURS) + len(COARSER)
+
+N_SCALES = 80
+LOG_SCALE_STEP = 0.125
+LOG_SMALLEST_SCALE = -3.5
+LOG_LARGEST_SCALE = LOG_SMALLEST_SCALE + LOG_SCALE_STEP * (N_SCALES - 1)
+"""Scales of Laplace distributions, the step a power of two for the integers' sake."""
+
+WEIGHT_BITS, ACTIVATION_BITS, LATENT_BITS = 16, 12, 4
+"""Units of a context network's integers: weights of 2^-16, activations of 2^-12, latents and means of 2^-4."""
+MOST_LATENT = 1 << 15
+"""Magnitudes of latents stay below."""

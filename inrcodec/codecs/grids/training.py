@@ -1,0 +1,412 @@
+"""Learning a prior of latent grids from photographs, anchor by anchor.
+
+1. *Means.* At the middle anchor the networks are fitted to a mosaic of many crops as if it were one picture, from
+   random weights; at the others from what their neighbour has found.
+2. *Proposals.* At every anchor a network learns to propose latents for crops, weights at the mean: the same beta-ELBO.
+3. *Spreads.* At every anchor single crops are fitted from the mean; where their weights end tells how far those of a
+   picture lie from it (the closed-form update of COMBINER, arXiv 2305.19185, section 3.2, with means held).
+
+Every one of these fits is a *task* with a slot of the training's time, over which its learning rate falls. A training
+that is stopped goes on at the beginning of the task that it was in.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inrcodec.codecs.grids.config import WEIGHT_BITS, GridsConfig
+from inrcodec.codecs.grids.elbo import grid_bits, grid_errors, grid_features, sample
+from inrcodec.codecs.grids.fit import LATENT_GAIN, GridFit, GridProblem
+from inrcodec.codecs.grids.prior import MOST_STEP_BITS, GridProposal, GridsPrior
+from inrcodec.errors import FormatError, UsageError
+from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.training.loop import LOG_SECONDS, falling, run_timed, share_done
+from inrcodec.training.muon import Muon
+from inrcodec.training.sources import PatchSource
+
+FIRST_SHARE, MEANS_SHARE, PROPOSALS_SHARE = 0.15, 0.3, 0.4
+"""Of the training's time: the middle anchor's mean, all others, and proposals."""
+PROPOSAL_RATE, PROPOSAL_RAMP = 0.01, 30
+PROPOSAL_TEMPERATURE, PROPOSAL_NOISE = 0.25, 1.2
+LARGEST_PROPOSAL_GRADIENT = 10.0
+FIRST_DEVIATION = 0.3
+"""Of the root mean square of a tensor's weights, the spread that the first single fits assume."""
+LEAST_DEVIATION = 2.0**-14
+STEP_DRAWS = 2
+TYPICAL_POINTS = 400_000
+"""Of a picture, for the steps that weights are rounded to."""
+
+
+@dataclass(frozen=True)
+class GridTraining:
+    """What is learned and for how long: ``minutes``, or ``steps`` where they are given (the same outcome).
+
+    ``crop``: side of crops. ``mosaic``: how many of them are one picture for the means, down and across; ``singles``:
+    crops that are fitted one by one at every anchor."""
+
+    network: GridsConfig
+    name: str
+    minutes: float
+    crop: int = 192
+    mosaic: tuple[int, int] = (3, 4)
+    singles: int = 8
+    seed: int = 0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or self.singles < 2 or self.crop % self.network.coarsest:
+            raise UsageError("minutes must be positive, single crops 2 or more, crops multiples of the coarsest stride")
+
+    def summary(self) -> dict[str, Any]:
+        """The settings as plain values, for the card."""
+        return {**asdict(self), "network": None}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A fit at an anchor, ``what``: of a "mean", from that of anchor ``begin`` (None: from random weights), of a
+    "proposal", from that of anchor ``begin``, or of crop number ``crop``; ``share`` of the whole training."""
+
+    what: str
+    anchor: int
+    share: float
+    begin: int | None = None
+    crop: int = 0
+
+
+class Fit(Protocol):
+    """Something that a task fits."""
+
+    def step(self, progress: float, log_lambda: float) -> None:
+        """One step of descent, ``progress`` in [0, 1]."""
+
+    def reading(self) -> tuple[float, float]:
+        """Bits per point and mean squared error."""
+
+
+class ProposalFit:
+    """Descent on a network of proposals, over random crops; ``weights`` (n,) of the grids' networks stay."""
+
+    def __init__(
+        self, config: GridsConfig, weights: Tensor, draw: Callable[[], Tensor], begin: GridProposal | None
+    ) -> None:  # fmt: skip
+        self.config, self.draw, self.steps = config, draw, 0
+        self.parts = config.parts(weights)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.network = GridProposal(config.grids, config.channels)
+        if begin is not None:
+            self.network.load_state_dict(begin.state_dict())
+        self.random = torch.Generator().manual_seed(0)
+        self.descent = Muon(self.network.parameters(), PROPOSAL_RATE)
+        self._seen: list[tuple[float, float]] = []
+
+    def step(self, progress: float, log_lambda: float) -> None:
+        """See ``Fit``."""
+        for group in self.descent.param_groups:
+            group["lr"] = falling(PROPOSAL_RATE, progress, self.steps, floor=0.02, ramp=PROPOSAL_RAMP)
+        self.steps += 1
+        values = self.draw()
+        points = values[0].numel()
+        grids = [
+            sample(grid, PROPOSAL_TEMPERATURE, PROPOSAL_NOISE, self.random) for grid in self.network(values)
+        ]  # fmt: skip
+        bits = grid_bits(self.config, grids, self.parts) / points
+        mask = torch.ones(values.shape[1:])
+        error = grid_errors(self.config, grid_features(grids), values, mask, self.parts) / points
+        self.descent.zero_grad()
+        (bits + math.exp(log_lambda) * error).backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_PROPOSAL_GRADIENT)
+        self.descent.step()
+        self._seen.append((bits.item(), error.item()))
+
+    def reading(self) -> tuple[float, float]:
+        """See ``Fit``: means over the crops since it was last asked for."""
+        seen, self._seen = self._seen, []
+        return float(np.mean([bits for bits, _ in seen])), float(np.mean([error for _, error in seen]))
+
+
+@dataclass
+class GridState:
+    """Where a training is. ``mean`` (A, n), ``fitted`` (A, singles, n), ``bits`` (A,) per point,
+    ``proposals``: parameters, (A, ...) each; ``grids``: the mosaic's latents, (A, H, W) each, finest first."""
+
+    mean: Tensor
+    fitted: Tensor
+    bits: Tensor
+    proposals: dict[str, Tensor]
+    grids: list[Tensor]
+    done: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    begun: float = 0.0
+    begun_step: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+    fit: Fit | None = None
+    looked: float = -math.inf
+    reading: dict[str, float] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds, by name."""
+        return {
+            "mean": self.mean, "fitted": self.fitted, "bits": self.bits,
+            **{f"proposals.{key}": value for key, value in self.proposals.items()},
+            **{f"grids.{number}": value for number, value in enumerate(self.grids)},
+        }  # fmt: skip
+
+
+class GridTrainer:
+    """Runs the training on the processor; crops come from ``config.seed``."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, config: GridTraining, source: PatchSource) -> None:
+        self.config, self.source = config, source
+        middle, anchors = config.network.anchors // 2, config.network.anchors
+        others, proposal = MEANS_SHARE / (anchors - 1), PROPOSALS_SHARE / (anchors + 1)
+        single = (1.0 - FIRST_SHARE - MEANS_SHARE - PROPOSALS_SHARE) / (anchors * config.singles)
+        outwards = [(a, a + (a < middle) - (a > middle)) for a in range(anchors) if a != middle]
+        outwards.sort(key=lambda pair: abs(pair[0] - middle))
+        self.tasks = [
+            Task("mean", middle, FIRST_SHARE), *(Task("mean", a, others, begin) for a, begin in outwards),
+            Task("proposal", middle, 2 * proposal), *(Task("proposal", a, proposal, begin) for a, begin in outwards),
+            *(Task("crop", a, single, crop=crop) for crop in range(config.singles) for a in range(anchors)),
+        ]  # fmt: skip
+
+    def log_lambda(self, anchor: int) -> float:
+        """Of an anchor."""
+        low, high = self.config.network.log_lambdas
+        return low + (high - low) * anchor / (self.config.network.anchors - 1)
+
+    def start(self) -> GridState:
+        """A fresh state."""
+        network, n = self.config.network, self.config.network.n_weights
+        proposal = GridProposal(network.grids, network.channels).state_dict()
+        height, width = (count * self.config.crop for count in self.config.mosaic)
+        return GridState(
+            mean=torch.zeros(network.anchors, n),
+            fitted=torch.zeros(network.anchors, self.config.singles, n),
+            bits=torch.zeros(network.anchors),
+            proposals={key: torch.zeros(network.anchors, *value.shape) for key, value in proposal.items()},
+            grids=[torch.zeros(network.anchors, height >> i, width >> i) for i in range(network.grids)],
+        )
+
+    def run(
+        self, state: GridState, *, until_seconds: float, checkpoint: Path | None,
+        progress: Callable[[GridState, str], None],
+    ) -> None:  # fmt: skip
+        """Train until all tasks are done or until ``until_seconds`` of wall time have gone by in this call."""
+
+        def stage() -> str:
+            task = self.tasks[state.done]
+            return f"{task.what}{f' {task.crop + 1}' if task.what == 'crop' else ''}, anchor {task.anchor + 1}"
+
+        run_timed(
+            state, lambda: self._step(state), done=lambda: state.done >= len(self.tasks),
+            until_seconds=until_seconds, save=None if checkpoint is None else lambda: self.save(state, checkpoint),
+            progress=progress, stage=stage,
+        )  # fmt: skip
+
+    def _step(self, state: GridState) -> dict[str, float]:
+        task = self.tasks[state.done]
+        if state.fit is None:
+            state.fit, state.begun, state.begun_step = self._begin(state, task), state.seconds, state.steps
+        seconds, steps = state.seconds - state.begun, state.steps - state.begun_step
+        done = share_done(self.config.minutes, self.config.steps, seconds, steps) / task.share
+        log_lambda = self.log_lambda(task.anchor)
+        state.fit.step(min(done, 1.0), log_lambda)
+        state.steps += 1
+        if done >= 1.0:
+            self._end(state, task, state.fit)
+        if done >= 1.0 or time.monotonic() - state.looked > LOG_SECONDS:
+            bits, error = state.fit.reading()
+            state.reading = {
+                "anchor": task.anchor, "bits_per_point": bits, "db": -10.0 * math.log10(max(error, 1e-12)),
+                "cost": bits + error * math.exp(log_lambda),
+            }  # fmt: skip
+            state.looked = time.monotonic()
+        if done >= 1.0:
+            state.fit = None
+            state.done += 1
+        return state.reading
+
+    def _begin(self, state: GridState, task: Task) -> Fit:
+        network, mean = self.config.network, state.mean[task.anchor]
+        if task.what == "proposal":
+            begin = None if task.begin is None else self._proposal(state, task.begin)
+            rng = np.random.default_rng((self.config.seed, 1 + task.anchor))
+
+            def draw() -> Tensor:
+                return torch.from_numpy(self.source.draw(1, rng)[0]).permute(2, 0, 1).contiguous()
+
+            return ProposalFit(network, mean, draw, begin)
+        if task.what == "crop":
+            problem = self._crop_problem(task.crop)
+            with torch.no_grad():
+                proposed = self._proposal(state, task.anchor)(problem.values)
+            return GridFit(network, problem, mean, self._first_deviation(mean), proposed)
+        start = (
+            network.first_weights(torch.Generator().manual_seed(self.config.seed))
+            if task.begin is None else state.mean[task.begin]
+        )  # fmt: skip
+        # Latents grow sooner than they shrink: below the middle they begin at 0.
+        upwards = task.begin is not None and task.begin < task.anchor
+        grids = [grid[task.begin] for grid in state.grids] if upwards else None
+        return GridFit(network, self._mosaic, start, None, grids)
+
+    def _end(self, state: GridState, task: Task, fit: Fit) -> None:
+        if isinstance(fit, ProposalFit):
+            for key, value in fit.network.state_dict().items():
+                state.proposals[key][task.anchor] = value
+            return
+        assert isinstance(fit, GridFit)
+        if task.what == "crop":
+            state.fitted[task.anchor, task.crop] = fit.weights.detach()
+            return
+        state.mean[task.anchor] = fit.weights.detach()
+        for grid, found in zip(state.grids, fit.latents, strict=True):
+            grid[task.anchor] = found.detach() * LATENT_GAIN
+        state.bits[task.anchor] = fit.reading()[0]
+
+    def _proposal(self, state: GridState, anchor: int) -> GridProposal:
+        network = GridProposal(self.config.network.grids, self.config.network.channels)
+        network.load_state_dict({key: value[anchor] for key, value in state.proposals.items()})
+        return network
+
+    def _first_deviation(self, mean: Tensor) -> Tensor:
+        out = torch.empty_like(mean)
+        for place in self.config.network.places.values():
+            out[place] = (FIRST_DEVIATION * mean[place].square().mean().sqrt()).clamp_min(0.01)
+        return out
+
+    @cached_property
+    def _crops(self) -> Tensor:
+        """Crops (N, C, S, S): those of the mosaic, then those fitted alone."""
+        count = self.config.mosaic[0] * self.config.mosaic[1] + self.config.singles
+        drawn = self.source.draw(count, np.random.default_rng(self.config.seed))
+        return torch.from_numpy(drawn).permute(0, 3, 1, 2)
+
+    @cached_property
+    def _mosaic(self) -> GridProblem:
+        down, across = self.config.mosaic
+        rows = [torch.cat(list(self._crops[across * i : across * (i + 1)]), dim=2) for i in range(down)]
+        values = torch.cat(rows, dim=1).contiguous()
+        return GridProblem(values, torch.ones(values.shape[1:]))
+
+    def _crop_problem(self, number: int) -> GridProblem:
+        values = self._crops[self.config.mosaic[0] * self.config.mosaic[1] + number].contiguous()
+        return GridProblem(values, torch.ones(values.shape[1:]))
+
+    def _step_bits(self, fit: GridFit, log_lambda: float) -> dict[str, int]:
+        """Of every tensor log2 of the step, in units of 2^-16, at which what rounding costs a typical picture and the
+        digits of the tensor's weights take fewest bits together."""
+        random, weights = torch.Generator().manual_seed(0), fit.weights.detach()
+        before, out = fit.cost(weights, log_lambda), {}
+        for name, place in self.config.network.places.items():
+            count, found = place.stop - place.start, dict[int, float]()
+            for bits in range(3, MOST_STEP_BITS):
+                lost = 0.0
+                for _ in range(STEP_DRAWS):
+                    moved = weights.clone()
+                    moved[place] += 2.0 ** (bits - WEIGHT_BITS) * (torch.rand(count, generator=random) - 0.5)
+                    lost += (fit.cost(moved, log_lambda) - before) / STEP_DRAWS
+                found[bits] = lost * TYPICAL_POINTS / fit.problem.points - count * bits
+                if bits > min(found) + 2 and found[bits] > found[bits - 1] > found[bits - 2]:
+                    break
+            out[name] = min(found, key=lambda bits: found[bits])
+        return out
+
+    def finish(self, state: GridState, card: dict[str, Any]) -> GridsPrior:
+        """The prior that the training has reached."""
+        network = self.config.network
+        middle = network.anchors // 2
+        fit = GridFit(network, self._mosaic, state.mean[middle], None, [grid[middle] for grid in state.grids])
+        step_bits = self._step_bits(fit, self.log_lambda(middle))
+        own = (state.fitted - state.mean[:, None]).square().mean(dim=1)
+        deviation = torch.empty_like(own)
+        for name, place in network.places.items():
+            # A few crops say little about one weight, much about all of a tensor.
+            rounding = (2.0 ** (step_bits[name] - WEIGHT_BITS)) ** 2 / 12.0
+            shared = own[:, place].mean(dim=1, keepdim=True)
+            deviation[:, place] = (0.5 * own[:, place] + 0.5 * shared + rounding).sqrt()
+        proposed = [self._proposed_bits(state, anchor) for anchor in range(network.anchors)]
+        return GridsPrior.make(
+            self.config.name, network, state.mean, deviation.clamp_min(LEAST_DEVIATION), step_bits,
+            _rising(state.bits.tolist()), _rising(proposed), state.proposals, card,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def _proposed_bits(self, state: GridState, anchor: int) -> float:
+        """Bits per point of what is proposed for the mosaic, rounded."""
+        grids = [grid.round() for grid in self._proposal(state, anchor)(self._mosaic.values)]
+        parts = self.config.network.parts(state.mean[anchor])
+        return float(grid_bits(self.config.network, grids, parts)) / self._mosaic.points
+
+    def save(self, state: GridState, folder: Path) -> None:
+        """Write a checkpoint: all tasks that are done."""
+        within = state.fit is not None
+        seconds, steps = (state.begun, state.begun_step) if within else (state.seconds, state.steps)
+        head = {"done": state.done, "steps": steps, "seconds": seconds, "log": state.log}
+        write_checkpoint(folder, state.tensors(), head, state.steps)
+
+    def resume(self, folder: Path) -> GridState:
+        """The state of a checkpoint; FormatError when it does not fit."""
+        tensors, head = read_checkpoint(folder, self.device)
+        state = self.start()
+        places = state.tensors()
+        if {k: v.shape for k, v in places.items()} != {k: v.shape for k, v in tensors.items()}:
+            raise FormatError(f"{folder}: the checkpoint is of another training")
+        for name, tensor in tensors.items():
+            places[name].copy_(tensor)
+        try:
+            state.done, state.steps = int(head["done"]), int(head["steps"])
+            state.seconds, state.log = float(head["seconds"]), list(head["log"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"{folder}: the checkpoint lacks or misstates {error}") from None
+        return state
+
+
+def _rising(values: Sequence[float]) -> tuple[float, ...]:
+    """Values of which none is below one before it, and none the same."""
+    return tuple(float(v) * (1.0 + 1e-6 * i) for i, v in enumerate(np.maximum.accumulate(np.maximum(values, 1e-6))))
+
+
+@dataclass(frozen=True)
+class BetaResult:
+    """Means over crops: bits per point, weights about included, and PSNR in dB (peak 1)."""
+
+    beta: float
+    bits_per_point: float
+    db: float
+
+
+def evaluate_grids(
+    prior: GridsPrior, source: PatchSource, *, count: int = 2, steps: int = 60, seed: int = 0
+) -> list[BetaResult]:
+    """Fit ``count`` crops at every anchor, from the prior."""
+    crops = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).permute(0, 3, 1, 2)
+    low, high = prior.config.log_lambdas
+    results = []
+    for log_lambda in np.linspace(low, high, prior.config.anchors).tolist():
+        quality = prior.quality_of(log_lambda)
+        start = torch.from_numpy(prior.mean_at(quality)).float() / (1 << WEIGHT_BITS)
+        proposal, bits, db = prior.proposal_at(quality), [], []
+        for crop in crops:
+            problem = GridProblem(crop.contiguous(), torch.ones(crop.shape[1:]))
+            fit = GridFit(prior.config, problem, start, prior.deviation_at(quality), proposal(crop))
+            for step in range(steps):
+                fit.step(step / steps, log_lambda)
+            bits.append(fit.bits() / problem.points)
+            db.append(-10.0 * math.log10(max(fit.error(), 1e-12)))
+        results.append(BetaResult(math.exp(-log_lambda), float(np.mean(bits)), float(np.mean(db))))
+    return results

@@ -1,0 +1,116 @@
+"""Signals as the hierarchical encoder takes them: planes, padded, alike ones together; and messages as bodies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inrcodec.codecs.base import Source
+from inrcodec.codecs.grids.config import GridsConfig
+from inrcodec.codecs.hierarchical.config import HierarchyConfig
+from inrcodec.codecs.hierarchical.encoder import POINTS_AT_ONCE
+from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.refinement import Batch
+from inrcodec.codecs.planes import PlaneMap
+from inrcodec.codecs.tiles import plane_tiles
+from inrcodec.coding.bits import read_varint, write_varint
+from inrcodec.errors import FormatError
+from inrcodec.signals.resample import resample_grid
+
+FloatArray = NDArray[np.float32]
+
+IMPROVEMENTS = 6
+
+
+@dataclass(frozen=True)
+class OwnedBatch:
+    """A batch and, for each of its planes or tiles of planes, the number of the source that it comes from and the place
+    among all of that source."""
+
+    batch: Batch
+    owners: list[tuple[int, int]]
+
+
+def padded_shape(config: HierarchyConfig | GridsConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A plane's shape with every axis rounded up to the coarsest stride."""
+    return tuple(-(-n // config.coarsest) * config.coarsest for n in shape)
+
+
+def coarser_shape(shape: tuple[int, ...], halvings: int) -> tuple[int, ...]:
+    """A grid with every axis halved so often, rounded up."""
+    return tuple(-(-n >> halvings) for n in shape)
+
+
+def make_batches(sources: Sequence[Source], prior: HierarchyPrior, gain: float, halvings: int = 0) -> list[OwnedBatch]:
+    """All planes of all sources, large ones cut into tiles, divided by ``gain``, those of one shape together, in the
+    order of the sources; on grids halved so often."""
+    by_shape: dict[tuple[int, ...], list[tuple[tuple[int, int], FloatArray]]] = {}
+    for number, source in enumerate(sources):
+        planes = PlaneMap.make(source.header, prior)
+        shape = coarser_shape(planes.shape, halvings)
+        tiles = plane_tiles(prior, shape)
+        for place, plane in enumerate(planes.to_planes(source.values)):
+            values = on_coarser_grid(plane, shape, prior.config.periodic)
+            for index, tile in enumerate(tiles):
+                part = values[tile]
+                by_shape.setdefault(part.shape[:-1], []).append(((number, place * len(tiles) + index), part))
+    made = []
+    for shape, members in by_shape.items():
+        at_once = max(1, POINTS_AT_ONCE // math.prod(padded_shape(prior.config, shape)))
+        for start in range(0, len(members), at_once):
+            some = members[start : start + at_once]
+            values = np.stack([plane for _, plane in some]) / np.float32(gain)
+            made.append(OwnedBatch(as_batch(values, prior.config), [owner for owner, _ in some]))
+    return made
+
+
+def as_batch(values: FloatArray, config: HierarchyConfig) -> Batch:
+    """Planes (N, *shape, C) of one shape, padded by their edges (a circle by its other end)."""
+    shape = values.shape[1:-1]
+    padded = padded_shape(config, shape)
+    mask = np.zeros(padded, np.float32)
+    mask[tuple(slice(n) for n in shape)] = 1.0
+    for axis, (n, p) in enumerate(zip(shape, padded, strict=True)):
+        around = config.periodic and axis == len(shape) - 1
+        widths = [(0, p - n) if a == axis + 1 else (0, 0) for a in range(values.ndim)]
+        values = np.pad(values, widths, mode="wrap" if around else "edge")
+    if config.axes == 1:
+        values = values[:, None]
+    tensor = torch.from_numpy(np.ascontiguousarray(values)).permute(0, 3, 1, 2)
+    whole = torch.from_numpy(mask.reshape(-1))
+    return Batch(
+        tensor.contiguous(memory_format=torch.channels_last), None if mask.all() else whole, math.prod(shape), shape
+    )  # fmt: skip
+
+
+def on_coarser_grid(plane: FloatArray, shape: tuple[int, ...], periodic: bool) -> FloatArray:
+    """Values (*shape, C) from which interpolation comes near a plane: means, improved by what is left of the plane."""
+    if shape == plane.shape[:-1]:
+        return plane
+    found = resample_grid(plane, shape, periodic=periodic)
+    for _ in range(IMPROVEMENTS):
+        left = plane - resample_grid(found, plane.shape[:-1], periodic=periodic)
+        found = found + resample_grid(left, shape, periodic=periodic)
+    return found
+
+
+def join_messages(messages: Sequence[bytes]) -> bytes:
+    """A body: the messages of a signal's planes, all but the last behind their lengths."""
+    return b"".join(write_varint(len(m)) + m for m in messages[:-1]) + messages[-1]
+
+
+def split_messages(body: bytes, count: int) -> list[bytes]:
+    """Inverse of ``join_messages``; FormatError when the body is cut short."""
+    messages, position = [], 0
+    for _ in range(count - 1):
+        length, position = read_varint(body, position)
+        if position + length > len(body):
+            raise FormatError("a plane's message is cut short")
+        messages.append(body[position : position + length])
+        position += length
+    return [*messages, body[position:]]

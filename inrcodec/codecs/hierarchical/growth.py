@@ -1,0 +1,111 @@
+"""Going on from a learned hierarchical model in a network of more capacity or another range of rates.
+
+The larger network starts out computing what the smaller one does, tables of rates carried over to the new anchors: new
+channels of the features start at zero, new hidden units are not listened to yet, new residual blocks add nothing (the
+function-preserving growth of Net2Net, Chen et al. 2016, arXiv 1511.05641).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from inrcodec.codecs.hierarchical.config import HierarchyConfig
+from inrcodec.codecs.hierarchical.model import HierarchyINR
+from inrcodec.errors import UsageError
+
+
+def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
+    """A network of ``config`` that computes what ``model`` does at the rates that both have.
+
+    New parameters are drawn from torch's global generator.
+
+    Raises:
+        UsageError: strides, latents, channels or the head differ, or something of ``config`` is smaller.
+    """
+    _check(model.config, config)
+    larger = HierarchyINR(config)
+    old = dict(model.named_convs())
+    anchors = _carried_anchors(model.config, config)
+    with torch.no_grad():
+        for name, conv in larger.named_convs():
+            keep = _is_hidden(name)
+            if not keep:
+                conv.weight.zero_()
+                conv.bias.zero_()
+            if name not in old:
+                continue
+            weight, bias = old[name].weight, anchors @ old[name].bias
+            conv.bias[:, : bias.shape[1]] = bias
+            for source, target in _inputs(name, weight.shape[1], conv.weight.shape[1]):
+                conv.weight[: len(weight), target] = weight[:, source]
+        larger.first.zero_()
+        larger.first[: len(model.first)] = model.first
+        for key, table in larger.log_steps.items():
+            table.copy_(anchors @ model.log_steps[key])
+        larger.fourier.copy_(model.fourier)
+        larger.head.copy_(model.head)
+    return larger
+
+
+def network_to_go_on_in(learned: HierarchyConfig, wanted: HierarchyConfig) -> HierarchyConfig:
+    """``wanted``, or where it cannot grow from what was learned, the learned network itself.
+
+    Raises:
+        UsageError: they are not for the same signals.
+    """
+    if _fits(learned, wanted):
+        return wanted
+    same = ("channels", "axes", "sphere")
+    if any(getattr(learned, name) != getattr(wanted, name) for name in same):
+        _check(learned, wanted)
+    return learned
+
+
+def _check(small: HierarchyConfig, large: HierarchyConfig) -> None:
+    if not _fits(small, large):
+        raise UsageError(
+            "training can go on only in a network with the same channels, strides, latents and head, and no smaller"
+        )
+
+
+def _fits(small: HierarchyConfig, large: HierarchyConfig) -> bool:
+    same = (
+        "channels", "axes", "feature_stride", "feature_width", "head_width", "harmonics", "sphere", "centre", "spread",
+    )  # fmt: skip
+    fits = all(getattr(small, name) == getattr(large, name) for name in same) and len(small.levels) == len(large.levels)
+    fits = fits and all(
+        a.stride == b.stride and a.latents == b.latents and a.phases == b.phases and a.width <= b.width
+        and a.blocks_up <= b.blocks_up and a.blocks_down <= b.blocks_down
+        for a, b in zip(small.levels, large.levels, strict=True)
+    )  # fmt: skip
+    return fits
+
+
+def _carried_anchors(small: HierarchyConfig, large: HierarchyConfig) -> Tensor:
+    """Matrix (A', A) from tables over the old anchors to the new ones: linear, the first and last line going on."""
+    old = torch.linspace(*small.log_lambdas, small.n_anchors)
+    new = torch.linspace(*large.log_lambdas, large.n_anchors)
+    place = (new - old[0]) / (old[1] - old[0])
+    left = place.floor().clamp(0, small.n_anchors - 2)
+    part = place - left
+    out = torch.zeros(large.n_anchors, small.n_anchors)
+    rows = torch.arange(large.n_anchors)
+    out[rows, left.long()] = 1.0 - part
+    out[rows, left.long() + 1] = part
+    return out
+
+
+def _is_hidden(name: str) -> bool:
+    word, *rest = name.split(".")
+    return word in ("prior_in", "ask_in") or rest[-1:] == ["in"]
+
+
+def _inputs(name: str, n_old: int, n_new: int) -> list[tuple[slice, slice]]:
+    """Where a convolution's old inputs lie among its new ones; a proposal network reads two stacked features."""
+    if name.startswith("ask_in"):
+        return [
+            (slice(0, n_old // 2), slice(0, n_old // 2)),
+            (slice(n_old // 2, n_old), slice(n_new // 2, n_new // 2 + n_old // 2)),
+        ]
+    return [(slice(0, n_old), slice(0, n_old))]

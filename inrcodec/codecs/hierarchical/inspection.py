@@ -1,0 +1,110 @@
+"""What a file of the hierarchical codec holds where: bits by place, and how far its posteriors spread the values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from inrcodec.codecs.hierarchical.batches import as_batch, coarser_shape, padded_shape, split_messages
+from inrcodec.codecs.hierarchical.checkerboard import put
+from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
+from inrcodec.codecs.hierarchical.config import HierarchyConfig, block_phase
+from inrcodec.codecs.hierarchical.elbo import symbol_bits
+from inrcodec.codecs.hierarchical.exact import log_lambda_of
+from inrcodec.codecs.hierarchical.model import walk_down
+from inrcodec.codecs.hierarchical.render import render
+from inrcodec.codecs.planes import PlaneMap
+from inrcodec.codecs.tiles import Mosaic, plane_tiles
+from inrcodec.signals.header import PlainHeader
+
+FloatArray = NDArray[np.float32]
+
+CELL = 8
+"""Points along each axis of a cell whose bits are summed."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Of one plane. ``bits``: of every cell of ``CELL`` points a side, (h, w); ``by_level``: stride to the bits of all
+    its latents; ``spread``: standard deviation of the values over samples of the posteriors, of the plane's shape."""
+
+    bits: FloatArray
+    by_level: dict[int, float]
+    spread: FloatArray | None
+
+
+@torch.no_grad()
+def inspect(
+    codec: HierarchicalCodec, parameters: bytes, body: bytes, header: PlainHeader, *, plane: int = 0, samples: int = 8
+) -> Inspection:
+    """Bits and spread of one plane of a signal; without ``samples``, or of a plane in tiles, no spread."""
+    told, _ = codec.read_parameters(parameters)
+    planes = PlaneMap.make(header, codec.prior)
+    shape = coarser_shape(planes.shape, told.halvings)
+    tiles, config = plane_tiles(codec.prior, shape), codec.prior.config
+    step = 1 + told.weights
+    messages = split_messages(body, planes.n_planes * len(tiles) * step)
+    mosaic = Mosaic(shape, tuple(slice(0, n) for n in shape), 1)
+    by_level: dict[int, float] = {}
+    spread = None
+    for index, tile in enumerate(tiles):
+        own = tuple(part.stop - part.start for part in tile)
+        density = torch.zeros(padded_shape(config, own) if config.axes == 2 else (1, *padded_shape(config, own)))
+
+        def watch(name: str, residual: Tensor, scales: Tensor, density: Tensor = density) -> None:
+            bits = put(symbol_bits(residual, scales.log()).sum(1, keepdim=True), block_phase(config, name))[0, 0]
+            stride = config.levels[int(name.split(".")[0])].stride
+            by_level[stride] = by_level.get(stride, 0.0) + float(bits.sum())
+            rows = stride if config.axes == 2 else 1
+            density += bits.repeat_interleave(rows, 0).repeat_interleave(stride, 1).float() / (rows * stride)
+
+        message = messages[(plane * len(tiles) + index) * step + step - 1]
+        h = codec.latent_features(message, told.quality, told.coder, padded_shape(config, own), watch)
+        inside = density[tuple(slice(0, n) for n in own)] if config.axes == 2 else density[0, : own[0]]
+        mosaic.put(tile, inside.numpy()[..., None])
+        if samples and len(tiles) == 1:
+            rate = codec.prior.model.rates(torch.full((1,), log_lambda_of(config, told.quality)))
+            decoded = render(codec.prior.model, h, rate, own, own)
+            spread = _spread(codec, decoded, told.quality, samples)
+    return Inspection(_cells(mosaic.values[..., 0], config), dict(sorted(by_level.items(), reverse=True)), spread)
+
+
+def _cells(density: FloatArray, config: HierarchyConfig) -> FloatArray:
+    """Bits of cells from bits of points."""
+    plane = torch.from_numpy(density).view(1, 1, *((1, -1) if config.axes == 1 else density.shape))
+    rows = CELL if config.axes == 2 else 1
+    height, width = plane.shape[2:]
+    padded = functional.pad(plane, (0, -width % CELL, 0, -height % rows))
+    return (functional.avg_pool2d(padded, (rows, CELL))[0, 0] * rows * CELL).numpy()
+
+
+def _spread(codec: HierarchicalCodec, decoded: FloatArray, quality: int, samples: int) -> FloatArray:
+    """Standard deviation over samples of the posterior that the encoder proposes for decoded values (*shape, C): every
+    latent anywhere within its step, finer ones proposed anew from what the coarser ones have become."""
+    model, config = codec.prior.model, codec.prior.config
+    rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
+    random = torch.Generator().manual_seed(0)
+    batch = as_batch(decoded[None], config)
+    risen = model.rise(batch.values, rate)
+    shape, padded = decoded.shape[:-1], batch.values.shape[2:]
+    rows = 1 if config.axes == 1 else padded[0] // config.coarsest
+
+    def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
+        step = model.steps(name, rate)
+        proposed = model.ask(name, h, risen, rate)
+        noise = torch.rand(proposed.shape, generator=random) - 0.5
+        return prior.chunk(2, dim=1)[0] + proposed + step * noise
+
+    total, squares = np.zeros(shape, np.float64), np.zeros(shape, np.float64)
+    for _ in range(samples):
+        h = walk_down(model.layers(rate), 1, rows, padded[1] // config.coarsest, choose)
+        values = render(model, h, rate, shape, shape).mean(axis=-1, dtype=np.float64)
+        total += values
+        squares += values * values
+    variance = (squares - total * total / samples) / max(1, samples - 1)
+    return np.sqrt(variance.clip(0.0)).astype(np.float32)

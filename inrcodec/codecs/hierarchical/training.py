@@ -1,0 +1,338 @@
+"""Training the hierarchical model: minibatches of the beta-ELBO over all rates at once.
+
+Every signal of a minibatch has a log(lambda) of its own. Over the training:
+
+- rates weigh little at first, and features before each level are asked for the signal averaged over their stride:
+  without both, coarse levels never learn to speak and all bits go to the finest (posterior collapse);
+- latents are noisy samples of their posteriors first, then rounded with the gradient passed on;
+- crops are small at first;
+- arithmetic is bfloat16 where the machine has it, float32 at the end; the learning rate falls as a half cosine; what
+  is kept is a moving average of the parameters.
+
+The priors are part of the network, so that they follow by the same gradients; the prior over the head's weights comes
+from ``weight_prior``.
+
+A training may go on from a learned model, grown where the network is larger (``growth``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inrcodec.codecs.hierarchical.config import HierarchyConfig
+from inrcodec.codecs.hierarchical.elbo import elbo, mixed, native_fourier, noisy, rounded, sampled_points
+from inrcodec.codecs.hierarchical.encoder import LatentEffort, LatentEncoder
+from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
+from inrcodec.codecs.hierarchical.growth import grown
+from inrcodec.codecs.hierarchical.head_weights import HeadProblem, fit_weights
+from inrcodec.codecs.hierarchical.model import HierarchyINR, shuffle_up
+from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.refinement import Batch
+from inrcodec.errors import UsageError
+from inrcodec.parallel.all_reduce import Peers
+from inrcodec.training.field_sources import GlobeSource
+from inrcodec.training.loop import NetworkState, falling, faster_arithmetic, moved, run_timed, share_done
+from inrcodec.training.muon import Muon
+from inrcodec.training.sources import PatchSource
+
+UNLEARNED_LOG_SCALE = -6.0
+BALANCE = 0.4
+"""Costs grow about as lambda to this power."""
+
+
+@dataclass(frozen=True)
+class HierarchyTraining:
+    """What is trained and for how long: ``minutes``, or ``steps`` where they are given (the same outcome every time).
+
+    ``patch_shape``: crops; ``batch`` of them per step. The first ``small_share`` of the time uses crops of half the
+    size, twice as many. Shares of the time: ``noisy_share`` with noisy latents,
+    ``auxiliary_share`` with the averaged signal asked for at weight ``auxiliary`` falling to 0, ``fast_share`` in
+    bfloat16, ``warm_share`` with rates below their weight. ``balance``: the loss at lambda weighs lambda^-balance, so
+    that all rates matter alike. Log(lambda) is drawn as u^``rate_power`` of its range, u even: above 1, low rates more
+    often. Errors are measured at a random ``point_share`` of a crop's points, anew in every step: the head, which works
+    at every point, takes half the time of a step otherwise. The scales of the head's weights are learned from
+    ``weight_signals`` crops at the end.
+    """
+
+    network: HierarchyConfig
+    name: str
+    kind: str
+    minutes: float
+    patch_shape: tuple[int, ...]
+    batch: int
+    lr: float = 1e-3
+    small_share: float = 0.45
+    noisy_share: float = 0.4
+    auxiliary_share: float = 0.4
+    auxiliary: float = 0.3
+    fast_share: float = 0.8
+    warm_share: float = 0.04
+    balance: float = BALANCE
+    rate_power: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    steps: int = 0
+    weight_signals: int = 16
+    point_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or self.batch < 1 or not 0.1 <= self.rate_power <= 10.0:
+            raise UsageError("minutes must be positive, batch at least 1, rate power from 0.1 to 10")
+        if not 0.0 < self.point_share <= 1.0:
+            raise UsageError("the share of points must be above 0 and at most 1")
+        sizes = [*self.patch_shape, *(n // 2 for n in self.patch_shape if self.small_share > 0)]
+        if len(self.patch_shape) != self.network.axes or any(n % self.network.coarsest for n in sizes):
+            raise UsageError(f"crops of {self.patch_shape} do not fit a coarsest stride of {self.network.coarsest}")
+
+    def going_on(self) -> HierarchyTraining:
+        """The settings for a model that has learned before: nothing of the first stages, 0.15 of the learning rate.
+
+        At half of it, an hour (15,000 steps) on 32x32 images ended 4 % above the cost that it had started from.
+        """
+        return replace(
+            self, lr=0.15 * self.lr, noisy_share=0.0, auxiliary_share=0.0, warm_share=0.0,
+            small_share=min(self.small_share, 0.3),
+        )  # fmt: skip
+
+    def share_done(self, seconds: float, steps: int) -> float:
+        """How much of the training is done after so many seconds and steps, at most 1."""
+        return share_done(self.minutes, self.steps, seconds, steps)
+
+    def summary(self) -> dict[str, Any]:
+        """The settings as plain values, for the card."""
+        return {**asdict(self), "network": None}
+
+
+HierarchyState = NetworkState[HierarchyINR]
+
+
+class HierarchyTrainer:
+    """Runs the training; random numbers come from ``config.seed`` and the step. ``begin``: a model to go on from.
+    ``peers``: the processes that train it together, each with a batch of its own."""
+
+    def __init__(
+        self, config: HierarchyTraining, source: PatchSource, device: str = "cpu", begin: HierarchyINR | None = None,
+        peers: Peers | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
+        self.peers = peers or Peers()
+        self._fourier: dict[tuple[int, int], Tensor] = {}
+
+    def start(self) -> HierarchyState:
+        """A fresh state; UsageError when the model to go on from does not fit."""
+        # Crops have ends; a whole circle, where the shipped model joins them, has none.
+        network = replace(self.config.network, periodic=False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            model = HierarchyINR(network) if self.begin is None else grown(self.begin, network)
+            levels = enumerate(network.levels)
+            auxiliary = nn.ModuleDict(
+                {str(i): nn.Conv2d(level.width, self._asked_channels(i), 1) for i, level in levels if i}
+            )
+        model, auxiliary = moved(model, self.device), auxiliary.to(self.device)
+        optimiser = Muon([*model.parameters(), *auxiliary.parameters()], self.config.lr)
+        return HierarchyState(model, optimiser, auxiliary)
+
+    def run(
+        self, state: HierarchyState, *, until_seconds: float, checkpoint: Path | None,
+        progress: Callable[[HierarchyState, str], None],
+    ) -> None:  # fmt: skip
+        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
+
+        def done() -> float:
+            return self.config.share_done(state.seconds, state.steps)
+
+        run_timed(
+            state, lambda: self._step(state, done()), done=lambda: done() >= 1.0, until_seconds=until_seconds,
+            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
+            progress=progress, stage=lambda: "noisy" if done() < self.config.noisy_share else "rounded",
+            agreed=self.peers.agreed,
+        )  # fmt: skip
+
+    def _step(self, state: HierarchyState, done: float) -> dict[str, float]:
+        config, network = self.config, self.config.network
+        small = done < config.small_share
+        rank = self.peers.rank
+        rng = np.random.default_rng((config.seed, state.steps, *([rank] if rank else [])))
+        torch.manual_seed(config.seed + 7919 * state.steps + 104729 * rank)
+        values, fourier = self._draw(2 * config.batch if small else config.batch, rng, small)
+        low, high = network.log_lambdas
+        places = rng.uniform(0.0, 1.0, len(values)) ** config.rate_power
+        log_lambda = torch.from_numpy((low + (high - low) * places).astype(np.float32)).to(self.device)
+        self._set_rate(state, done)
+        asked: list[Tensor] = []
+        weight = config.auxiliary * (1.0 - _part_of(done, config.auxiliary_share))
+
+        def watch(name: str, h: Tensor) -> None:
+            level, block = name.split(".")
+            if weight > 0.0 and level != "0" and block == "0":
+                asked.append(self._averaged_error(state, int(level), h, values))
+
+        rows, columns = values.shape[2], values.shape[3]
+        with faster_arithmetic(self.device, done < config.fast_share):
+            found = elbo(
+                state.model, values, log_lambda, fourier, noisy if done < config.noisy_share else mixed, watch=watch,
+                points=sampled_points(rows * columns, config.point_share, device=self.device),
+            )  # fmt: skip
+        error = found.mse + weight * sum(asked) if asked else found.mse
+        rate = (0.1 + 0.9 * _part_of(done, config.warm_share)) * found.bits / (rows * columns)
+        loss = balanced(error * log_lambda.exp() + rate, log_lambda, network, config.balance)
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.peers.average_gradients([*state.model.parameters(), *state.auxiliary.parameters()])
+        norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
+        if torch.isfinite(norm):
+            state.optimiser.step()
+        state.count_step(config.ema, ramp=50)
+        return {
+            "loss": float(loss.detach()), "bits_per_point": float(found.bits.detach().mean()) / (rows * columns),
+            "db": float(-10.0 * found.mse.detach().clamp_min(1e-12).log10().mean()),
+        }  # fmt: skip
+
+    def _draw(self, count: int, rng: np.random.Generator, small: bool) -> tuple[Tensor, Tensor]:
+        """Crops (N, C, H, W) and the Fourier features of their points."""
+        if isinstance(self.source, GlobeSource):
+            band = self.source.draw_band(count, rng)
+            values = torch.from_numpy(band.values)
+            fourier = native_fourier(self.config.network, *values.shape[1:3], origin=(band.top, 0), extent=band.extent)
+        else:
+            values = torch.from_numpy(self.source.draw(count, rng))
+            if small:
+                values = values[(slice(None), *(slice(n // 2) for n in self.config.patch_shape))]
+            if self.config.network.axes == 1:
+                values = values[:, None]
+            fourier = self._native_fourier(values.shape[1], values.shape[2])
+        values = values.permute(0, 3, 1, 2).to(self.device)
+        return values.contiguous(memory_format=torch.channels_last), fourier.to(self.device)
+
+    def _native_fourier(self, rows: int, columns: int) -> Tensor:
+        if (rows, columns) not in self._fourier:
+            self._fourier[rows, columns] = native_fourier(self.config.network, rows, columns).to(self.device)
+        return self._fourier[rows, columns]
+
+    def _asked_channels(self, level: int) -> int:
+        network = self.config.network
+        return network.channels * (network.levels[level].stride if network.axes == 1 else 1)
+
+    def _averaged_error(self, state: HierarchyState, level: int, h: Tensor, values: Tensor) -> Tensor:
+        """Squared error (N,) of a linear reading of features: against the signal averaged over their stride, with one
+        axis (whose signals swing about a mean) against every point of it."""
+        network = self.config.network
+        stride = network.levels[level].stride
+        read = state.auxiliary.get_submodule(str(level))(h).float() * network.spread + network.centre
+        if network.axes == 1:
+            return (shuffle_up(read, stride, 1) - values).square().mean(dim=(1, 2, 3))
+        return (read - functional.avg_pool2d(values, stride)).square().mean(dim=(1, 2, 3))
+
+    def _set_rate(self, state: HierarchyState, done: float) -> None:
+        for group in state.optimiser.param_groups:
+            group["lr"] = falling(self.config.lr, done, state.steps, floor=0.02, ramp=300)
+
+    def averaged_model(self, state: HierarchyState) -> HierarchyINR:
+        """A model with the moving average of the parameters, on the CPU."""
+        return state.put_average_into(HierarchyINR(self.config.network))
+
+    def finish(self, state: HierarchyState, card: dict[str, Any]) -> HierarchyPrior:
+        """The prior that the training has reached, the scales of its head's weights learned from fits."""
+        model = self.averaged_model(state)
+        scale = torch.full(model.head.shape, UNLEARNED_LOG_SCALE)
+        prior = HierarchyPrior.from_model(model, self.config.name, self.config.kind, scale, card)
+        if self.config.weight_signals == 0:
+            return prior
+        values, _ = self._draw(self.config.weight_signals, np.random.default_rng((self.config.seed, 1 << 40)), False)
+        return prior.with_weight_scales(learn_weight_scales(prior, values.cpu()))
+
+    def save(self, state: HierarchyState, folder: Path) -> None:
+        """Write a checkpoint."""
+        state.save(folder)
+
+    def resume(self, folder: Path) -> HierarchyState:
+        """The state of a checkpoint; FormatError when it does not fit."""
+        state = self.start()
+        state.load(folder, self.device)
+        return state
+
+
+def balanced(costs: Tensor, log_lambda: Tensor, network: HierarchyConfig, balance: float = BALANCE) -> Tensor:
+    """Mean of costs (N,) at log lambdas (N,), each times e^(-balance (log lambda - middle of the range)): costs grow
+    with lambda, and high rates would be learned alone."""
+    middle = 0.5 * sum(network.log_lambdas)
+    return (costs * torch.exp(-balance * (log_lambda - middle))).mean()
+
+
+def _part_of(done: float, share: float) -> float:
+    """How far through a stage of this share, at most 1."""
+    return min(1.0, done / share) if share > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class RateResult:
+    """Means over patches: bits per point of the rounded proposals under the prior, PSNR in dB (peak 1)."""
+
+    beta: float
+    bits_per_point: float
+    db: float
+
+
+@torch.no_grad()
+def evaluate_hierarchy(
+    prior: HierarchyPrior, source: PatchSource, *, count: int = 32, seed: int = 0
+) -> list[RateResult]:
+    """Proposals for ``count`` patches at six rates from the lowest to the highest."""
+    values = torch.from_numpy(source.draw(count, np.random.default_rng(seed)))
+    values = (values[:, None] if prior.axes == 1 else values).permute(0, 3, 1, 2)
+    rows, columns = values.shape[2], values.shape[3]
+    fourier = native_fourier(prior.config, rows, columns)
+    results = []
+    for log_lambda in np.linspace(*prior.config.log_lambdas, 6).tolist():
+        found = elbo(prior.model, values, torch.full((count,), log_lambda), fourier, rounded)
+        results.append(
+            RateResult(
+                math.exp(-log_lambda), float(found.bits.mean()) / (rows * columns),
+                float(-10.0 * found.mse.clamp_min(1e-12).log10().mean()),
+            )
+        )  # fmt: skip
+    return results
+
+ROUNDS, STEPS, POINTS = 3, 60, 4096
+FIRST_LOG_SCALE = math.log(0.02)
+
+
+def learn_weight_scales(prior: HierarchyPrior, signals: Tensor) -> Tensor:
+    """Log standard deviations (n,) of the head's weights, from signals (N, C, H, W) at rates all over the range.
+
+    In rounds: posteriors are fitted under the current prior, whose variance becomes their mean second moment.
+    """
+    config, model = prior.config, prior.model
+    problems = []
+    rng = np.random.default_rng(0)
+    for values in signals:
+        log_lambda = float(rng.uniform(*config.log_lambdas))
+        quality = quality_of(config, log_lambda)
+        one = values[None].contiguous(memory_format=torch.channels_last)
+        batch = Batch(one, None, one[0, 0].numel(), tuple(one.shape[2:] if config.axes == 2 else one.shape[3:]))
+        coded = LatentEncoder(prior, LatentEffort("fast", 0)).code(batch, quality)
+        rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
+        with torch.no_grad():
+            assert coded.features is not None
+            features = model.features(coded.features, rate)
+        problem = HeadProblem.make(model, features, one, batch.fourier(config), None)
+        problems.append((problem, math.exp(log_lambda)))
+    log_scale = torch.full_like(prior.weight_log_scale, FIRST_LOG_SCALE)
+    for _ in range(ROUNDS):
+        current = prior.with_weight_scales(log_scale)
+        moments = torch.zeros_like(log_scale)
+        for problem, error_weight in problems:
+            mean, scale = fit_weights(current, problem, error_weight, STEPS, POINTS)
+            moments += mean.square() + scale.square()
+        log_scale = (log_scale + 0.5 * (moments / len(problems)).log()).clamp(-12.0, 2.0)
+    return log_scale

@@ -1,0 +1,117 @@
+"""Where priors are found: the shipped ones by name or id, others by path.
+
+Searched in order: the folder named by the environment variable INRCODEC_PRIORS, the priors that the installed package
+carries, the ``priors`` folder of a checkout. A file is named by its stem; the id is taken from its bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from inrcodec.codecs.bitswap import prior as bitsback_prior
+from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.coinpp import prior as modulation_prior
+from inrcodec.codecs.coinpp.prior import ModulationPrior
+from inrcodec.codecs.combiner.prior import Prior
+from inrcodec.codecs.grids import prior as grid_prior
+from inrcodec.codecs.grids.prior import GridsPrior
+from inrcodec.codecs.hierarchical import prior as hierarchy_prior
+from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.prior_file import MAX_PRIOR_BYTES, read_prior_bytes
+from inrcodec.errors import FormatError, PriorError
+
+AnyPrior = Prior | HierarchyPrior | ModulationPrior | BitsBackPrior | GridsPrior
+
+_CLASSES: dict[str, type[HierarchyPrior] | type[ModulationPrior] | type[BitsBackPrior] | type[GridsPrior]] = {
+    hierarchy_prior.FORMAT: HierarchyPrior, modulation_prior.FORMAT: ModulationPrior,
+    bitsback_prior.FORMAT: BitsBackPrior, grid_prior.FORMAT: GridsPrior,
+}  # fmt: skip
+"""By the format that a file states; any other is for ``Prior`` to read or to refuse."""
+
+ENVIRONMENT = "INRCODEC_PRIORS"
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def folders() -> list[Path]:
+    """Folders that are searched, those that exist."""
+    named = os.environ.get(ENVIRONMENT)
+    candidates = [*([Path(named)] if named else []), _PACKAGE / "_priors", _PACKAGE.parent / "priors"]
+    return [folder for folder in candidates if folder.is_dir()]
+
+
+def prior_files() -> dict[str, Path]:
+    """Name to file of all priors that are found; of two files of one name the first folder's."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.safetensors")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _file_id(path: Path, size: int, modified_ns: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()[:8]
+
+
+def file_id(path: Path) -> bytes:
+    """Id of a prior file: first 8 bytes of its SHA-256."""
+    status = path.stat()
+    return _file_id(path, status.st_size, status.st_mtime_ns)
+
+
+def _all_files() -> Iterator[Path]:
+    for folder in folders():
+        yield from sorted(folder.glob("*.safetensors"))
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, identity: bytes) -> AnyPrior:
+    if path.stat().st_size > MAX_PRIOR_BYTES:
+        raise FormatError(f"{path}: larger than the limit of {MAX_PRIOR_BYTES} bytes for a prior")
+    data = path.read_bytes()
+    head, _ = read_prior_bytes(data, str(path))
+    return _CLASSES.get(str(head.get("format")), Prior).from_bytes(data, str(path))
+
+
+def load(path: Path) -> AnyPrior:
+    """The prior in a file, kept in memory while it is one of the last four used."""
+    try:
+        return _load(path, file_id(path))
+    except OSError as error:
+        raise PriorError(f"{path}: prior cannot be read: {error.strerror}") from None
+
+
+def find(name_or_path: str | Path) -> AnyPrior:
+    """A prior by name, by hexadecimal id or by path; PriorError lists what there is."""
+    return load(path_of(name_or_path))
+
+
+def path_of(name_or_path: str | Path) -> Path:
+    """The file of a prior by name, by hexadecimal id or by path; PriorError lists what there is."""
+    text = str(name_or_path)
+    files = prior_files()
+    if text in files:
+        return files[text]
+    if Path(text).is_file():
+        return Path(text)
+    for path in _all_files():
+        if file_id(path).hex() == text.lower():
+            return path
+    raise PriorError(f"no prior {text!r}: neither a file nor one of {', '.join(files) or '(none found)'}")
+
+
+def find_id(identity: bytes) -> AnyPrior:
+    """The prior that a file was made with; PriorError names the id when it is not at hand."""
+    for path in _all_files():
+        if file_id(path) == identity:
+            return load(path)
+    have = ", ".join(f"{name} {file_id(path).hex()}" for name, path in prior_files().items()) or "none"
+    raise PriorError(
+        f"the file needs prior {identity.hex()}, which is not here (have: {have}); "
+        f"put it into a folder named by {ENVIRONMENT} or pass it with --prior"
+    )

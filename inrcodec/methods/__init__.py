@@ -1,1 +1,0 @@
-"""Methods: relative entropy coding of blocks, posterior fits."""

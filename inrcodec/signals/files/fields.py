@@ -1,0 +1,242 @@
+"""Gridded fields: NetCDF-3 by SciPy, NetCDF-4 by xarray where an engine is installed, arrays as .npy."""
+
+from __future__ import annotations
+
+import io
+import math
+import tokenize
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import netcdf_file
+
+from inrcodec.errors import DataError, LimitError, UnsupportedError, UsageError
+from inrcodec.limits import Limits
+from inrcodec.signals.header import SAMPLE_TYPES, PlainHeader
+from inrcodec.signals.metadata import SignalMeta
+from inrcodec.signals.signal import Signal
+from inrcodec.storage import write_whole
+
+MOST_AXES = 3
+NPY_MAGIC, HDF5_MAGIC = b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"
+# NumPy reads a description with Python's parser, whose errors are many.
+_UNREADABLE = (
+    ValueError, TypeError, EOFError, OSError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError,
+)  # fmt: skip
+_LONGITUDE_UNITS = {"degrees_east", "degree_east", "degrees_e", "degree_e"}
+
+
+def is_npy(data: bytes) -> bool:
+    """Whether these bytes are a .npy file."""
+    return data.startswith(NPY_MAGIC)
+
+
+def is_netcdf(data: bytes) -> bool:
+    """Whether these bytes are a NetCDF file, classic or HDF5."""
+    return data[:4] in (b"CDF\x01", b"CDF\x02") or data.startswith(HDF5_MAGIC)
+
+
+def read_npy(data: bytes, name: str, limits: Limits) -> Signal:
+    """An array of 1 to 3 axes of numbers."""
+    try:
+        version = np.lib.format.read_magic(stream := io.BytesIO(data))
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = reader(stream)
+        if math.prod(shape) > limits.max_points:
+            raise LimitError(f"{name}: an array of {shape}, the limit is {limits.max_points} points")
+        if math.prod(shape) * dtype.itemsize > len(data):
+            raise DataError(f"{name}: the file is too short for an array of {shape}")
+        if dtype.kind not in "fiub" or dtype.name not in SAMPLE_TYPES["field"]:
+            raise UnsupportedError(f"{name}: arrays of {dtype} are not carried: convert to float32")
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except _UNREADABLE as error:
+        raise DataError(f"{name}: the array cannot be read: {error}") from None
+    return _field(array, name, SignalMeta(source_format="npy"), (False,) * array.ndim)
+
+
+def read_netcdf(
+    data: bytes, name: str, limits: Limits, variable: str | None, select: Mapping[str, float] | None
+) -> Signal:
+    """One variable of a NetCDF file, with its coordinates and attributes.
+
+    ``variable`` may be left out when there is one. ``select`` fixes axes: a whole number is an index, any other the
+    nearest value of the coordinate.
+    """
+    dataset = _read_hdf5(data, name) if data.startswith(HDF5_MAGIC) else _read_classic(data, name)
+    candidates = [v for v, (dims, _, _) in dataset.items() if dims and dims != (v,)]
+    if not candidates:
+        raise DataError(f"{name}: holds no variable with axes")
+    if variable is None and len(candidates) > 1:
+        raise UsageError(f"{name}: choose a variable with --variable: {', '.join(candidates)}")
+    chosen = variable or candidates[0]
+    if chosen not in candidates:
+        raise UsageError(f"{name}: no variable {chosen!r}, there is {', '.join(candidates)}")
+    dims, array, attributes = dataset[chosen]
+    if array.size > limits.max_points:
+        raise LimitError(f"{name}: variable {chosen} has {array.size} points, the limit is {limits.max_points}")
+    for key in ("_FillValue", "missing_value"):
+        if key in attributes and np.any(array == np.asarray(attributes[key]).ravel()[0]):
+            raise DataError(f"{name}: variable {chosen} has missing values ({key}): fill them first")
+    coordinates = {d: dataset[d][1] for d in dims if d in dataset and dataset[d][0] == (d,)}
+    dims, array, fixed = _select(dims, array, coordinates, select or {}, name)
+    own = {d: coordinates[d] for d in dims if d in coordinates}
+    own_attributes = {d: dataset[d][2] for d in own}
+    meta = SignalMeta(
+        variable=chosen, dims=dims, coordinates=own, attributes=attributes, coordinate_attributes=own_attributes,
+        fixed=fixed, source_format="netcdf",
+    )  # fmt: skip
+    return _field(array, name, meta, tuple(_is_periodic(d, own, own_attributes) for d in dims))
+
+
+_Variables = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
+
+
+def _read_classic(data: bytes, name: str) -> _Variables:
+    try:
+        with netcdf_file(io.BytesIO(data), "r", mmap=False) as file:
+            return {
+                key: (tuple(v.dimensions), np.array(v.data), dict(v._attributes)) for key, v in file.variables.items()
+            }
+    except (TypeError, ValueError, IndexError, KeyError, OSError, EOFError, AssertionError, MemoryError) as error:
+        raise DataError(f"{name}: the NetCDF file cannot be read: {error or type(error).__name__}") from None
+
+
+def _read_hdf5(data: bytes, name: str) -> _Variables:
+    try:
+        import xarray
+    except ImportError:
+        raise UnsupportedError(
+            f"{name}: NetCDF-4 needs xarray with h5netcdf or netCDF4: pip install xarray h5netcdf"
+        ) from None
+    try:
+        with xarray.open_dataset(io.BytesIO(data), decode_cf=False) as dataset:
+            return {
+                str(key): (tuple(str(d) for d in v.dims), np.asarray(v.values), dict(v.attrs))
+                for key, v in dataset.variables.items()
+            }
+    except (ValueError, OSError, ImportError, TypeError, KeyError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UnsupportedError(f"{name}: NetCDF-4 needs an xarray engine (pip install h5netcdf): {reason}") from None
+
+
+def _select(
+    dims: tuple[str, ...],
+    array: NDArray[Any],
+    coordinates: dict[str, NDArray[Any]],
+    select: Mapping[str, float],
+    name: str,
+) -> tuple[tuple[str, ...], NDArray[Any], dict[str, float]]:
+    fixed: dict[str, float] = {}
+    for dim, wanted in select.items():
+        if dim not in dims:
+            raise UsageError(f"{name}: no axis {dim!r}, there is {', '.join(dims)}")
+        axis, along = dims.index(dim), coordinates.get(dim)
+        if isinstance(wanted, int):
+            index = wanted
+        elif along is None:
+            raise UsageError(f"{name}: axis {dim!r} has no coordinate: select it by a whole number")
+        else:
+            index = int(np.abs(along.astype(np.float64) - wanted).argmin())
+        if not 0 <= index < array.shape[axis]:
+            raise UsageError(f"{name}: axis {dim!r} has indices 0 to {array.shape[axis] - 1}, got {index}")
+        fixed[dim] = float(along[index]) if along is not None else float(index)
+        array = array.take(index, axis=axis)
+        dims = tuple(d for d in dims if d != dim)
+    if len(dims) > MOST_AXES:
+        sizes = ", ".join(f"{d} ({n})" for d, n in zip(dims, array.shape, strict=True))
+        raise UsageError(f"{name}: a field has at most {MOST_AXES} axes, got {sizes}: fix some, --select {dims[0]}=0")
+    if not dims:
+        raise UsageError(f"{name}: the selection leaves a single value")
+    return dims, array, fixed
+
+
+def _is_periodic(dim: str, coordinates: dict[str, NDArray[Any]], attributes: dict[str, dict[str, Any]]) -> bool:
+    if dim not in coordinates or coordinates[dim].size < 3 or coordinates[dim].dtype.kind not in "fiu":
+        return False
+    units = attributes.get(dim, {}).get("units", "")
+    text = units.decode("latin-1") if isinstance(units, bytes) else str(units)
+    values = coordinates[dim].astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.diff(values)
+    if not np.isfinite(steps).all():
+        return False
+    around = abs(abs(steps.mean()) * values.size - 360.0) < 1e-3 and np.ptp(steps) < 1e-3
+    return bool(around and (text.lower() in _LONGITUDE_UNITS or dim.lower() in ("lon", "longitude")))
+
+
+def _field(array: NDArray[Any], name: str, meta: SignalMeta, periodic: tuple[bool, ...]) -> Signal:
+    if array.size == 0:
+        raise DataError(f"{name}: the field is empty")
+    if not 1 <= array.ndim <= MOST_AXES:
+        raise UnsupportedError(f"{name}: a field has 1 to {MOST_AXES} axes, got {array.ndim}")
+    if array.dtype.kind not in "fiub":
+        raise UnsupportedError(f"{name}: values of type {array.dtype} are not carried")
+    # Signalling NaNs warn when they are converted; they are refused in the next line.
+    with np.errstate(invalid="ignore"):
+        wide = array.astype(np.float64)
+    if not np.isfinite(wide).all():
+        raise DataError(f"{name}: holds {int((~np.isfinite(wide)).sum())} values that are not finite: fill them first")
+    offset = float(wide.min())
+    scale = float(wide.max() - offset) or 1.0
+    values = ((wide - offset) / scale).astype(np.float32)[..., None]
+    header = PlainHeader("field", "field", array.dtype.newbyteorder("=").name, array.shape, 1, periodic=periodic)
+    fields = {key: getattr(meta, key) for key in meta.__dataclass_fields__}
+    return Signal(values, header, SignalMeta(**{**fields, "offset": offset, "scale": scale}))
+
+
+def write_npy(signal: Signal, path: Path, force: bool) -> None:
+    """The field in its own type as .npy."""
+
+    def write(file: IO[bytes]) -> None:
+        np.save(file, signal.to_native(), allow_pickle=False)
+
+    write_whole(path, write, force=force)
+
+
+def write_netcdf(signal: Signal, path: Path, force: bool) -> None:
+    """The field as classic NetCDF, with its name, coordinates and attributes; selected axes become attributes."""
+    native = signal.to_native()
+    if native.dtype.name not in ("float32", "float64", "int8", "int16", "int32"):
+        raise UnsupportedError(f"{path}: classic NetCDF does not keep {native.dtype}: write a .npy")
+    meta = signal.meta
+    dims = meta.dims or tuple(f"axis{i}" for i in range(native.ndim))
+
+    def write(file: IO[bytes]) -> None:
+        buffer = io.BytesIO()
+        out = netcdf_file(buffer, "w", version=2)
+        try:
+            _fill_netcdf(out, dims, native, meta)
+            out.flush()
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            raise UnsupportedError(f"{path}: classic NetCDF does not keep the field as it is named: {error}") from None
+        finally:
+            # Closed for writing: SciPy would write once more when the object goes away, also after a failure.
+            out.mode = "r"
+        file.write(buffer.getvalue())
+
+    write_whole(path, write, force=force)
+
+
+def _fill_netcdf(out: netcdf_file, dims: tuple[str, ...], native: NDArray[Any], meta: SignalMeta) -> None:
+    for dim, n in zip(dims, native.shape, strict=True):
+        out.createDimension(dim, n)
+    for dim, values in meta.coordinates.items():
+        safe = values.astype(np.int32) if values.dtype.kind in "iu" and values.dtype.itemsize > 4 else values
+        along = out.createVariable(dim, safe.dtype.newbyteorder(">"), (dim,))
+        along[:] = safe
+        _set_attributes(along, meta.coordinate_attributes.get(dim, {}))
+    variable = out.createVariable(meta.variable or "values", native.dtype.newbyteorder(">"), dims)
+    variable[:] = native
+    _set_attributes(variable, meta.attributes)
+    _set_attributes(variable, {f"selected_{dim}": value for dim, value in meta.fixed.items()})
+
+
+def _set_attributes(variable: Any, attributes: Mapping[str, Any]) -> None:
+    """ValueError for a name that SciPy's object has a meaning of its own for."""
+    for key, value in attributes.items():
+        if hasattr(variable, key):
+            raise ValueError(f"{key!r} cannot be the name of an attribute")
+        setattr(variable, key, value)

@@ -1,0 +1,157 @@
+"""Recipes for the shipped priors, as data, and the reading of their training folders.
+
+Units: betas in squared value units per bit per point (values of images in [0, 1], of sounds in [-1, 1]).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inrcodec.errors import DataError
+from inrcodec.signals.files import read_signal
+from inrcodec.signals.signal import Signal
+from inrcodec.training.field_sources import GlobeSource, PlaneSource, unit_range
+from inrcodec.training.sources import (
+    AudioSource,
+    FieldSource,
+    ImageSource,
+    PatchSource,
+    TileSource,
+    cut_tiles,
+    halve,
+    split_held_out,
+)
+
+LARGEST_SHORT_SIDE = 700
+"""Photographs are halved until their shorter side is below this: enough detail, bounded memory."""
+
+HELD_OUT_PLANE = 20
+"""Every n-th plane of normalised fields is held out, where there are so many."""
+
+HELD_OUT_TILE = 20
+"""Every n-th tile of a mosaic is held out."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is read of training folders: signals of a kind, cut to patches, or mosaics of tiles.
+
+    ``normalised``: sounds are brought to a root mean square of 1, every plane of a field to [0, 1]; photographs are
+    fields too. ``globe``: fields are global, latitude by longitude. ``scales``: photographs are resampled by factors
+    between these two.
+    """
+
+    kind: str
+    patch_shape: tuple[int, ...]
+    tile: int = 0
+    normalised: bool = False
+    globe: bool = False
+    scales: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Sources of training and held-out patches; ``summary`` says in words what they hold."""
+
+    training: PatchSource
+    held_out: PatchSource
+    summary: str
+
+
+def read_training_data(wanted: Wanted, folders: Sequence[Path], *, variable: str | None = None) -> TrainingData:
+    """Read all files of the folders that are of the wanted kind, split off a held-out part.
+
+    Raises DataError when there is nothing to learn from.
+    """
+    paths = sorted(p for folder in folders for p in (folder.iterdir() if folder.is_dir() else [folder]) if p.is_file())
+    if not paths:
+        raise DataError(f"no training files in {', '.join(map(str, folders))}")
+    if wanted.tile:
+        return _tiles(wanted, paths)
+    if wanted.kind == "field" and wanted.normalised:
+        return _planes(wanted, paths, variable)
+    train, held = split_held_out(paths)
+    make: Callable[[list[Any]], PatchSource]
+    if wanted.kind == "audio":
+        make = lambda items: AudioSource(items, wanted.patch_shape, normalised=wanted.normalised)  # noqa: E731
+    elif wanted.kind == "field":
+        make = lambda items: FieldSource(items, wanted.patch_shape)  # noqa: E731
+    else:
+        make = lambda items: ImageSource(items, wanted.patch_shape, wanted.scales)  # noqa: E731
+    items = _read_all(wanted, train, variable)
+    held_items = _read_all(wanted, held, variable) if held else items
+    if not held_items:
+        held_items = items
+    summary = f"{len(items)} {wanted.kind} signals, {len(held_items) if held else 0} held out"
+    return TrainingData(make(items), make(held_items), summary)
+
+
+def _tiles(wanted: Wanted, paths: Sequence[Path]) -> TrainingData:
+    mosaics = [_levels(signal) for path in paths if (signal := _try_read(path, wanted, None)) is not None]
+    tiles = [cut_tiles(mosaic, wanted.tile) for mosaic in mosaics]
+    if not tiles:
+        raise DataError("no mosaics among the training files")
+    every = np.concatenate(tiles)
+    held = np.zeros(len(every), bool)
+    held[::HELD_OUT_TILE] = True
+    summary = f"{int((~held).sum())} images of {wanted.tile}x{wanted.tile}, {int(held.sum())} held out"
+    return TrainingData(TileSource(every[~held], mirror=True), TileSource(every[held], mirror=False), summary)
+
+
+def _planes(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> TrainingData:
+    """Fields whose planes each stand alone: every n-th is held out, none of fewer than n."""
+    items = _read_all(wanted, paths, variable)
+    held = items[HELD_OUT_PLANE // 2 :: HELD_OUT_PLANE] if len(items) >= HELD_OUT_PLANE else []
+    training = [item for i, item in enumerate(items) if not held or i % HELD_OUT_PLANE != HELD_OUT_PLANE // 2]
+    make = GlobeSource if wanted.globe else PlaneSource
+    sources = make(training, wanted.patch_shape), make(held or training, wanted.patch_shape)
+    return TrainingData(*sources, f"{len(training)} planes of fields, {len(held)} held out")
+
+
+def _read_all(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> list[Any]:
+    items: list[Any] = []
+    for path in paths:
+        signal = _try_read(path, wanted, variable)
+        if signal is None:
+            continue
+        if wanted.kind == "image":
+            levels = _levels(signal)
+            while min(levels.shape[:2]) > LARGEST_SHORT_SIDE:
+                levels = halve(levels)
+            items.append(levels)
+        elif wanted.kind == "audio":
+            items += [np.ascontiguousarray(channel) for channel in signal.values.T]
+        elif wanted.normalised:
+            channels = np.moveaxis(signal.values, -1, 0)
+            items += [unit_range(plane) for plane in channels.reshape(-1, *channels.shape[-2:])]
+        else:
+            axes = len(wanted.patch_shape)
+            planes = signal.values.reshape(-1, *signal.header.shape[-axes:], 1)
+            items += list(planes)
+    return items
+
+
+def _try_read(path: Path, wanted: Wanted, variable: str | None) -> Signal | None:
+    """The signal of a file, None when it is of another kind or cannot be read (labels and lists lie beside data)."""
+    try:
+        signal = read_signal(path, variable=variable)
+    except DataError:
+        return None
+    photograph = wanted.normalised and wanted.kind == "field" and signal.header.kind == "image"
+    if (signal.header.kind != wanted.kind and not photograph) or (
+        wanted.kind == "field" and signal.meta.source_format == "npy" and signal.values.ndim < 3
+    ):
+        return None
+    return signal
+
+
+def _levels(signal: Signal) -> NDArray[np.uint8]:
+    """Colour levels (H, W, 3), gray repeated."""
+    levels = np.rint(signal.colour_values * 255).astype(np.uint8)
+    return np.repeat(levels, 3, axis=-1) if levels.shape[-1] == 1 else levels

@@ -1,0 +1,91 @@
+"""Large pictures in tiles: where they are cut, that they add up to the whole, that no seam shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inrcodec.api import InrFile
+from inrcodec.codecs import prior_store, tiles
+from inrcodec.codecs.hierarchical.encoder import LATENT_EFFORTS, LatentEffort
+from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.tiles import Mosaic, plane_tiles
+from inrcodec.encoding import Settings, compress_signals
+from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.signal import Signal
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of 160 points a side from 200 x 200 points on."""
+    monkeypatch.setattr(tiles, "TILED_FROM", 200 * 200)
+    monkeypatch.setattr(tiles, "TILE", 160)
+
+
+def _prior() -> HierarchyPrior:
+    prior = prior_store.find("photographs")
+    assert isinstance(prior, HierarchyPrior)
+    return prior
+
+
+@settings(deadline=None)
+@given(st.integers(2000, 9000), st.integers(2000, 9000))
+def test_tiles_cover_every_point_with_weights_that_add_up_to_one(height: int, width: int) -> None:
+    found = plane_tiles(_prior(), (height, width))
+    if height * width <= tiles.TILED_FROM:
+        assert found == [(slice(0, height), slice(0, width))]
+        return
+    for axis, n in enumerate((height, width)):
+        total = np.zeros(n)
+        for part in {(window[axis].start, window[axis].stop) for window in found}:
+            mosaic = Mosaic((n,), (slice(0, n),), 1)
+            mosaic.put((slice(*part),), np.ones((part[1] - part[0], 1), np.float32))
+            total += mosaic.values[:, 0]
+            assert part[1] - part[0] <= tiles.TILE + tiles.OVERLAP + _prior().config.coarsest
+        np.testing.assert_allclose(total, 1.0, atol=1e-6)
+
+
+def test_a_mosaic_of_a_plane_is_the_plane(small_tiles: None) -> None:
+    plane = np.random.default_rng(0).random((347, 401, 3), np.float32)
+    mosaic = Mosaic(plane.shape[:2], (slice(0, 347), slice(0, 401)), 3)
+    windows = plane_tiles(_prior(), plane.shape[:2])
+    assert len(windows) == 9
+    for window in windows:
+        mosaic.put(window, plane[window])
+    np.testing.assert_allclose(mosaic.values, plane, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(400, 470), (333, 501)])
+def test_a_tiled_picture_comes_back_without_seams(
+    small_tiles: None, monkeypatch: pytest.MonkeyPatch, picture: np.ndarray, shape: tuple[int, int]
+) -> None:
+    values = np.ascontiguousarray(np.tile(picture, (1, 2, 1))[: shape[0], : shape[1]], np.float32) / np.float32(255)
+    signal = Signal(values, PlainHeader("image", "rgb", "u8", shape, 3))
+    data = compress_signals([signal], Settings(target_bpp=0.4, effort="fast")).data
+    error = InrFile(data).render().values - values
+    half = InrFile(data).render(scale=0.5)
+    assert half.header.shape == (round(shape[0] / 2), round(shape[1] / 2))
+    monkeypatch.setattr(tiles, "TILED_FROM", 1 << 23)
+    whole = compress_signals([signal], Settings(target_bpp=0.4, effort="fast")).data
+    alone = InrFile(whole).render().values - values
+    assert abs(len(data) / len(whole) - 1.0) < 0.02
+    # Steps of the error are nowhere across an overlap larger than those near by.
+    count = -(-shape[1] // 160)
+    for edge in [round(i * shape[1] / count / 32) * 32 for i in range(1, count)]:
+        steps = np.abs(np.diff(error[:, edge - 34 : edge + 34], axis=1)).mean(axis=(0, 2))
+        near = np.lib.stride_tricks.sliding_window_view(np.pad(steps, 6, mode="reflect"), 13)
+        assert (steps < 1.6 * np.median(near, axis=1)).all()
+    # Tiles this small are more than half overlap: their bits go to more than twice the points.
+    assert np.square(error).mean() < 2.5 * np.square(alone).mean()
+
+
+def test_tiles_with_steps_and_in_gray(
+    small_tiles: None, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LATENT_EFFORTS, "default", LatentEffort("default", 6, adapting_steps=12))
+    gray = np.ascontiguousarray(picture[:210, :220, :1], np.float32) / np.float32(255)
+    signal = Signal(gray, PlainHeader("image", "gray", "u8", (210, 220), 1))
+    data = compress_signals([signal], Settings(target_bpp=0.3)).data
+    assert np.square(InrFile(data).render().values - gray).mean() < 2e-3

@@ -1,0 +1,258 @@
+"""A real dask scheduler and workers on loopback: the same files, points and priors, also when workers are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.support.tiny import spread_training
+
+pytest.importorskip("distributed", reason="no dask cluster: distributed is not installed (extra cluster)")
+
+import inrcodec
+from inrcodec.cli import main
+from inrcodec.encoding import Settings
+from inrcodec.errors import UsageError
+from inrcodec.evaluate import sweep
+from inrcodec.evaluate.batch import batch
+from inrcodec.parallel import dask as cluster_module
+from inrcodec.parallel.local import LOCAL, open_workers
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = Settings(beta=0.003, effort="fast")
+
+
+class Cluster:
+    """A scheduler and two workers of one thread, each a process of its own, that can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{port}"
+        self.folder = folder
+        self.scheduler = self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--dashboard-address",
+            "127.0.0.1:0",
+        )  # fmt: skip
+        self.workers = [self.add_worker() for _ in range(2)]
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        # Tasks of these tests are found by name, so workers look where the tests are.
+        environment = {
+            **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+        }  # fmt: skip
+        command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]]
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )  # fmt: skip
+
+    def add_worker(self) -> subprocess.Popen[bytes]:
+        """Without a nanny: what is killed stays dead."""
+        return self._start(
+            "worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1",
+            "--local-directory", str(self.folder),
+        )  # fmt: skip
+
+    def replace_the_dead(self) -> None:
+        """Start a worker for each that has ended."""
+        for place, process in enumerate(self.workers):
+            if process.poll() is not None:
+                self.workers[place] = self.add_worker()
+
+    def settle(self) -> None:
+        """Return when the scheduler knows two workers."""
+        from distributed import Client
+
+        end = time.monotonic() + 120
+        with Client(self.address, set_as_default=False) as client:
+            while len(client.nthreads()) != 2:
+                assert time.monotonic() < end, "two workers never came"
+                self.replace_the_dead()
+                time.sleep(0.1)
+
+    def close(self) -> None:
+        """End all processes."""
+        for process in [*self.workers, self.scheduler]:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all tests of this file, since its processes take seconds to start; the last test ends it."""
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def cluster(started: Cluster) -> Cluster:
+    """With two workers, whatever an earlier test did to them."""
+    started.settle()
+    return started
+
+
+@pytest.fixture
+def tree(tmp_path: Path, picture: np.ndarray) -> Path:
+    """Twelve pictures of 96 x 96 and a text."""
+    root = tmp_path / "in"
+    root.mkdir()
+    for i in range(12):
+        Image.fromarray(picture[32 * i : 32 * i + 96, 100:196]).save(root / f"p{i:02d}.png")
+    (root / "notes.txt").write_text("not a signal")
+    return root
+
+
+def _outputs(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*.inr")}
+
+
+def _lines(out: Path) -> list[str]:
+    return [json.loads(line)["name"] for line in (out / "manifest.jsonl").read_text().splitlines()]
+
+
+def _wait_for(path: Path, lines: int) -> None:
+    for _ in range(6000):
+        if path.exists() and path.read_bytes().count(b"\n") >= lines:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{path} never had {lines} lines")
+
+
+def test_a_killed_worker_costs_no_file(
+    cluster: Cluster, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two is held with files in work, until all others are done, and killed; paths are relative to a folder that
+    workers are not in."""
+    batch(tree, tmp_path / "alone", SETTINGS, progress=False)
+    monkeypatch.chdir(tmp_path)
+    out, manifest = Path("out"), tmp_path / "out" / "manifest.jsonl"
+    held: list[int] = []
+
+    def kill() -> None:
+        _wait_for(manifest, 2)
+        cluster.workers[0].send_signal(signal.SIGSTOP)
+        before, now = -1, 0
+        while before != now:
+            before = now
+            time.sleep(1.5)
+            now = manifest.read_bytes().count(b"\n")
+        held.append(13 - now)
+        cluster.workers[0].send_signal(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    result = batch(Path("in"), out, SETTINGS, scheduler=cluster.address, progress=False)
+    killer.join()
+    assert held[0] > 0
+    assert cluster.workers[0].wait() == -signal.SIGKILL and cluster.workers[1].poll() is None
+    assert sorted(_lines(out)) == sorted(p.name for p in tree.iterdir())
+    assert [entry.name for entry in result.failed] == ["notes.txt"]
+    assert _outputs(out) == _outputs(tmp_path / "alone")
+    for data in _outputs(out).values():
+        inrcodec.open(data)
+    assert batch(Path("in"), out, SETTINGS, progress=False).skipped == 12
+
+
+def _die_on_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * 10
+
+
+def test_a_task_that_kills_its_workers_is_given_up_and_the_others_are_not(cluster: Cluster) -> None:
+    done = threading.Event()
+
+    def keep() -> None:
+        while not done.wait(0.1):
+            cluster.replace_the_dead()
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    try:
+        with open_workers(scheduler=cluster.address) as workers:
+            found = list(workers.outcomes(_die_on_three, list(range(6)), lambda task: -1))
+    finally:
+        done.set()
+        keeper.join()
+    assert sorted(found) == [(n, -1 if n == 3 else 10 * n) for n in range(6)]
+
+
+def test_a_sweep_makes_the_same_points(cluster: Cluster, tree: Path, tmp_path: Path) -> None:
+    pictures = sorted(tree.glob("*.png"))[:2]
+    options = {"rates": [1.0], "compare": ["jpeg"], "effort": "fast", "progress": False}
+    alone = sweep(pictures, out=tmp_path / "alone", **options)  # type: ignore[arg-type]
+    spread = sweep(pictures, out=tmp_path / "spread", scheduler=cluster.address, **options)  # type: ignore[arg-type]
+    assert [(p.key, p.file_bytes, p.psnr) for p in spread.points] == [
+        (p.key, p.file_bytes, p.psnr) for p in alone.points
+    ]
+    assert len(spread.points) == 2 * (1 + 8) and not spread.failed
+
+
+def test_a_prior_is_learned_to_the_same_bits(cluster: Cluster) -> None:
+    with open_workers() as here, open_workers(scheduler=cluster.address) as there:
+        for a, b in zip(spread_training(here), spread_training(there), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_alone() -> None:
+    with open_workers(2, LOCAL) as workers:
+        assert workers.count == 2
+        assert sorted(workers.outcomes(_die_on_three, [1, 2])) == [(1, 10), (2, 20)]
+
+
+def test_what_is_refused(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.5)
+    arguments = ["batch", str(tree), str(tmp_path / "out"), "-q", "--scheduler"]
+    assert main([*arguments, "tcp://127.0.0.1:1"]) == 1
+    assert main([*arguments, "nowhere at all"]) == 1
+    assert main([*arguments, "tls://127.0.0.1:1"]) == 1
+    assert main([*arguments, "tcp://127.0.0.1:1", "--workers", "2"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 4 and "no scheduler at tls://127.0.0.1:1: TLS" in said
+    assert "no scheduler at tcp://127.0.0.1:1" in said and "give either" in said
+    with pytest.raises(UsageError), open_workers(0):
+        pass
+
+
+def test_without_distributed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r"inrcodec\[cluster\]"), open_workers(scheduler="tcp://127.0.0.1:1"):
+        pass
+
+
+def test_a_scheduler_that_goes_is_one_line(
+    cluster: Cluster, tree: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def kill() -> None:
+        _wait_for(tmp_path / "out" / "manifest.jsonl", 1)
+        cluster.scheduler.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    options = ["--beta", "0.003", "--effort", "fast", "-q", "--scheduler", cluster.address]
+    assert main(["batch", str(tree), str(tmp_path / "out"), *options]) == 1
+    killer.join()
+    said = capfd.readouterr().err
+    assert said == "inrcodec: the cluster's scheduler has gone: what is done stays, the same command goes on\n"
+    assert 1 <= len(_lines(tmp_path / "out")) < 13
