@@ -24,10 +24,10 @@ from inrcodec.codecs import prior_store
 from inrcodec.codecs.base import Rate, Source
 from inrcodec.codecs.hierarchical import encoder as latent_presets
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
-from inrcodec.codecs.hierarchical.encoder import LatentEffort
-from inrcodec.codecs.hierarchical.model import HierarchyINR
+from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.signals.files import read_signal
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import image_psnr
 
 BETAS = (3e-2, 1.1e-2, 4.5e-3, 1.5e-3, 5e-4)
@@ -44,11 +44,11 @@ def main() -> None:
         signal = read_signal(data_folder() / "kodak" / f"kodim{options.photograph:02d}.png")
         sources, name = [Source(signal.values, signal.header)], "photographs"
     else:
-        header = PlainHeader("image", "rgb", "u8", (32, 32), 3)
+        header = SignalHeader("image", "rgb", "u8", (32, 32), 3)
         tiles = mosaic("cifar10/test_*.webp", 32)[: options.count]
         sources, name = [Source(tile.astype(np.float32) / np.float32(255), header) for tile in tiles], "images32"
     codec = HierarchicalCodec(prior_store.find(name))
-    curve = sorted(_measure(codec, sources, beta, LatentEffort("x", 40))[:2] for beta in BETAS)
+    curve = sorted(_measure(codec, sources, beta, HierarchicalEffort("x", 40))[:2] for beta in BETAS)
     rows = []
     for label, effort, coder, change in _variants(codec):
         with change():
@@ -59,21 +59,21 @@ def main() -> None:
     print(table(("variant", "payload bpp", "PSNR dB", "dB against the whole", "encode s each"), rows))
 
 
-Variant = tuple[str, LatentEffort, str, Callable[[], AbstractContextManager[object]]]
+Variant = tuple[str, HierarchicalEffort, str, Callable[[], AbstractContextManager[object]]]
 
 
 def _variants(codec: HierarchicalCodec) -> list[Variant]:
-    whole = LatentEffort("x", 40)
+    whole = HierarchicalEffort("x", 40)
     rows: list[Variant] = [
         ("all, 40 trial steps", whole, "dither", nullcontext),
-        ("no trial steps", LatentEffort("x", 0), "dither", nullcontext),
-        ("10 trial steps", LatentEffort("x", 10), "dither", nullcontext),
-        ("200 trial steps", LatentEffort("x", 200), "dither", nullcontext),
-        ("with weights of its own", LatentEffort("x", 40, 100), "dither", nullcontext),
+        ("no trial steps", HierarchicalEffort("x", 0), "dither", nullcontext),
+        ("10 trial steps", HierarchicalEffort("x", 10), "dither", nullcontext),
+        ("200 trial steps", HierarchicalEffort("x", 200), "dither", nullcontext),
+        ("with weights of its own", HierarchicalEffort("x", 40, 100), "dither", nullcontext),
         ("no learned encoder, 40 steps", whole, "dither", lambda: _silenced(lambda block: True)),
         (
             "no learned encoder, 200 trial steps",
-            LatentEffort("x", 200),
+            HierarchicalEffort("x", 200),
             "dither",
             lambda: _silenced(lambda block: True),
         ),
@@ -82,7 +82,7 @@ def _variants(codec: HierarchicalCodec) -> list[Variant]:
     for index, level in enumerate(codec.prior.config.levels):
         prefix = f"{index}."
         rows.append((
-            f"no level of stride {level.stride}, no trial steps", LatentEffort("x", 0), "dither",
+            f"no level of stride {level.stride}, no trial steps", HierarchicalEffort("x", 0), "dither",
             lambda prefix=prefix: _silenced(lambda block: block.startswith(prefix)),
         ))  # fmt: skip
     return rows
@@ -90,17 +90,17 @@ def _variants(codec: HierarchicalCodec) -> list[Variant]:
 
 def _silenced(off: Callable[[str], bool]) -> AbstractContextManager[object]:
     """The encoder network proposes the prior's mean for some latent blocks."""
-    ask = HierarchyINR.ask
+    ask = HierarchicalINR.propose
 
-    def quiet(self: HierarchyINR, name: str, *others: object) -> torch.Tensor:
+    def quiet(self: HierarchicalINR, name: str, *others: object) -> torch.Tensor:
         proposed = ask(self, name, *others)  # type: ignore[arg-type]
         return proposed * 0.0 if off(name) else proposed
 
-    return patch.object(HierarchyINR, "ask", quiet)
+    return patch.object(HierarchicalINR, "ask", quiet)
 
 
 def _measure(
-    codec: HierarchicalCodec, sources: list[Source], beta: float, effort: LatentEffort, coder: str = "dither"
+    codec: HierarchicalCodec, sources: list[Source], beta: float, effort: HierarchicalEffort, coder: str = "dither"
 ) -> tuple[float, float, float]:
     """Payload bits per pixel, mean PSNR, seconds of encoding."""
     begun = time.perf_counter()

@@ -34,16 +34,16 @@ from torch import Tensor
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.hierarchical.elbo import sampled_points
 from inrcodec.codecs.hierarchical.growth import grown, network_to_go_on_in
-from inrcodec.codecs.hierarchical.model import HierarchyINR
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
-from inrcodec.codecs.hierarchical.recipes import hierarchy_recipe_named
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+from inrcodec.codecs.hierarchical.recipes import hierarchical_recipe_named
 from inrcodec.codecs.hierarchical.training import UNLEARNED_LOG_SCALE, learn_weight_scales
 from inrcodec.errors import UsageError
 from inrcodec.storage import check_writable, write_whole
 from inrcodec.training.checkpoint import HEAD, read_checkpoint, write_checkpoint
-from inrcodec.training.loop import falling
+from inrcodec.training.loop import cosine_lr
 
-LEAST_SIDE = 264
+MIN_SIDE = 264
 SHARE_NOISY, SHARE_AUXILIARY, SHARE_WARM, AUXILIARY = 0.35, 0.25, 0.04, 0.3
 """As in ``codecs.hierarchical.training``."""
 AVERAGE = 0.9995
@@ -56,14 +56,14 @@ CHECKPOINT_SECONDS = 100.0
 
 
 def versions(count: int, scales: tuple[float, float], path: Path) -> list[NDArray[np.uint8]]:
-    """A picture as it is and ``count`` times resampled, its sides at least ``LEAST_SIDE``."""
+    """A picture as it is and ``count`` times resampled, its sides at least ``MIN_SIDE``."""
     image = Image.open(path).convert("RGB")
     rng = np.random.default_rng(list(path.name.encode()))
-    least = LEAST_SIDE / min(image.size)
+    least = MIN_SIDE / min(image.size)
     drawn = np.exp(rng.uniform(math.log(max(scales[0], least)), math.log(max(scales[1], least)), count))
     out = []
     for scale in [max(1.0, least), *drawn]:
-        size = tuple(max(LEAST_SIDE, round(n * scale)) for n in image.size)
+        size = tuple(max(MIN_SIDE, round(n * scale)) for n in image.size)
         kind = Image.Resampling.BICUBIC if scale > 1.0 else Image.Resampling.LANCZOS
         out.append(np.asarray(image if size == image.size else image.resize((size[0], size[1]), kind)))
     return out
@@ -118,13 +118,13 @@ def drawn_rates(
     return low + (high - low) * torch.rand(count, device=device) ** RATE_POWER
 
 
-def beginning(recipe: str, prior: str | None) -> HierarchyINR:
+def beginning(recipe: str, prior: str | None) -> HierarchicalINR:
     """A fresh model of a recipe, or one that computes what a prior does."""
-    config = hierarchy_recipe_named(recipe).network
+    config = hierarchical_recipe_named(recipe).network
     if prior is None:
-        return HierarchyINR(config)
+        return HierarchicalINR(config)
     known = prior_store.find(prior)
-    if not isinstance(known, HierarchyPrior):
+    if not isinstance(known, HierarchicalPrior):
         raise UsageError(f"prior {prior!r} is none of the hierarchical codec")
     return grown(known.model, network_to_go_on_in(known.config, config)).requires_grad_(True)
 
@@ -198,7 +198,7 @@ def main() -> None:
     while trained() < options.seconds and time.time() < ends:
         done = trained() / options.seconds
         feed(done)
-        flat.lr.fill_(falling(options.lr, done, steps, floor=0.01, ramp=300))
+        flat.lr.fill_(cosine_lr(options.lr, done, steps, floor=0.01, ramp=300))
         flat.share.fill_(1.0 - min(AVERAGE, steps / (steps + 25)))
         found = take()
         steps += 1
@@ -216,7 +216,7 @@ def main() -> None:
             return
         print(f"{planned:.0f} s, {steps} steps, finished: state is kept", flush=True)
     values = bank.draw(16, 256).cpu().contiguous(memory_format=torch.channels_last)
-    learned = HierarchyINR(config)
+    learned = HierarchicalINR(config)
     learned.load_state_dict(flat.averaged())
     scale = torch.full(learned.head.shape, UNLEARNED_LOG_SCALE)
     card = {
@@ -224,7 +224,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "training": {k: str(v) for k, v in vars(options).items() if k not in ("pictures", "output")},
     }  # fmt: skip
-    prior = HierarchyPrior.from_model(learned, options.output.stem, "image", scale, card)
+    prior = HierarchicalPrior.from_model(learned, options.output.stem, "image", scale, card)
     # Kept before what takes the processor a minute.
     write_whole(options.output, prior.to_bytes())
     prior = prior.with_weight_scales(learn_weight_scales(prior, values))

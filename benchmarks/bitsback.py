@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.bitswap.bits_back import SCHEMES, BitsBack
-from inrcodec.codecs.bitswap.messages import PictureMessages
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.bitswap.messages import ImageStreams
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.coding.ans import WatchedMessage
 
 IntArray = NDArray[np.int64]
 
 
-def test_images(prior: BitsBackPrior, count: int) -> NDArray[np.uint8]:
+def test_images(prior: BitSwapPrior, count: int) -> NDArray[np.uint8]:
     """(N, C, H, W) levels of the test set that the model is for."""
     if prior.channels == 3:
         return mosaic("cifar10/test_*.webp", 32)[:count].transpose(0, 3, 1, 2)
@@ -39,14 +39,14 @@ def test_images(prior: BitsBackPrior, count: int) -> NDArray[np.uint8]:
     return digits
 
 
-def negative_elbo(prior: BitsBackPrior, images: NDArray[np.uint8]) -> float:
+def negative_elbo(prior: BitSwapPrior, images: NDArray[np.uint8]) -> float:
     """Bits per dimension, in floating point, one drawing of latents."""
     torch.manual_seed(0)
     nats = prior.model.elbo(torch.from_numpy(np.ascontiguousarray(images)).float())
     return float(sum(part.sum() for part in nats.values())) / math.log(2.0) / images.size
 
 
-def lengths(prior: BitsBackPrior, scheme: str, images: NDArray[np.uint8]) -> tuple[int, IntArray]:
+def lengths(prior: BitSwapPrior, scheme: str, images: NDArray[np.uint8]) -> tuple[int, IntArray]:
     """Initial bits, and net bits after each image."""
     noise = np.random.default_rng(1).integers(1, 256, 1 << 16).astype(np.uint8)
     message = WatchedMessage(noise.tobytes())
@@ -67,13 +67,13 @@ def main() -> None:
     rows, curves = [], []
     for name in options.priors:
         prior = prior_store.find(name)
-        assert isinstance(prior, BitsBackPrior)
+        assert isinstance(prior, BitSwapPrior)
         images = test_images(prior, options.count)
         dims, elbo, layers = images[0].size, negative_elbo(prior, images), len(prior.config.latents)
         for scheme in SCHEMES:
             initial, net = lengths(prior, scheme, images)
             totals = [(initial + net[n - 1]) / (n * dims) for n in (1, 10, 100) if n <= len(net)]
-            chain = PictureMessages(prior, scheme).push_chain([image[None] for image in images], lambda values: None)
+            chain = ImageStreams(prior, scheme).push_chain([image[None] for image in images], lambda values: None)
             rows.append([
                 prior.name, layers, scheme, f"{elbo:.3f}", f"{net[-1] / images.size:.3f}", f"{initial:,}",
                 *(f"{total:.3f}" for total in totals), f"{8 * len(chain) / images.size:.3f}",

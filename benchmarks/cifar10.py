@@ -13,7 +13,7 @@ import torch
 from common import mosaic, peak_gib, published, run_codec, table
 
 from inrcodec.encoding import Settings
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--codec", default="auto")
     options = parser.parse_args()
     tiles = mosaic("cifar10/test_*.webp", 32)[: options.count]
-    header = PlainHeader("image", "rgb", "u8", (32, 32), 3)
+    header = SignalHeader("image", "rgb", "u8", (32, 32), 3)
     signals = [Signal(tile.astype(np.float32) / np.float32(255), header) for tile in tiles]
     count, points = len(signals), 1024 * len(signals)
     rows = []

@@ -23,9 +23,9 @@ from inrcodec.codecs.base import Rate, Source
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.elbo import MAX_LOG_SCALE, MIN_LOG_SCALE, native_fourier
 from inrcodec.codecs.hierarchical.latent_coders import CODERS
-from inrcodec.codecs.hierarchical.model import HierarchyINR, walk_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
 from inrcodec.codecs.hierarchical.render import interpolate
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import image_psnr
 
 BETAS = (8e-3, 1.5e-3, 3e-4)
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     options = parser.parse_args()
     tiles = mosaic("cifar10/test_*.webp", SIZE)[: options.count].astype(np.float32) / np.float32(255)
-    header = PlainHeader("image", "rgb", "u8", (SIZE, SIZE), 3)
+    header = SignalHeader("image", "rgb", "u8", (SIZE, SIZE), 3)
     sources = [Source(tile, header) for tile in tiles]
     codec = HierarchicalCodec(prior_store.find("images32"))
     values = torch.from_numpy(tiles).permute(0, 3, 1, 2)
@@ -70,7 +70,7 @@ def main() -> None:
     print(table(head, rows))
 
 
-def _kl_at(model: HierarchyINR, values: torch.Tensor, log_lambda: float, wanted: float) -> tuple[float, float]:
+def _kl_at(model: HierarchicalINR, values: torch.Tensor, log_lambda: float, wanted: float) -> tuple[float, float]:
     """Posterior scale at which samples have a mean PSNR, and the KL in bits per pixel there."""
     low, high = 0.02, 1.5
     for _ in range(14):
@@ -81,11 +81,11 @@ def _kl_at(model: HierarchyINR, values: torch.Tensor, log_lambda: float, wanted:
 
 
 @torch.no_grad()
-def _ideal(model: HierarchyINR, values: torch.Tensor, log_lambda: float, scale: float) -> tuple[float, float]:
+def _ideal(model: HierarchicalINR, values: torch.Tensor, log_lambda: float, scale: float) -> tuple[float, float]:
     """KL in bits per pixel and mean PSNR of samples of Gaussian posteriors of a scale in steps."""
     torch.manual_seed(0)
     rate = model.rates(torch.full((len(values),), log_lambda))
-    risen = model.rise(values, rate)
+    risen = model.bottom_up(values, rate)
     total = 0.0
 
     def choose(name: str, h: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
@@ -94,13 +94,13 @@ def _ideal(model: HierarchyINR, values: torch.Tensor, log_lambda: float, scale: 
         step = model.steps(name, rate)
         variance = (2.0 * log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE)).exp()
         share = variance / (variance + scale**2)
-        centre, own = share * model.ask(name, h, risen, rate) / step, share * scale**2
+        centre, own = share * model.propose(name, h, risen, rate) / step, share * scale**2
         kl = 0.5 * ((centre.square() + own) / variance - 1.0 - (own / variance).log())
         total += float(kl.sum()) / math.log(2.0)
         return mean + step * (centre + own.sqrt() * torch.randn_like(centre))
 
     cells = SIZE // model.config.coarsest
-    h = walk_down(model.layers(rate), len(values), cells, cells, choose)
+    h = top_down(model.layers(rate), len(values), cells, cells, choose)
     points = interpolate(model.config, model.features(h, rate), SIZE, SIZE)
     decoded = model.values(points, native_fourier(model.config, SIZE, SIZE)).clamp(0, 1)
     error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)).square().mean(dim=(1, 2))

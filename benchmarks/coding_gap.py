@@ -20,9 +20,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.combiner.effort import EFFORTS, Effort
+from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS, CombinerEffort
 from inrcodec.codecs.combiner.posterior import kl_bits
-from inrcodec.codecs.combiner.prior import Prior
+from inrcodec.codecs.combiner.prior import CombinerPrior
 from inrcodec.codecs.combiner.progressive import OperatingPoint, Patches, ProgressiveEncoder, decode_latents
 from inrcodec.codecs.patches import PatchLayout
 from inrcodec.coding.relative_entropy import Selection
@@ -41,7 +41,7 @@ def main() -> None:
     small = options.signals == "images32"
     prior = prior_store.find("combiner-images32" if small else "combiner-photographs")
     patches = _images(prior, options.count) if small else _photograph(prior)
-    default, best = EFFORTS["default"], EFFORTS["best"]
+    default, best = COMBINER_EFFORTS["default"], COMBINER_EFFORTS["best"]
     curve = ideal_curve(prior, patches, best, options.anchor, (2.0, 1.4, 1.0, 0.7, 0.5))
     ways = [
         ("one pass, K = 14, ratio", one_pass(default)),
@@ -51,7 +51,7 @@ def main() -> None:
         ("rounds, K = 14, weights of blocks fixed", replace(default, pressure=0.0)),
         ("rounds, K = 14, KL pressed to 11 bits", replace(default, slack_bits=3.0)),
         ("rounds, K = 14, KL pressed to 16 bits", replace(default, slack_bits=-2.0)),
-        ("effort fast", EFFORTS["fast"]),
+        ("effort fast", COMBINER_EFFORTS["fast"]),
         ("effort default", default),
         ("effort best", best),
     ]
@@ -76,14 +76,14 @@ def _row(name: str, point: Point, curve: list[Point]) -> list[str]:
     ]
 
 
-def _images(prior: Prior, count: int) -> Patches:
+def _images(prior: CombinerPrior, count: int) -> Patches:
     """CIFAR-10 training images that are held out of training: every 20th."""
     tiles = mosaic("cifar10/train_000.webp", 32)[::20][:count]
     values = tiles.reshape(len(tiles), -1, 3).astype(np.float32) / 255.0
     return Patches(_normalised(values, prior), None, np.arange(len(tiles)))
 
 
-def _photograph(prior: Prior) -> Patches:
+def _photograph(prior: CombinerPrior) -> Patches:
     """The middle of a photograph of natural/val, chosen by a hash so that nobody chose it by its looks."""
     files = sorted((data_folder() / "natural" / "val").iterdir(), key=lambda path: zlib.crc32(path.name.encode()))
     image = np.asarray(Image.open(files[0]).convert("RGB"))
@@ -93,7 +93,7 @@ def _photograph(prior: Prior) -> Patches:
     return Patches(_normalised(values, prior), None, np.zeros(len(values), np.int64))
 
 
-def _normalised(values: np.ndarray, prior: Prior) -> torch.Tensor:
+def _normalised(values: np.ndarray, prior: CombinerPrior) -> torch.Tensor:
     return torch.from_numpy((values - np.float32(prior.centre)) / np.float32(prior.spread))
 
 
@@ -110,7 +110,7 @@ class Point:
     seconds: float
 
 
-def ideal_curve(prior: Prior, patches: Patches, effort: Effort, anchor: int, factors: Sequence[float]) -> list[Point]:
+def ideal_curve(prior: CombinerPrior, patches: Patches, effort: CombinerEffort, anchor: int, factors: Sequence[float]) -> list[Point]:
     """Ideal posterior samples at betas around an anchor's, by rising rate."""
     encoder, features = ProgressiveEncoder(prior, effort), _features(prior)
     points = []
@@ -126,7 +126,7 @@ def ideal_curve(prior: Prior, patches: Patches, effort: Effort, anchor: int, fac
 
 
 def coded_point(
-    prior: Prior, patches: Patches, effort: Effort, anchor: int, target: int | None = None, factor: float = 1.0
+    prior: CombinerPrior, patches: Patches, effort: CombinerEffort, anchor: int, target: int | None = None, factor: float = 1.0
 ) -> Point:
     """What is left after coding, bits counted as sent: classes and indices."""
     encoder, features = ProgressiveEncoder(prior, effort), _features(prior)
@@ -158,18 +158,18 @@ def _through(x: float, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> floa
     return float(ys[i] + (x - xs[i]) * (ys[i + 1] - ys[i]) / (xs[i + 1] - xs[i]))
 
 
-def one_pass(effort: Effort) -> Effort:
+def one_pass(effort: CombinerEffort) -> CombinerEffort:
     """The same number of gradient steps, all before a single round of sending."""
     spare = (effort.rounds - 1) * effort.refine_steps
     return replace(effort, rounds=1, budget_steps=effort.budget_steps + spare)
 
 
-def _features(prior: Prior) -> torch.Tensor:
+def _features(prior: CombinerPrior) -> torch.Tensor:
     shape = prior.config.patch_shape
     return prior.model.features(torch.from_numpy(grid_coordinates(shape).reshape(-1, len(shape))))
 
 
-def _n_points(prior: Prior, patches: Patches) -> int:
+def _n_points(prior: CombinerPrior, patches: Patches) -> int:
     return len(patches.values) * prior.config.n_points
 
 

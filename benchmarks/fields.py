@@ -23,7 +23,7 @@ from field_data import T2M_HOURS, global_fields, variable
 from numpy.typing import NDArray
 
 from inrcodec.encoding import Settings
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 from inrcodec.training.field_sources import averaged
 
@@ -71,7 +71,7 @@ def _row(planes: list[FloatArray], settings: Settings) -> list[str]:
     for plane in planes:
         low, high = float(plane.min()), float(plane.max())
         unit = ((plane - low) / (high - low)).astype(np.float32)
-        header = PlainHeader("field", "field", "float32", unit.shape, 1)
+        header = SignalHeader("field", "field", "float32", unit.shape, 1)
         found = run_codec([Signal(unit[..., None], header)], settings, "f.inr")
         bits = 8 * found.size / unit.size
         quality = _quality(unit, found.decoded[0].values[..., 0])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inrcodec.codecs.hierarchical.elbo import elbo, native_fourier
-from inrcodec.codecs.hierarchical.model import HierarchyINR, RateConv
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, RateConv
 from inrcodec.codecs.hierarchical.training import balanced
 from inrcodec.training.muon import SIZE, orthogonalised
 
@@ -56,7 +56,7 @@ class Cost(nn.Module):
     ``asking``: whether features are asked for the signal too, as ``Inputs.auxiliary`` weighs it.
     """
 
-    def __init__(self, model: HierarchyINR, side: int, *, asking: bool) -> None:
+    def __init__(self, model: HierarchicalINR, side: int, *, asking: bool) -> None:
         super().__init__()
         self.model, self.asking = model, asking
         levels = model.config.levels

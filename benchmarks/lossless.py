@@ -23,11 +23,11 @@ import inrcodec.api
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.bitswap.bits_back import BitsBack
 from inrcodec.codecs.bitswap.codec import CRC_BYTES
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.coding.ans import Message
 from inrcodec.container.inr import pack
 from inrcodec.encoding import Settings
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
 Levels = NDArray[np.uint8]
@@ -49,7 +49,7 @@ def other_sizes(levels: Levels) -> list[int]:
 def signal_of(levels: Levels) -> Signal:
     """A signal of levels (H, W, 1 or 3)."""
     layout = "rgb" if levels.shape[-1] == 3 else "gray"
-    header = PlainHeader("image", layout, "u8", levels.shape[:2], levels.shape[-1])
+    header = SignalHeader("image", layout, "u8", levels.shape[:2], levels.shape[-1])
     return Signal((levels / np.float32(255)).astype(np.float32), header)
 
 
@@ -73,7 +73,7 @@ def photographs(pictures: dict[str, Levels], prior: str | None, effort: str) -> 
 def overhead(tiles: Levels, opened: inrcodec.api.InrFile) -> float:
     """Bits that messages of their own take beyond what they add to a message that holds enough, a mean."""
     prior = prior_store.find_id(opened.container(0).prior_id)
-    assert isinstance(prior, BitsBackPrior)
+    assert isinstance(prior, BitSwapPrior)
     found = []
     for number, tile in enumerate(tiles):
         noise = np.random.default_rng(number).integers(1, 256, 1 << 15).astype(np.uint8)

@@ -20,7 +20,7 @@ import numpy as np
 from common import side_by_side, table
 
 import inrcodec
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 
@@ -35,7 +35,7 @@ def main() -> None:
     height, width = options.size
     levels = side_by_side(height, width)
     values = np.ascontiguousarray(levels, np.float32) / np.float32(255)
-    picture = Signal(values, PlainHeader("image", "rgb", "u8", (height, width), 3))
+    picture = Signal(values, SignalHeader("image", "rgb", "u8", (height, width), 3))
     file = inrcodec.open(inrcodec.compress(picture, target_bpp=0.5, effort="fast"))
     asked: list[tuple[str, float, Callable[[], object]]] = [
         ("picture, the whole", 1.0, lambda: file.render()),
@@ -73,7 +73,7 @@ def _stack() -> Signal:
     values = np.stack(planes).astype(np.float32)[..., None]
     values = (values - values.min()) / np.ptp(values)
     meta = SignalMeta(variable="v", dims=("level", "latitude", "longitude"))
-    return Signal(values, PlainHeader("field", "field", "float32", values.shape[:3], 1), meta)
+    return Signal(values, SignalHeader("field", "field", "float32", values.shape[:3], 1), meta)
 
 
 def _timed(asked: list[tuple[str, float, Callable[[], object]]]) -> list[list[str]]:

@@ -22,13 +22,13 @@ from inrcodec.codecs import prior_store
 from inrcodec.codecs.base import Rate, Source
 from inrcodec.codecs.coin.codec import CoinCodec, CoinEffort, CoinEncoding
 from inrcodec.codecs.combiner.codec import CombinerCodec
-from inrcodec.codecs.combiner.effort import EFFORTS
-from inrcodec.codecs.combiner.prior import Prior
+from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS
+from inrcodec.codecs.combiner.prior import CombinerPrior
 from inrcodec.codecs.hierarchical.batches import split_messages
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec, HierarchicalEncoding
-from inrcodec.codecs.hierarchical.encoder import LatentEffort, LatentEncoder
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
-from inrcodec.signals.header import PlainHeader
+from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort, LatentEncoder
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import image_psnr
 
 SIDE = 256
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--codecs", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--bpp", type=float, default=0.4)
     options = parser.parse_args()
-    header = PlainHeader("image", "rgb", "u8", (SIDE, SIDE), 3)
+    header = SignalHeader("image", "rgb", "u8", (SIDE, SIDE), 3)
     sources = [
         Source(np.ascontiguousarray(photograph(n)[128 : 128 + SIDE, 256 : 256 + SIDE], np.float32) / 255, header)
         for n in options.images
@@ -62,9 +62,9 @@ def main() -> None:
 
 def _hierarchical(source: Source, bits: float, steps: int) -> Row:
     prior = prior_store.find("photographs")
-    assert isinstance(prior, HierarchyPrior)
+    assert isinstance(prior, HierarchicalPrior)
     codec = HierarchicalCodec(prior)
-    effort = LatentEffort("steps", steps, weight_steps=steps, adapting_steps=steps)
+    effort = HierarchicalEffort("steps", steps, weight_steps=steps, adapting_steps=steps)
     encoder = LatentEncoder(prior, effort, keep_features=steps > 0)
     begun = time.perf_counter()
     coded = HierarchicalEncoding(codec, [source], encoder).at(Rate(bits=bits))
@@ -77,8 +77,8 @@ def _hierarchical(source: Source, bits: float, steps: int) -> Row:
 
 def _combiner(source: Source, bits: float, steps: int) -> Row:
     prior = prior_store.find("combiner-photographs")
-    assert isinstance(prior, Prior)
-    codec, effort = CombinerCodec(prior), replace(EFFORTS["fast"], fit_steps=steps)
+    assert isinstance(prior, CombinerPrior)
+    codec, effort = CombinerCodec(prior), replace(COMBINER_EFFORTS["fast"], fit_steps=steps)
     begun = time.perf_counter()
     coded = codec.encode([source], Rate(bits=bits), effort)
     seconds = time.perf_counter() - begun

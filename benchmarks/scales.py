@@ -22,7 +22,7 @@ from PIL import Image
 
 from inrcodec.api import InrFile
 from inrcodec.encoding import Settings
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import image_psnr
 from inrcodec.signals.signal import Signal
 
@@ -78,7 +78,7 @@ def mean(values: FloatArray, times: int) -> FloatArray:
 
 
 def _encoded(values: FloatArray, settings: Settings, name: str) -> InrFile:
-    header = PlainHeader("image", "rgb", "u8", values.shape[:2], 3)
+    header = SignalHeader("image", "rgb", "u8", values.shape[:2], 3)
     run_codec([Signal(values, header)], settings, f"scales_{name}.inr")
     return InrFile(OUT / f"scales_{name}.inr")
 

@@ -1,4 +1,4 @@
-"""Wanted rates and qualities against what files have: the whole range of every prior.
+"""DataSpec rates and qualities against what files have: the whole range of every prior.
 
 python benchmarks/targets.py --effort fast
 
@@ -18,11 +18,11 @@ from speech import first_seconds
 
 from inrcodec.encoding import Settings
 from inrcodec.signals.files import read_signal
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal
 
-TINY = PlainHeader("image", "rgb", "u8", (32, 32), 3)
+TINY = SignalHeader("image", "rgb", "u8", (32, 32), 3)
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     clip = first_seconds(read_signal(min((data_folder() / "librispeech" / "test").glob("*.flac"))), 3)
     plane = global_fields(1)["z"][1]
     unit = ((plane - plane.min()) / np.ptp(plane)).astype(np.float32)
-    field = Signal(unit[..., None], PlainHeader("field", "field", "float32", unit.shape, 1))
+    field = Signal(unit[..., None], SignalHeader("field", "field", "float32", unit.shape, 1))
     sets: list[tuple[str, list[Signal], str | None, str, Sequence[float]]] = [
         ("photograph", [photograph], None, "bpp", (0.1, 0.25, 0.5, 1, 2, 4)),
         ("photograph", [photograph], None, "psnr", (30, 34, 38, 42)),

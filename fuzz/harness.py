@@ -29,11 +29,11 @@ from inrcodec import decoding
 from inrcodec.api import InrFile
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.bitswap import prior as bitsback_prior
-from inrcodec.codecs.combiner.prior import Prior
+from inrcodec.codecs.combiner.prior import CombinerPrior
 from inrcodec.codecs.hierarchical import prior as hierarchy_prior
 from inrcodec.codecs.prior_file import read_prior_bytes
 from inrcodec.codecs.prior_store import AnyPrior
-from inrcodec.codecs.registry import CODEC_IDS, codec_of
+from inrcodec.codecs.registry import CODEC_IDS, codec_for
 from inrcodec.container.framing import MAGICS, ByteReader, file_kind, seal
 from inrcodec.container.inr import EXTRA, Container, Section, pack, peek, unpack
 from inrcodec.container.inrs import ArchiveReader
@@ -75,7 +75,7 @@ def read_corpus(folder: str) -> dict[str, bytes]:
 def load_prior(data: bytes) -> AnyPrior:
     """As ``prior_store`` loads it."""
     head, _ = read_prior_bytes(data, "fuzzed")
-    return prior_store._CLASSES.get(str(head.get("format")), Prior).from_bytes(data, "fuzzed")
+    return prior_store._CLASSES.get(str(head.get("format")), CombinerPrior).from_bytes(data, "fuzzed")
 
 
 _HELD: dict[bytes, AnyPrior] = {}
@@ -194,7 +194,7 @@ def prior(data: bytes) -> bool:
     answer pass for right. A prior that is accepted decodes the golden payloads."""
     description, _, tensors = data.partition(b"\n")
     found = load_prior(len(description).to_bytes(8, "little") + description + tensors)
-    codec = codec_of(found)
+    codec = codec_for(found)
     for golden in _CONTAINERS[{"coin++": "coinpp", "bitswap": "lossless"}.get(codec.name, codec.name)]:
         with contextlib.suppress(InrcodecError):
             *_, end = codec.read_parameters(golden.payload)

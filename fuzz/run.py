@@ -27,7 +27,7 @@ TARGETS = (
     "lossless", "file", "pillow", "source",
 )  # fmt: skip
 STARTUP_SECONDS = 120
-MOST_INPUT_BYTES = 4096
+MAX_INPUT_BYTES = 4096
 CHECKED_EVERY = 64
 """Executions between looks at the clock."""
 
@@ -72,7 +72,7 @@ def fuzz(name: str, seconds: float, runs: int, seed: int, kept: Path, report: Pa
 
 def longest(inputs: Sequence[bytes]) -> int:
     """Most bytes of an input: some more than the seeds have."""
-    return max(MOST_INPUT_BYTES, *(2 * len(data) for data in inputs))
+    return max(MAX_INPUT_BYTES, *(2 * len(data) for data in inputs))
 
 
 def run_target(name: str, seconds: float, runs: int, seed: int, kept: Path) -> dict[str, Any]:

@@ -20,19 +20,19 @@ import torch
 from torch import Tensor
 
 import inrcodec
-from inrcodec.codecs.bitswap.config import BitsBackConfig
-from inrcodec.codecs.bitswap.model import BitsBackModel
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
-from inrcodec.codecs.coinpp.model import ModulatedConfig, ModulatedINR
-from inrcodec.codecs.coinpp.prior import ModulationPrior
-from inrcodec.codecs.combiner.model import BayesianINR, NetworkConfig
-from inrcodec.codecs.combiner.prior import CLASS_TABLE_TOTAL, Prior
+from inrcodec.codecs.bitswap.config import BitSwapConfig
+from inrcodec.codecs.bitswap.model import BitSwapModel
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
+from inrcodec.codecs.coinpp.model import CoinPPConfig, ModulatedINR
+from inrcodec.codecs.coinpp.prior import CoinPPPrior
+from inrcodec.codecs.combiner.model import BayesianINR, CombinerConfig
+from inrcodec.codecs.combiner.prior import CLASS_TABLE_TOTAL, CombinerPrior
 from inrcodec.codecs.grids.config import GridsConfig
 from inrcodec.codecs.grids.prior import GridProposal, GridsPrior
-from inrcodec.codecs.hierarchical.config import HierarchyConfig, LevelConfig
-from inrcodec.codecs.hierarchical.model import HierarchyINR
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
-from inrcodec.signals.header import PlainHeader
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 
@@ -55,58 +55,58 @@ def _filled(state: Mapping[str, Tensor], size: float) -> dict[str, Tensor]:
     }
 
 
-def combiner_prior(kind: str) -> Prior:
+def combiner_prior(kind: str) -> CombinerPrior:
     """Two anchors, two classes; patches of 8x8 pixels or of 32 samples."""
     patch, channels = ((8, 8), 3) if kind == "image" else ((32,), 1)
-    config = NetworkConfig(patch, channels, 10, 6, 2, latent_dims=12, proposal_hidden=0)
+    config = CombinerConfig(patch, channels, 10, 6, 2, latent_dims=12, proposal_hidden=0)
     shape = (2, 2, config.dims)
     units = (made_up(shape, 1, 2000.0).abs() + 300).numpy().astype(np.int64)
     counts = np.array([[CLASS_TABLE_TOTAL // 2] * 2] * 2, np.int64)
-    prior = Prior(
+    prior = CombinerPrior(
         f"combiner-{kind}", kind, config, _filled(BayesianINR(config, 2).state_dict(), 1.0), torch.tensor([1e-2, 1e-3]),
         made_up(shape, 2, 1.0), made_up(shape, 3, 0.5) - 0.5, units, counts, 0.5 if kind == "image" else 0.0, 0.25,
     )  # fmt: skip
-    return Prior.from_bytes(prior.to_bytes())
+    return CombinerPrior.from_bytes(prior.to_bytes())
 
 
-def hierarchy_prior(kind: str) -> HierarchyPrior:
+def hierarchy_prior(kind: str) -> HierarchicalPrior:
     """Two levels; sounds have one axis, fields lie on a circle."""
     axes = 1 if kind == "audio" else 2
-    config = HierarchyConfig(
+    config = HierarchicalConfig(
         channels=3 if kind == "image" else 1, axes=axes, feature_stride=2, feature_width=4, head_width=4, n_anchors=2,
         log_lambdas=(3.0, 8.0), levels=(LevelConfig(8, 4, (2,), 1, 0), LevelConfig(4, 4, (2, 2), 1, 0, phases=2)),
         periodic=kind == "field", centre=0.0 if kind == "audio" else 0.5,
     )  # fmt: skip
-    model = HierarchyINR(config).requires_grad_(False)
+    model = HierarchicalINR(config).requires_grad_(False)
     state = model.state_dict()
     kept = {name: value for name, value in state.items() if name.startswith(("log_steps", "log_rates"))}
     model.load_state_dict({**_filled(state, 0.6), **kept})
     scale = torch.full(model.head.shape, -3.0)
-    return HierarchyPrior.from_model(model, f"hierarchical-{kind}", kind, scale, {})
+    return HierarchicalPrior.from_model(model, f"hierarchical-{kind}", kind, scale, {})
 
 
-def modulation_prior(kind: str) -> ModulationPrior:
+def modulation_prior(kind: str) -> CoinPPPrior:
     """Patches of 8x8 pixels or of 32 samples; eight latents."""
     patch, channels = ((8, 8), 3) if kind == "image" else ((32,), 1)
-    config = ModulatedConfig(patch, channels, (24, 6), 8, 0.5 if kind == "image" else 0.0)
+    config = CoinPPConfig(patch, channels, (24, 6), 8, 0.5 if kind == "image" else 0.0)
     model = ModulatedINR(config).requires_grad_(False)
     state = _filled(model.state_dict(), 0.7)
     state["row_sizes"] = torch.ones(config.latent_dims)
     state["log_rates"] = torch.full((config.latent_dims,), -1.0)
     model.load_state_dict(state)
-    return ModulationPrior.from_model(model, f"coinpp-{kind}", kind, torch.zeros(config.latent_dims), (0.1, 2.0), {})
+    return CoinPPPrior.from_model(model, f"coinpp-{kind}", kind, torch.zeros(config.latent_dims), (0.1, 2.0), {})
 
 
-def lossless_prior(name: str, config: BitsBackConfig) -> BitsBackPrior:
+def lossless_prior(name: str, config: BitSwapConfig) -> BitSwapPrior:
     """A lossless model."""
-    model = BitsBackModel(config).requires_grad_(False)
+    model = BitSwapModel(config).requires_grad_(False)
     for number, conv in enumerate(model.convs):
         layer = model.layer(conv)
         layer.weight.copy_(made_up(tuple(layer.weight.shape), number, 0.4 / layer.weight[0].numel() ** 0.5))
         assert layer.bias is not None
         layer.bias.zero_()
     model._begin()
-    return BitsBackPrior.from_model(model, name, {})
+    return BitSwapPrior.from_model(model, name, {})
 
 
 def grids_prior() -> GridsPrior:
@@ -122,17 +122,17 @@ def grids_prior() -> GridsPrior:
 
 
 LOSSLESS = {
-    "lossless-colour": BitsBackConfig(
+    "lossless-colour": BitSwapConfig(
         3, splits=1, latents=(2, 2), strides=(1, 2), width=4, blocks=0, latent_width=4, latent_blocks=0, components=1
     ),
-    "lossless-gray": BitsBackConfig(
+    "lossless-gray": BitSwapConfig(
         1, splits=2, latents=(2,), strides=(2,), width=4, blocks=1, latent_width=4, latent_blocks=0, components=2
     ),
-    "lossless-flat": BitsBackConfig(
+    "lossless-flat": BitSwapConfig(
         1, splits=0, phases=False, latents=(2, 2), strides=(1, 1), width=4, blocks=0, latent_width=4, latent_blocks=0,
         components=1,
     ),
-    "lossless-binary": BitsBackConfig(
+    "lossless-binary": BitSwapConfig(
         1, levels=2, splits=0, latents=(2,), strides=(2,), width=4, blocks=0, latent_width=4, latent_blocks=0,
         components=1,
     ),
@@ -162,7 +162,7 @@ def picture(rows: int, columns: int, channels: int, number: int = 0, top: int = 
     if channels in (2, 4):
         levels[..., -1] = top * (x[..., 0] > y[..., 0])
     deep = top == 65535
-    header = PlainHeader("image", LAYOUTS[channels], "u16" if deep else "u8", (rows, columns), channels)
+    header = SignalHeader("image", LAYOUTS[channels], "u16" if deep else "u8", (rows, columns), channels)
     return Signal((levels / np.float32(top)).astype(np.float32), header, SignalMeta(16 if deep else 8))
 
 
@@ -171,7 +171,7 @@ def sound(samples: int, channels: int = 1) -> Signal:
     t = np.arange(samples)[:, None] / 40.0 + np.arange(channels)
     values = (0.4 * np.sin(t) + 0.2 * np.sin(3.1 * t)).astype(np.float32)
     layout = {1: "mono", 2: "stereo"}[channels]
-    return Signal(values, PlainHeader("audio", layout, "pcm_16", (samples,), channels, 16000))
+    return Signal(values, SignalHeader("audio", layout, "pcm_16", (samples,), channels, 16000))
 
 
 def field(*shape: int) -> Signal:
@@ -186,7 +186,7 @@ def field(*shape: int) -> Signal:
         coordinate_attributes={dims[-1]: {"units": "degrees_east"}}, fixed={"level": 500.0}, source_format="netcdf",
     )  # fmt: skip
     closes = tuple(dim == "longitude" for dim in dims)
-    return Signal(values, PlainHeader("field", "field", "float32", shape, 1, periodic=closes), meta)
+    return Signal(values, SignalHeader("field", "field", "float32", shape, 1, periodic=closes), meta)
 
 
 def make_files() -> dict[str, bytes]:

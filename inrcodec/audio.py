@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from inrcodec.api import InrFile
 from inrcodec.errors import DataError, UsageError
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
 FloatArray = NDArray[np.float32]
 Source = str | Path | bytes
@@ -86,7 +86,7 @@ def blocks(
         yield values[begin : begin + blocksize]
 
 
-def _header(file: InrFile, entry: int | str) -> PlainHeader:
+def _header(file: InrFile, entry: int | str) -> SignalHeader:
     header = file.container(entry).header
     if header.kind != "audio":
         raise DataError(f"the file holds no sound but a signal of kind {header.kind}")

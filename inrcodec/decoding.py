@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.base import Window
-from inrcodec.codecs.bitswap.codec import LosslessCodec
+from inrcodec.codecs.bitswap.codec import BitSwapCodec
 from inrcodec.codecs.coin.codec import NO_PRIOR, CoinCodec
-from inrcodec.codecs.combiner.progressive import Ticker
+from inrcodec.codecs.combiner.progressive import Progress
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.planes import has_alpha
 from inrcodec.codecs.prior_store import AnyPrior
-from inrcodec.codecs.registry import CODEC_IDS, codec_name, codec_of
+from inrcodec.codecs.registry import CODEC_IDS, codec_for, codec_name
 from inrcodec.container.alpha import decode_alpha
 from inrcodec.container.inr import EXTRA, Container
 from inrcodec.container.sections import ALPHA, CHAIN, PARAMETERS, image_bits
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def decompress_container(
     size: tuple[int, ...] | None = None,
     prior: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
-    tick: Ticker | None = None,
+    tick: Progress | None = None,
     window: Window | None = None,
 ) -> Signal:
     """The signal of one file or archive entry, on a grid of ``size`` points or its own, or what of it lies in a window.
@@ -49,7 +49,7 @@ def decompress_container(
     Raises FormatError, LimitError, PriorError; UnsupportedError when alpha or another exact part has to be resized.
     """
     coin = container.codec_id == CODEC_IDS[CoinCodec.name] and container.prior_id == NO_PRIOR.id
-    codec = CoinCodec() if coin else codec_of(_prior_of(container, prior), codec_name(container.codec_id))
+    codec = CoinCodec() if coin else codec_for(_prior_of(container, prior), codec_name(container.codec_id))
     if codec.name != codec_name(container.codec_id):
         raise FormatError(f"the file was made by codec {codec_name(container.codec_id)}, its prior is of {codec.name}")
     shared = container.section(PARAMETERS)
@@ -69,9 +69,9 @@ def decompress_container(
     if codec.name in WINDOWED:
         values = cast("HierarchicalCodec | GridsCodec", codec).decode(parameters, body, header, size, limits, window)
     else:
-        if isinstance(codec, LosslessCodec) and chain:
+        if isinstance(codec, BitSwapCodec) and chain:
             values = codec.decode_chain(chain, container.place, header, size, limits)
-        elif isinstance(codec, LosslessCodec):
+        elif isinstance(codec, BitSwapCodec):
             values = codec.decode(parameters, body, header, size, limits, tick)
         else:
             values = codec.decode(parameters, body, header, size, limits)
@@ -103,7 +103,7 @@ def _prior_of(container: Container, name: str | None) -> AnyPrior:
 
 
 def output_size(
-    header: PlainHeader, scale: float | None, size: tuple[int, ...] | None, sample_rate: int | None = None
+    header: SignalHeader, scale: float | None, size: tuple[int, ...] | None, sample_rate: int | None = None
 ) -> tuple[int, ...] | None:
     """Grid to decode on: None for the signal's own.
 
@@ -130,7 +130,7 @@ def output_size(
 
 
 def output_window(
-    header: PlainHeader,
+    header: SignalHeader,
     size: tuple[int, ...] | None,
     region: Sequence[int] | None,
     start: float | None,

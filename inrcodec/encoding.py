@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.base import Coded, Rate, Source
 from inrcodec.codecs.bitswap.bits_back import SCHEMES
-from inrcodec.codecs.bitswap.codec import LosslessCodec
+from inrcodec.codecs.bitswap.codec import BitSwapCodec
 from inrcodec.codecs.coin.codec import CoinCodec, NoPrior
-from inrcodec.codecs.combiner.progressive import Ticker
+from inrcodec.codecs.combiner.progressive import Progress
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.encoder import MEASURES
 from inrcodec.codecs.planes import has_alpha
@@ -29,8 +29,8 @@ from inrcodec.codecs.registry import (
     SMALL_IMAGE_POINTS,
     AnyCodec,
     AnyEncoding,
+    codec_for,
     codec_id,
-    codec_of,
     default_prior,
 )
 from inrcodec.container.alpha import encode_alpha
@@ -48,7 +48,7 @@ LONG_BODY_MEAN, LONG_BODY_POWER = 125.0, 5.0
 the power tells how sharply their share rises with the mean."""
 PSNR_TOLERANCE_DB = 0.1
 PSNR_TRIES = 8
-MOST_FITTED_POINTS = 1 << 20
+MAX_FITTED_POINTS = 1 << 20
 """Pictures of more points are not fitted by a second codec: a million take a quarter of an hour."""
 DB_PER_LOG_BITS = 5.6
 """Of photographs, about: 3.9 dB for twice the bits."""
@@ -120,7 +120,7 @@ def compress_signals(
     signals: Sequence[Signal],
     settings: Settings,
     names: Sequence[str] | None = None,
-    tick: Ticker | None = None,
+    tick: Progress | None = None,
     plan: Callable[[int], None] | None = None,
 ) -> Encoded:
     """One signal to an ``.inr`` file, or several with their ``names`` to an ``.inrs`` archive.
@@ -130,7 +130,7 @@ def compress_signals(
     """
     if plan is None:
         plan = _unplanned
-    if len(signals) == 1 and (other := rival(signals[0], settings)) is not None:
+    if len(signals) == 1 and (other := second_candidate(signals[0], settings)) is not None:
         return _better_of(signals[0], settings, other, tick, plan)
     codec = _codec_for(signals, settings)
     plan(codec.planned_steps(_sources(signals), settings.effort))
@@ -138,7 +138,7 @@ def compress_signals(
 
 
 def _compressed(
-    signals: Sequence[Signal], settings: Settings, codec: AnyCodec, names: Sequence[str] | None, tick: Ticker | None
+    signals: Sequence[Signal], settings: Settings, codec: AnyCodec, names: Sequence[str] | None, tick: Progress | None
 ) -> Encoded:
     """``compress_signals`` by one codec."""
     sources = _sources(signals)
@@ -146,7 +146,7 @@ def _compressed(
     def build(coded: Coded) -> Encoded:
         return _encoded(codec, signals, coded, names)
 
-    if isinstance(codec, LosslessCodec) and settings.wants_rate:
+    if isinstance(codec, BitSwapCodec) and settings.wants_rate:
         raise UsageError(f"codec {codec.name} is lossless: it takes no beta and no target")
     rate = _rate(settings, codec, signals, names)
     if isinstance(codec, HierarchicalCodec):
@@ -164,19 +164,19 @@ def _unplanned(steps: int) -> None:
     """For callers who need no plan."""
 
 
-def rival(signal: Signal, settings: Settings) -> Settings | None:
+def second_candidate(signal: Signal, settings: Settings) -> Settings | None:
     """Settings of a second codec that is worth its time: at effort best, for a photograph that it is not too large for,
     fitted grids, unless something is asked for that they cannot do."""
     asked = (settings.codec, settings.prior, settings.coder, settings.measure, settings.target_psnr)
     if settings.effort != "best" or asked != (AUTO, None, None, MEASURES[0], None):
         return None
     header = signal.header
-    fits = header.kind == "image" and SMALL_IMAGE_POINTS < header.n_points <= MOST_FITTED_POINTS
+    fits = header.kind == "image" and SMALL_IMAGE_POINTS < header.n_points <= MAX_FITTED_POINTS
     return replace(settings, codec="grids") if fits and signal.colour_values.shape[-1] == 3 else None
 
 
 def _better_of(
-    signal: Signal, settings: Settings, other: Settings, tick: Ticker | None, plan: Callable[[int], None]
+    signal: Signal, settings: Settings, other: Settings, tick: Progress | None, plan: Callable[[int], None]
 ) -> Encoded:
     """The file with the lower cost of the default codec's and the other's, both at one beta or for the same bits.
 
@@ -185,7 +185,7 @@ def _better_of(
     made: list[tuple[float, float, Encoded]] = []
     pairs = [(one, _codec_for([signal], one)) for one in (settings, other)]
     plan(sum(codec.planned_steps(_sources([signal]), one.effort) for one, codec in pairs))
-    beta = settings.beta or pairs[0][1].usual_beta(_sources([signal]))
+    beta = settings.beta or pairs[0][1].default_beta(_sources([signal]))
     for one, codec in pairs:
         if not settings.wants_rate:
             one = replace(one, beta=beta)
@@ -219,7 +219,7 @@ def compress_apart(signals: Sequence[Signal], settings: Settings) -> list[Encode
     out: dict[int, Encoded] = {}
     by_codec: dict[bytes, list[int]] = {}
     for number, codec in enumerate(codecs):
-        alone = rival(signals[number], settings) is not None
+        alone = second_candidate(signals[number], settings) is not None
         if isinstance(codec, HierarchicalCodec) and fits_together(settings) and not alone:
             by_codec.setdefault(codec.prior.id, []).append(number)
         else:
@@ -253,7 +253,7 @@ def _codec_for(signals: Sequence[Signal], settings: Settings) -> AnyCodec:
             raise UsageError("codec coin knows nothing in advance: it takes no prior")
         return CoinCodec()
     prior = prior_store.find(settings.prior or _common_prior(signals, settings.codec))
-    codec = codec_of(prior, settings.codec)
+    codec = codec_for(prior, settings.codec)
     if settings.codec not in (AUTO, codec.name):
         raise UsageError(f"prior {prior.name!r} belongs to codec {codec.name}, not {settings.codec}")
     return codec
@@ -331,7 +331,7 @@ def _search_psnr(
 ) -> Encoded:
     """Encode at beta after beta until the mean PSNR is near enough; log beta over dB is nearly a line."""
     codec = encoding.codec
-    log_beta = math.log(codec.usual_beta(encoding.sources))
+    log_beta = math.log(codec.default_beta(encoding.sources))
     known: list[tuple[float, float]] = []
     best: tuple[float, Coded] | None = None
     for _ in range(PSNR_TRIES):

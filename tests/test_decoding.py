@@ -13,7 +13,7 @@ from inrcodec.codecs.hierarchical import render as hierarchy_render
 from inrcodec.decoding import output_window
 from inrcodec.encoding import Settings, compress_signals
 from inrcodec.errors import UsageError
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.resample import resample_grid, window_axes
 from inrcodec.signals.signal import Signal
 
@@ -23,7 +23,7 @@ def _image(picture: np.ndarray, height: int, width: int, layout: str = "rgb") ->
     if layout == "rgba":
         alpha = np.rint(np.linspace(0, 255, width, dtype=np.float32))[None, :, None].repeat(height, 0) / np.float32(255)
         values = np.concatenate([values, alpha], axis=-1)
-    return Signal(values, PlainHeader("image", layout, "u8", (height, width), values.shape[-1]))
+    return Signal(values, SignalHeader("image", layout, "u8", (height, width), values.shape[-1]))
 
 
 def _file(signal: Signal, **settings: object) -> InrFile:
@@ -52,13 +52,13 @@ def test_few_bands_are_evaluated_for_a_small_region(picture: np.ndarray, monkeyp
     monkeypatch.setattr(hierarchy_render, "POINTS_AT_ONCE", 1 << 12)
     file = _file(_image(picture, 256, 256))
     seen: list[int] = []
-    values = hierarchy_render.HierarchyINR.values
+    values = hierarchy_render.HierarchicalINR.values
 
     def watched(self, features, fourier, weights=None):  # type: ignore[no-untyped-def]
         seen.append(features.shape[1])
         return values(self, features, fourier, weights)
 
-    monkeypatch.setattr(hierarchy_render.HierarchyINR, "values", watched)
+    monkeypatch.setattr(hierarchy_render.HierarchicalINR, "values", watched)
     file.render()
     everything = sum(seen)
     seen.clear()
@@ -74,13 +74,13 @@ def test_a_region_of_a_tiled_picture_decodes_the_tiles_that_it_touches(
     file = _file(_image(picture, 300, 310))
     whole = [file.render(), file.render(scale=0.5)]
     decoded: list[int] = []
-    latents = hierarchy_render.HierarchyINR.feature_rows
+    latents = hierarchy_render.HierarchicalINR.feature_rows
 
     def watched(self, h, rate, first, last):  # type: ignore[no-untyped-def]
         decoded.append(1)
         return latents(self, h, rate, first, last)
 
-    monkeypatch.setattr(hierarchy_render.HierarchyINR, "feature_rows", watched)
+    monkeypatch.setattr(hierarchy_render.HierarchicalINR, "feature_rows", watched)
     np.testing.assert_array_equal(file.render(region=(5, 9, 40, 30)).values, whole[0].values[9:39, 5:45])
     assert len(decoded) == 1
     np.testing.assert_array_equal(
@@ -99,7 +99,7 @@ def test_regions_of_other_codecs(picture: np.ndarray) -> None:
 def test_a_part_of_a_sound_at_another_rate() -> None:
     t = np.arange(24000, dtype=np.float32) / 16000
     values = (0.3 * np.sin(2 * np.pi * 300 * t) * np.exp(-3 * (t % 0.5)))[:, None].astype(np.float32)
-    file = _file(Signal(values, PlainHeader("audio", "mono", "pcm_16", (24000,), 1, 16000)), target_bpp=1.0)
+    file = _file(Signal(values, SignalHeader("audio", "mono", "pcm_16", (24000,), 1, 16000)), target_bpp=1.0)
     whole = file.render(sample_rate=8000)
     assert whole.header.shape == (12000,) and whole.header.sample_rate == 8000
     part = file.render(sample_rate=8000, start=0.5, duration=0.25)
@@ -140,7 +140,7 @@ def test_a_coarser_grid_of_a_zone_plate_is_gray_where_its_rings_are_too_fine() -
     """Rings that a grid of a quarter of the points cannot hold average out; point sampling would make other rings."""
     y, x = np.meshgrid(*[np.linspace(-1, 1, 256)] * 2, indexing="ij")
     plate = (0.5 + 0.5 * np.cos(0.5 * np.pi * 256 * (x * x + y * y) / 2.2))[..., None].astype(np.float32)
-    file = _file(Signal(plate.repeat(3, 2), PlainHeader("image", "rgb", "u8", (256, 256), 3)), target_bpp=2.5)
+    file = _file(Signal(plate.repeat(3, 2), SignalHeader("image", "rgb", "u8", (256, 256), 3)), target_bpp=2.5)
     native, small = file.render().values, file.render(scale=0.25).values
     np.testing.assert_allclose(small, native.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3)), atol=1e-5)
     fine = (x * x + y * y).reshape(64, 4, 64, 4).mean(axis=(1, 3)) > 0.9
@@ -164,9 +164,9 @@ def test_a_coarser_grid_of_a_zone_plate_is_gray_where_its_rings_are_too_fine() -
 )
 def test_parts_that_are_refused(kind: str, options: dict[str, object], words: str) -> None:
     header = (
-        PlainHeader("image", "rgb", "u8", (48, 64), 3)
+        SignalHeader("image", "rgb", "u8", (48, 64), 3)
         if kind == "image"
-        else PlainHeader("audio", "mono", "pcm_16", (16000,), 1, 16000)
+        else SignalHeader("audio", "mono", "pcm_16", (16000,), 1, 16000)
     )
     asked = {"region": None, "start": None, "duration": None, **options}
     with pytest.raises(UsageError, match=words):

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 import inrcodec
 from examples.demo import sung_vowel
-from inrcodec.codecs.hierarchical.encoder import LatentEffort
+from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort
 from inrcodec.container.alpha import decode_alpha, encode_alpha
 from inrcodec.encoding import Settings, compress_apart, compress_signals
 from inrcodec.errors import DataError, FormatError, LimitError, PriorError, UnsupportedError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.metrics import audio_psnr, image_psnr, signal_psnr, snr
 from inrcodec.signals.signal import Signal
@@ -23,7 +23,7 @@ from inrcodec.signals.signal import Signal
 
 def image(pixels: NDArray[np.uint8], **meta: object) -> Signal:
     layout = {1: "gray", 2: "gray+alpha", 3: "rgb", 4: "rgba"}[pixels.shape[2]]
-    header = PlainHeader("image", layout, "u8", pixels.shape[:2], pixels.shape[2])
+    header = SignalHeader("image", layout, "u8", pixels.shape[:2], pixels.shape[2])
     return Signal(pixels.astype(np.float32) / np.float32(255), header, SignalMeta(**meta))  # type: ignore[arg-type]
 
 
@@ -68,7 +68,7 @@ def test_best_keeps_the_better_file_of_two_codecs(
     from inrcodec.codecs.hierarchical.encoder import LATENT_EFFORTS
 
     monkeypatch.setitem(GRID_STEPS, "best", 8)
-    monkeypatch.setitem(LATENT_EFFORTS, "best", LatentEffort("best", 6))
+    monkeypatch.setitem(LATENT_EFFORTS, "best", HierarchicalEffort("best", 6))
     told: list[int] = []
     best = compress_signals([crop], Settings(effort="best", **wanted), plan=told.append)
     # After so few steps that is the default codec's.
@@ -95,13 +95,13 @@ def test_best_keeps_the_better_file_of_two_codecs(
     "asked", [{"prior": "photographs"}, {"codec": "hierarchical"}, {"coder": "dither"}, {"target_psnr": 25.0}]
 )
 def test_best_is_one_codec_where_more_is_asked_for(crop: Signal, asked: dict[str, object]) -> None:
-    from inrcodec.encoding import rival
+    from inrcodec.encoding import second_candidate
 
     best = Settings(effort="best", **asked)  # type: ignore[arg-type]
-    assert rival(crop, Settings(effort="best")) is not None
-    assert rival(crop, best) is None
-    assert rival(image(np.zeros((96, 96, 1), np.uint8)), Settings(effort="best")) is None
-    assert rival(image(np.zeros((32, 32, 3), np.uint8)), Settings(effort="best")) is None
+    assert second_candidate(crop, Settings(effort="best")) is not None
+    assert second_candidate(crop, best) is None
+    assert second_candidate(image(np.zeros((96, 96, 1), np.uint8)), Settings(effort="best")) is None
+    assert second_candidate(image(np.zeros((32, 32, 3), np.uint8)), Settings(effort="best")) is None
 
 
 def test_target_psnr_is_met(crop: Signal) -> None:
@@ -148,7 +148,7 @@ def test_every_layout_and_odd_size(channels: int, shape: tuple[int, int]) -> Non
 
 def test_16_bit_gray() -> None:
     ramp = np.linspace(0.2, 0.7, 40 * 40, dtype=np.float32).reshape(40, 40, 1)
-    signal = Signal(ramp, PlainHeader("image", "gray", "u16", (40, 40), 1), SignalMeta(bit_depth=16))
+    signal = Signal(ramp, SignalHeader("image", "gray", "u16", (40, 40), 1), SignalMeta(bit_depth=16))
     decoded = inrcodec.decompress(inrcodec.compress(signal, effort="fast"))
     assert decoded.to_native().dtype == np.uint16 and decoded.meta.bit_depth == 16
     assert image_psnr(signal.values, decoded.values, 16) > 25
@@ -164,7 +164,7 @@ def test_metadata_comes_back(crop: Signal) -> None:
 def test_sounds(channels: int, samples: int, rate: int) -> None:
     voice = sung_vowel(max(samples / rate, 0.01), rate)[:samples]
     values = np.stack([voice * (1 - 0.5 * c) for c in range(channels)], axis=1)
-    header = PlainHeader("audio", {1: "mono", 2: "stereo"}[channels], "pcm_16", (samples,), channels, rate)
+    header = SignalHeader("audio", {1: "mono", 2: "stereo"}[channels], "pcm_16", (samples,), channels, rate)
     signal = Signal(values, header)
     data = inrcodec.compress(signal, effort="fast")
     decoded = inrcodec.decompress(data)
@@ -176,7 +176,7 @@ def test_sounds(channels: int, samples: int, rate: int) -> None:
 
 
 def test_target_kbps() -> None:
-    signal = Signal(sung_vowel(1.0, 16000)[:, None], PlainHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
+    signal = Signal(sung_vowel(1.0, 16000)[:, None], SignalHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
     size = len(inrcodec.compress(signal, target_kbps=16, effort="fast"))
     assert 0.97 * 2000 <= size <= 2000
     with pytest.raises(UsageError):
@@ -185,7 +185,7 @@ def test_target_kbps() -> None:
 
 def test_loud_and_soft_sounds_are_coded_alike() -> None:
     """The same voice 20 dB louder or 30 dB softer keeps its SNR at equal bytes."""
-    header = PlainHeader("audio", "mono", "pcm_16", (8000,), 1, 16000)
+    header = SignalHeader("audio", "mono", "pcm_16", (8000,), 1, 16000)
     voice = sung_vowel(0.5, 16000)[:, None]
     found = []
     for gain in (0.03, 0.3, 3.0):
@@ -199,7 +199,7 @@ def test_loud_and_soft_sounds_are_coded_alike() -> None:
 def test_fields_of_one_two_and_three_axes(shape: tuple[int, ...]) -> None:
     grid = np.indices(shape).astype(np.float64)
     values = (0.5 + 0.4 * np.sin(grid.sum(axis=0) / 9.0)).astype(np.float32)[..., None]
-    header = PlainHeader("field", "field", "float64", shape, 1)
+    header = SignalHeader("field", "field", "float64", shape, 1)
     meta = SignalMeta(offset=250.0, scale=40.0, variable="t2m", attributes={"units": "K"}, source_format="npy")
     beta = 1e-3 if len(shape) > 1 else 2e-5  # the prior of curves is that of speech, whose values are small
     decoded = inrcodec.decompress(inrcodec.compress(Signal(values, header, meta), beta=beta, effort="fast"))
@@ -313,11 +313,11 @@ def test_signals_of_any_kind_side_by_side_are_what_they_are_alone(settings: Sett
     pictures = [pixels[:16, :14], pixels[40:56, 90:104], pixels[:14, :16], pixels[30:46, :16, :1], pixels[:16, :16]]
     with_alpha = np.concatenate([pixels[:16, :16], pixels[60:76, :16, :1]], axis=2)
     tone = np.sin(np.arange(1024, dtype=np.float32) / 9)[:, None]
-    sound = PlainHeader("audio", "mono", "pcm_16", (1024,), 1, 16000)
+    sound = SignalHeader("audio", "mono", "pcm_16", (1024,), 1, 16000)
     signals = [image(picture) for picture in (*pictures, with_alpha)]
     signals += [Signal(np.float32(loud) * tone, sound) for loud in (0.5, 0.02, 0.5)]
     wave = np.add.outer(np.sin(np.arange(24) / 5), np.cos(np.arange(20) / 7)).astype(np.float32)[..., None]
-    signals.append(Signal(wave, PlainHeader("field", "field", "float32", (24, 20), 1)))
+    signals.append(Signal(wave, SignalHeader("field", "field", "float32", (24, 20), 1)))
     if settings.wants_rate:
         signals = signals[:5]
     together = compress_apart(signals, settings)

@@ -30,14 +30,14 @@ from scipy.io import netcdf_file
 import inrcodec
 import inrcodec.pillow
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.bitswap.codec import CRC_BYTES, STORED, LosslessCodec
+from inrcodec.codecs.bitswap.codec import CRC_BYTES, STORED, BitSwapCodec
 from inrcodec.codecs.bitswap.codec import GRAY as GRAY_BIT
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
-from inrcodec.codecs.coinpp.prior import ModulationPrior
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
+from inrcodec.codecs.coinpp.prior import CoinPPPrior
 from inrcodec.codecs.combiner.codec import CombinerCodec
-from inrcodec.codecs.combiner.prior import Prior
-from inrcodec.codecs.hierarchical.config import HierarchyConfig, LevelConfig
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.combiner.prior import CombinerPrior
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.prior_file import MAX_PRIOR_BYTES
 from inrcodec.codecs.registry import CODEC_IDS
 from inrcodec.coding.bits import write_varint
@@ -49,14 +49,14 @@ from inrcodec.errors import DataError, FormatError, LimitError, UnsupportedError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.nn.exact import ExactConv
 from inrcodec.signals.files import read_signal, signal_from_bytes, write_signal
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 
 FUZZ = Path(__file__).resolve().parent.parent / "fuzz"
 PRIORS = FUZZ / "corpus" / "priors"
-FIELD = PlainHeader("field", "field", "float32", (2, 4), 1)
-GRAY = PlainHeader("image", "gray", "u8", (8, 8), 1)
+FIELD = SignalHeader("field", "field", "float32", (2, 4), 1)
+GRAY = SignalHeader("image", "gray", "u8", (8, 8), 1)
 
 
 @pytest.fixture(autouse=True)
@@ -219,7 +219,7 @@ def test_arrays_that_could_not_be_read_back_are_not_written(kind: str) -> None:
 def test_values_out_of_the_range_of_their_type_are_cut(kind: str) -> None:
     meta = SignalMeta(offset=1e300, scale=1e308)
     values = np.array([[-3e5], [0.0], [3e5]], np.float32)
-    found = Signal(values, PlainHeader("field", "field", kind, (3,), 1), meta).to_native()
+    found = Signal(values, SignalHeader("field", "field", kind, (3,), 1), meta).to_native()
     bounds: Any = np.iinfo(kind) if "int" in kind else np.finfo(kind)
     assert found.dtype == kind and found[0] == bounds.min and float(found[2]) <= float(bounds.max)
     assert float(found[2]) >= 0.999 * float(bounds.max)
@@ -244,8 +244,8 @@ def test_netcdf_does_not_keep_every_name(tmp_path: Path, meta: SignalMeta) -> No
 
 
 def test_pictures_and_sounds_that_a_format_does_not_keep(tmp_path: Path) -> None:
-    wide = Signal(np.zeros((1, 17_000, 1), np.float32), PlainHeader("image", "gray", "u8", (1, 17_000), 1))
-    fast = Signal(np.zeros((3, 1), np.float32), PlainHeader("audio", "mono", "pcm_16", (3,), 1, 2**31 - 1))
+    wide = Signal(np.zeros((1, 17_000, 1), np.float32), SignalHeader("image", "gray", "u8", (1, 17_000), 1))
+    fast = Signal(np.zeros((3, 1), np.float32), SignalHeader("audio", "mono", "pcm_16", (3,), 1, 2**31 - 1))
     for signal, name in ((wide, "a.webp"), (fast, "a.flac")):
         with pytest.raises(DataError):
             write_signal(signal, tmp_path / name)
@@ -322,8 +322,8 @@ def changed(name: str, **changes: Any) -> bytes:
 
 
 READERS = {
-    "combiner-image": Prior, "hierarchical-image": HierarchyPrior, "coinpp-image": ModulationPrior,
-    "lossless-gray": BitsBackPrior,
+    "combiner-image": CombinerPrior, "hierarchical-image": HierarchicalPrior, "coinpp-image": CoinPPPrior,
+    "lossless-gray": BitSwapPrior,
 }  # fmt: skip
 
 
@@ -353,12 +353,12 @@ def test_a_few_bytes_of_prior_cannot_ask_for_much_memory() -> None:
     """A known answer is computed on two cells of the coarsest grid; these would have 8,192 x 8,192 points."""
     levels = tuple(LevelConfig(stride, 1, (1,), 0, 0) for stride in (4096, 512, 64, 8, 1))
     with pytest.raises(FormatError, match="out of range"):
-        HierarchyConfig(channels=1, axes=2, levels=levels, feature_stride=1, feature_width=1)
+        HierarchicalConfig(channels=1, axes=2, levels=levels, feature_stride=1, feature_width=1)
     with pytest.raises(FormatError, match="out of range"):
-        HierarchyConfig(1, 2, (LevelConfig(1, 4096, (1,), 0, 0),), 1, 1)
+        HierarchicalConfig(1, 2, (LevelConfig(1, 4096, (1,), 0, 0),), 1, 1)
     with pytest.raises(FormatError, match="out of range"):
-        HierarchyConfig(1, 2, (LevelConfig(64, 1, (1,), 0, 0),), 64, 1, harmonics=4096)
-    shipped = HierarchyConfig(1, 1, (LevelConfig(256, 192, (192,), 0, 0),), 256, 32)
+        HierarchicalConfig(1, 2, (LevelConfig(64, 1, (1,), 0, 0),), 64, 1, harmonics=4096)
+    shipped = HierarchicalConfig(1, 1, (LevelConfig(256, 192, (192,), 0, 0),), 256, 32)
     assert shipped.numbers_per_point == 1.5
 
 
@@ -384,20 +384,20 @@ def test_the_smallest_integer_of_all_is_not_small() -> None:
 
 
 def test_latents_count_as_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    combiner = CombinerCodec(Prior.from_bytes((PRIORS / "combiner-image.safetensors").read_bytes()))
-    header = PlainHeader("image", "rgb", "u8", (8, 4096), 3)
+    combiner = CombinerCodec(CombinerPrior.from_bytes((PRIORS / "combiner-image.safetensors").read_bytes()))
+    header = SignalHeader("image", "rgb", "u8", (8, 4096), 3)
     tight = dataclasses.replace(DEFAULT_LIMITS, max_points=8 * 4096)
     monkeypatch.setattr(type(combiner.prior.config), "dims", property(lambda config: 1000))
     with pytest.raises(LimitError, match="points or latents"):
         combiner.decode(bytes([0, 8, 16]), b"", header, None, tight)
-    lossless = LosslessCodec(BitsBackPrior.from_bytes((PRIORS / "lossless-gray.safetensors").read_bytes()))
+    lossless = BitSwapCodec(BitSwapPrior.from_bytes((PRIORS / "lossless-gray.safetensors").read_bytes()))
     monkeypatch.setattr("inrcodec.codecs.bitswap.codec.LATENTS_PER_POINT", 0)
     with pytest.raises(LimitError, match="latents"):
         lossless.decode(b"", bytes(9), GRAY)
 
 
 def test_patches_are_evaluated_alike_however_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    combiner = CombinerCodec(Prior.from_bytes((PRIORS / "combiner-image.safetensors").read_bytes()))
+    combiner = CombinerCodec(CombinerPrior.from_bytes((PRIORS / "combiner-image.safetensors").read_bytes()))
     container = inrcodec.open(FUZZ / "corpus" / "files" / "combiner-rgba.inr").container()
     *_, end = combiner.read_parameters(container.payload)
     whole = combiner.decode(container.payload[:end], container.payload[end:], container.header)
@@ -427,8 +427,8 @@ def test_the_limits_of_security_md_are_held_before_memory(
 
 def test_gray_data_under_a_prior_for_colour() -> None:
     """The bit that says gray, set in a file that is not."""
-    codec = LosslessCodec(BitsBackPrior.from_bytes((PRIORS / "lossless-colour.safetensors").read_bytes()))
-    header = PlainHeader("image", "rgb", "u8", (4, 5), 3)
+    codec = BitSwapCodec(BitSwapPrior.from_bytes((PRIORS / "lossless-colour.safetensors").read_bytes()))
+    header = SignalHeader("image", "rgb", "u8", (4, 5), 3)
     with pytest.raises(FormatError, match="is for colour"):
         codec.decode(b"", bytes([GRAY_BIT]) + bytes(CRC_BYTES) + b"\x01", header)
     chain = write_varint(2) + bytes([GRAY_BIT]) + bytes(CRC_BYTES) + b"\x01\x01"
@@ -437,7 +437,7 @@ def test_gray_data_under_a_prior_for_colour() -> None:
 
 
 def test_a_stored_picture_is_a_png_of_the_right_size() -> None:
-    codec = LosslessCodec(BitsBackPrior.from_bytes((PRIORS / "lossless-gray.safetensors").read_bytes()))
+    codec = BitSwapCodec(BitSwapPrior.from_bytes((PRIORS / "lossless-gray.safetensors").read_bytes()))
 
     def stored(form: str, side: int) -> bytes:
         buffer = io.BytesIO()

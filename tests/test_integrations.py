@@ -16,7 +16,7 @@ import inrcodec.audio
 import inrcodec.pillow
 from inrcodec import display as jupyter
 from inrcodec.errors import DataError, UsageError
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
 SAVE = {"beta": 0.003, "effort": "fast"}
@@ -104,7 +104,7 @@ def test_pillow_refuses_with_its_own_errors(
 def _sound() -> Signal:
     t = np.arange(16000, dtype=np.float32) / 16000
     values = (0.3 * np.exp(-5 * (t % 0.3)) * np.sin(2 * np.pi * 400 * t))[:, None]
-    return Signal(values.astype(np.float32), PlainHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
+    return Signal(values.astype(np.float32), SignalHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
 
 
 def test_sounds_are_read_as_by_soundfile(picture: np.ndarray, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_sounds_are_read_as_by_soundfile(picture: np.ndarray, tmp_path: Path) ->
 
 def _picture(picture: np.ndarray) -> Signal:
     values = np.ascontiguousarray(picture[:64, :64], np.float32) / np.float32(255)
-    return Signal(values, PlainHeader("image", "rgb", "u8", (64, 64), 3))
+    return Signal(values, SignalHeader("image", "rgb", "u8", (64, 64), 3))
 
 
 @pytest.fixture(scope="module")
@@ -216,8 +216,8 @@ def test_a_notebook_gets_formatters() -> None:
         "from IPython.testing.globalipapp import start_ipython\n"
         "shell = start_ipython()\n"
         "import inrcodec, numpy as np\n"
-        "from inrcodec.signals.header import PlainHeader\n"
-        "s = inrcodec.Signal(np.zeros((8, 8, 3), np.float32), PlainHeader('image', 'rgb', 'u8', (8, 8), 3))\n"
+        "from inrcodec.signals.header import SignalHeader\n"
+        "s = inrcodec.Signal(np.zeros((8, 8, 3), np.float32), SignalHeader('image', 'rgb', 'u8', (8, 8), 3))\n"
         "formatter = shell.display_formatter.formatters['image/png']\n"
         "formatter.enabled = True\n"
         "assert formatter(s)[:4] == b'\\x89PNG'\n"

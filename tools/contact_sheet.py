@@ -20,7 +20,7 @@ from skimage import data
 from inrcodec.encoding import Settings
 from inrcodec.evaluate.baselines import baseline_at_size, baseline_named
 from inrcodec.signals.files import read_signal
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 def _sample(levels: np.ndarray) -> Signal:
     values = np.ascontiguousarray(levels, np.float32) / np.float32(255)
-    return Signal(values, PlainHeader("image", "rgb", "u8", levels.shape[:2], 3))
+    return Signal(values, SignalHeader("image", "rgb", "u8", levels.shape[:2], 3))
 
 
 if __name__ == "__main__":

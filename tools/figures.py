@@ -21,13 +21,13 @@ from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.config import block_names
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, place_latents, to_floats
 from inrcodec.codecs.hierarchical.latent_coders import make_reader
-from inrcodec.codecs.hierarchical.model import walk_down
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.model import top_down
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.render import render
 from inrcodec.container.inr import unpack
 from inrcodec.encoding import Settings, compress_signals
 from inrcodec.nn.exact import scale_indices
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
 matplotlib.use("Agg")
@@ -42,9 +42,9 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     prior = prior_store.find("photographs")
-    assert isinstance(prior, HierarchyPrior)
+    assert isinstance(prior, HierarchicalPrior)
     picture = data.astronaut()[:256, 96:352]
-    signal = Signal(np.ascontiguousarray(picture, np.float32) / 255, PlainHeader("image", "rgb", "u8", (256, 256), 3))
+    signal = Signal(np.ascontiguousarray(picture, np.float32) / 255, SignalHeader("image", "rgb", "u8", (256, 256), 3))
     file = unpack(compress_signals([signal], Settings(target_bpp=options.bpp, effort="fast")).data)
     levels = prior.config.levels
     figure, row = plt.subplots(1, len(levels) + 1, figsize=(2.5 * (len(levels) + 1), 2.8), layout="constrained")
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def _levels_alone(prior: HierarchyPrior, payload: bytes, count: int) -> NDArray[np.float32]:
+def _levels_alone(prior: HierarchicalPrior, payload: bytes, count: int) -> NDArray[np.float32]:
     """What the latents of the first ``count`` levels give, the others at their predicted mean."""
     told, position = HierarchicalCodec(prior).read_parameters(payload)
     layers, config = prior.layers(told.quality), prior.config
@@ -74,7 +74,7 @@ def _levels_alone(prior: HierarchyPrior, payload: bytes, count: int) -> NDArray[
         return place_latents(layers, name, predicted, sent)
 
     tall, wide = padded_shape(config, (256, 256))
-    h = to_floats(walk_down(layers, 1, tall // config.coarsest, wide // config.coarsest, choose))
+    h = to_floats(top_down(layers, 1, tall // config.coarsest, wide // config.coarsest, choose))
     rate = prior.model.rates(torch.full((1,), log_lambda_of(config, told.quality)))
     return render(prior.model, h, rate, (256, 256), (256, 256), None)
 

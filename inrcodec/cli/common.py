@@ -14,7 +14,7 @@ import numpy as np
 
 from inrcodec.errors import UsageError
 from inrcodec.signals import metrics
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
 Tick = Callable[[int], None]
@@ -68,7 +68,7 @@ def progress(quiet: bool, label: str) -> Iterator[Progress]:
         bar.close()
 
 
-def rate(header: PlainHeader, n_bytes: int) -> dict[str, float]:
+def rate(header: SignalHeader, n_bytes: int) -> dict[str, float]:
     """``bpp``, or ``kbps`` of a sound, of a number of bytes."""
     if header.kind == "audio":
         return {"kbps": round(metrics.kbps(n_bytes, header.n_points, header.sample_rate), 4)}
@@ -97,7 +97,7 @@ def number(value: float) -> float | None:
     return round(value, 3) if math.isfinite(value) else None
 
 
-def size_key(header: PlainHeader) -> dict[str, int]:
+def size_key(header: SignalHeader) -> dict[str, int]:
     """``pixels`` of an image, ``samples`` of a sound, ``points`` of a field."""
     return {{"image": "pixels", "audio": "samples", "field": "points"}[header.kind]: header.n_points}
 
@@ -148,7 +148,7 @@ def summary(reports: Sequence[dict[str, Any]], total_bytes: int | None = None) -
     return out
 
 
-def parse_size(size: str | None, grid: str | None, header: PlainHeader) -> tuple[int, ...] | None:
+def parse_size(size: str | None, grid: str | None, header: SignalHeader) -> tuple[int, ...] | None:
     """``size``, WIDTHxHEIGHT of an image, or ``grid``, the points along each axis of a field in order, as grid points
     per axis."""
     if size is not None and grid is not None:

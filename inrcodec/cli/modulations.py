@@ -23,10 +23,10 @@ def modulations() -> None:
 
 def _prior(name: str) -> Any:
     from inrcodec.codecs import prior_store
-    from inrcodec.codecs.coinpp.prior import ModulationPrior
+    from inrcodec.codecs.coinpp.prior import CoinPPPrior
 
     found = prior_store.find(name)
-    if not isinstance(found, ModulationPrior):
+    if not isinstance(found, CoinPPPrior):
         raise UsageError(f"prior {name!r} is not of codec coin++")
     return found
 
@@ -54,14 +54,14 @@ def export(
       inrcodec modulations export cifar10/train_*.webp --prior coinpp-images32 -o modulations.safetensors
     """
     from inrcodec.codecs.coinpp.functa import export_modulations
-    from inrcodec.codecs.coinpp.recipes import adapted_modulation, modulation_recipe_named
+    from inrcodec.codecs.coinpp.recipes import adapted_coinpp_recipe, coinpp_recipe_named
     from inrcodec.storage import check_writable, write_whole
     from inrcodec.training.folders import read_training_data
 
     check_writable(output, force=force)
     keep_memory()
     known = _prior(prior)
-    chosen = adapted_modulation(modulation_recipe_named((recipe or known.name).removeprefix("coinpp-")), tile=tile)
+    chosen = adapted_coinpp_recipe(coinpp_recipe_named((recipe or known.name).removeprefix("coinpp-")), tile=tile)
     if chosen.network.patch_shape != known.config.patch_shape:
         raise UsageError(f"recipe {chosen.name} cuts patches of another shape than prior {known.name!r} has")
     source = read_training_data(chosen.wanted, data)

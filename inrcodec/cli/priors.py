@@ -35,27 +35,27 @@ def list_priors(as_json: bool) -> None:
       inrcodec priors list
     """
     from inrcodec.codecs import prior_store
-    from inrcodec.codecs.bitswap.prior import BitsBackPrior
-    from inrcodec.codecs.coinpp.prior import ModulationPrior
-    from inrcodec.codecs.combiner.prior import Prior
+    from inrcodec.codecs.bitswap.prior import BitSwapPrior
+    from inrcodec.codecs.coinpp.prior import CoinPPPrior
+    from inrcodec.codecs.combiner.prior import CombinerPrior
     from inrcodec.codecs.grids.prior import GridsPrior
-    from inrcodec.codecs.registry import codec_of
+    from inrcodec.codecs.registry import codec_for
 
     for name, path in prior_store.prior_files().items():
         prior = prior_store.load(path)
         report: dict[str, Any] = {
-            "name": name, "codec": codec_of(prior).name, "id": prior.id.hex(), "kind": prior.kind,
+            "name": name, "codec": codec_for(prior).name, "id": prior.id.hex(), "kind": prior.kind,
             "bytes": path.stat().st_size, "file": str(path), "channels": prior.channels,
         }  # fmt: skip
-        if isinstance(prior, Prior):
+        if isinstance(prior, CombinerPrior):
             report["patch"] = list(prior.config.patch_shape)
             report["bits_per_point"] = [round(float(b) / prior.config.n_points, 3) for b in prior.anchor_kl_bits]
             about = f"patches of {'x'.join(map(str, report['patch']))}, up to {report['bits_per_point'][-1]} bits/point"
-        elif isinstance(prior, ModulationPrior):
+        elif isinstance(prior, CoinPPPrior):
             report["patch"] = list(prior.config.patch_shape)
             report["latent_dims"] = prior.config.latent_dims
             about = f"{report['latent_dims']} modulations for patches of {'x'.join(map(str, report['patch']))}"
-        elif isinstance(prior, BitsBackPrior):
+        elif isinstance(prior, BitSwapPrior):
             report["latents"] = list(prior.config.latents)
             report["levels"] = prior.config.levels
             colour = "colour" if prior.channels == 3 else "gray"
@@ -306,34 +306,34 @@ def verify_prior(names: tuple[str, ...], data: Path | None, recipe: str | None, 
 def _measure(prior: Any, recipe: str, data: Path) -> Sequence[Any]:
     """What a prior reaches on signals of a folder."""
     from inrcodec.codecs.bitswap.data import read_level_data
-    from inrcodec.codecs.bitswap.prior import BitsBackPrior
-    from inrcodec.codecs.bitswap.recipes import bitsback_recipe_named
-    from inrcodec.codecs.bitswap.training import evaluate_bitsback
-    from inrcodec.codecs.coinpp.prior import ModulationPrior
-    from inrcodec.codecs.coinpp.recipes import modulation_recipe_named
-    from inrcodec.codecs.coinpp.training import evaluate_modulation
-    from inrcodec.codecs.combiner.effort import EFFORTS
-    from inrcodec.codecs.combiner.prior import Prior
-    from inrcodec.codecs.combiner.recipes import recipe_named
-    from inrcodec.codecs.combiner.training import evaluate_prior
+    from inrcodec.codecs.bitswap.prior import BitSwapPrior
+    from inrcodec.codecs.bitswap.recipes import bitswap_recipe_named
+    from inrcodec.codecs.bitswap.training import evaluate_bitswap
+    from inrcodec.codecs.coinpp.prior import CoinPPPrior
+    from inrcodec.codecs.coinpp.recipes import coinpp_recipe_named
+    from inrcodec.codecs.coinpp.training import evaluate_coinpp
+    from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS
+    from inrcodec.codecs.combiner.prior import CombinerPrior
+    from inrcodec.codecs.combiner.recipes import combiner_recipe_named
+    from inrcodec.codecs.combiner.training import evaluate_combiner
     from inrcodec.codecs.grids.prior import GridsPrior
     from inrcodec.codecs.grids.training import evaluate_grids
-    from inrcodec.codecs.hierarchical.recipes import hierarchy_recipe_named
-    from inrcodec.codecs.hierarchical.training import evaluate_hierarchy
-    from inrcodec.training.folders import Wanted, read_training_data
+    from inrcodec.codecs.hierarchical.recipes import hierarchical_recipe_named
+    from inrcodec.codecs.hierarchical.training import evaluate_hierarchical
+    from inrcodec.training.folders import DataSpec, read_training_data
 
-    if isinstance(prior, Prior):
-        source = read_training_data(recipe_named(recipe).wanted, [data])
-        return evaluate_prior(prior, source.training, EFFORTS["default"])
-    if isinstance(prior, ModulationPrior):
-        wanted = modulation_recipe_named(recipe.removeprefix("coinpp-")).wanted
-        return evaluate_modulation(prior, read_training_data(wanted, [data]).training)
+    if isinstance(prior, CombinerPrior):
+        source = read_training_data(combiner_recipe_named(recipe).wanted, [data])
+        return evaluate_combiner(prior, source.training, COMBINER_EFFORTS["default"])
+    if isinstance(prior, CoinPPPrior):
+        wanted = coinpp_recipe_named(recipe.removeprefix("coinpp-")).wanted
+        return evaluate_coinpp(prior, read_training_data(wanted, [data]).training)
     if isinstance(prior, GridsPrior):
-        crops = Wanted("image", (192, 192), scales=(1.0, 1.6))
+        crops = DataSpec("image", (192, 192), scales=(1.0, 1.6))
         return evaluate_grids(prior, read_training_data(crops, [data]).training)
-    if isinstance(prior, BitsBackPrior):
-        exact = bitsback_recipe_named(recipe.removeprefix("bitswap-").split("-")[0])
+    if isinstance(prior, BitSwapPrior):
+        exact = bitswap_recipe_named(recipe.removeprefix("bitswap-").split("-")[0])
         binary = prior.config.levels == 2
         pictures = read_level_data([data], prior.channels, exact.crop, tile=exact.tile, mirror=False, binary=binary)
-        return evaluate_bitsback(prior, pictures.training)
-    return evaluate_hierarchy(prior, read_training_data(hierarchy_recipe_named(recipe).wanted, [data]).training)
+        return evaluate_bitswap(prior, pictures.training)
+    return evaluate_hierarchical(prior, read_training_data(hierarchical_recipe_named(recipe).wanted, [data]).training)

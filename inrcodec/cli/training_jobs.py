@@ -46,13 +46,13 @@ def combiner_job(
     minutes: float, patches: int | None, seed: int, device: str, workers: Workers | None = None,
 ) -> Job:  # fmt: skip
     """Learning a prior of the combiner codec; ``changes`` to the recipe's network. ``workers`` fit the posteriors."""
-    from inrcodec.codecs.combiner.effort import EFFORTS
-    from inrcodec.codecs.combiner.recipes import adapted, recipe_named
-    from inrcodec.codecs.combiner.training import PriorTrainer, evaluate_prior
+    from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS
+    from inrcodec.codecs.combiner.recipes import adapted_combiner_recipe, combiner_recipe_named
+    from inrcodec.codecs.combiner.training import CombinerTrainer, evaluate_combiner
     from inrcodec.codecs.combiner.training_state import TrainingConfig, config_summary
     from inrcodec.training.folders import read_training_data
 
-    chosen = adapted(recipe_named(recipe), name=name, tile=tile)
+    chosen = adapted_combiner_recipe(combiner_recipe_named(recipe), name=name, tile=tile)
     source = read_training_data(chosen.wanted, data, variable=variable)
     network = replace(chosen.network, **changes)
     config = TrainingConfig(network, chosen.name, chosen.kind, chosen.betas, minutes, chosen.n_classes, seed=seed)
@@ -66,8 +66,8 @@ def combiner_job(
         return f"{entry[f'bits_per_point_{middle}']:.3f} bits/point {entry[f'db_{middle}']:.2f} dB"
 
     return Job(
-        PriorTrainer(config, source.training, device, workers), source, config_summary(config), reading,
-        lambda prior: evaluate_prior(prior, source.held_out, EFFORTS["default"]),
+        CombinerTrainer(config, source.training, device, workers), source, config_summary(config), reading,
+        lambda prior: evaluate_combiner(prior, source.held_out, COMBINER_EFFORTS["default"]),
     )  # fmt: skip
 
 
@@ -79,15 +79,15 @@ def hierarchical_job(
     """Training a hierarchical model, from ``start_from`` on where it is given, in its network where the recipe's cannot
     grow from it; together with ``peers``."""
     from inrcodec.codecs.hierarchical.growth import network_to_go_on_in
-    from inrcodec.codecs.hierarchical.prior import HierarchyPrior
-    from inrcodec.codecs.hierarchical.recipes import adapted_hierarchy, hierarchy_recipe_named
-    from inrcodec.codecs.hierarchical.training import HierarchyTrainer, evaluate_hierarchy
+    from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+    from inrcodec.codecs.hierarchical.recipes import adapted_hierarchical_recipe, hierarchical_recipe_named
+    from inrcodec.codecs.hierarchical.training import HierarchicalTrainer, evaluate_hierarchical
     from inrcodec.training.folders import read_training_data
 
-    chosen = adapted_hierarchy(hierarchy_recipe_named(recipe), name=name, tile=tile)
+    chosen = adapted_hierarchical_recipe(hierarchical_recipe_named(recipe), name=name, tile=tile)
     begin = None
     if start_from:
-        earlier = _earlier(start_from, HierarchyPrior, "of the hierarchical codec")
+        earlier = _earlier(start_from, HierarchicalPrior, "of the hierarchical codec")
         chosen, begin = replace(chosen, network=network_to_go_on_in(earlier.config, chosen.network)), earlier.model
     if scales and (chosen.kind != "image" or chosen.tile):
         raise UsageError("--scales is for photographs that crops are taken from")
@@ -97,13 +97,13 @@ def hierarchical_job(
     config = replace(config, rate_power=rate_power) if rate_power else config
     config = config.going_on() if begin is not None else config
     return Job(
-        HierarchyTrainer(config, source.training, device, begin, peers), source,
+        HierarchicalTrainer(config, source.training, device, begin, peers), source,
         {
             **config.summary(), "start_from": earlier.id.hex() if start_from else None,
             "processes": peers.count if peers else 1, "scales": chosen.scales,
         },
         lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
-        lambda prior: evaluate_hierarchy(prior, source.held_out),
+        lambda prior: evaluate_hierarchical(prior, source.held_out),
     )  # fmt: skip
 
 
@@ -119,17 +119,17 @@ def modulation_job(
     device: str,
 ) -> Job:  # fmt: skip
     """Meta-learning a base network of codec coin++."""
-    from inrcodec.codecs.coinpp.recipes import adapted_modulation, modulation_recipe_named
-    from inrcodec.codecs.coinpp.training import ModulationTrainer, evaluate_modulation
+    from inrcodec.codecs.coinpp.recipes import adapted_coinpp_recipe, coinpp_recipe_named
+    from inrcodec.codecs.coinpp.training import CoinPPTrainer, evaluate_coinpp
     from inrcodec.training.folders import read_training_data
 
-    chosen = adapted_modulation(modulation_recipe_named(recipe), name=name, tile=tile)
+    chosen = adapted_coinpp_recipe(coinpp_recipe_named(recipe), name=name, tile=tile)
     source = read_training_data(chosen.wanted, data, variable=variable)
     config = chosen.training(minutes, seed)
     return Job(
-        ModulationTrainer(config, source.training, device), source, config.summary(),
+        CoinPPTrainer(config, source.training, device), source, config.summary(),
         lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
-        lambda prior: evaluate_modulation(prior, source.held_out),
+        lambda prior: evaluate_coinpp(prior, source.held_out),
     )  # fmt: skip
 
 
@@ -138,14 +138,14 @@ def grids_job(
 ) -> Job:  # fmt: skip
     """Learning a prior of codec grids."""
     from inrcodec.codecs.grids.config import GridsConfig
-    from inrcodec.codecs.grids.training import GridTrainer, GridTraining, evaluate_grids
-    from inrcodec.training.folders import Wanted, read_training_data
+    from inrcodec.codecs.grids.training import GridsTrainer, GridsTraining, evaluate_grids
+    from inrcodec.training.folders import DataSpec, read_training_data
 
-    config = GridTraining(GridsConfig(), name, minutes, seed=seed)
+    config = GridsTraining(GridsConfig(), name, minutes, seed=seed)
     scales = scales or (1.0, 1.6)
-    source = read_training_data(Wanted("image", (config.crop, config.crop), scales=scales), data)
+    source = read_training_data(DataSpec("image", (config.crop, config.crop), scales=scales), data)
     return Job(
-        GridTrainer(config, source.training), source, {**config.summary(), "scales": scales},
+        GridsTrainer(config, source.training), source, {**config.summary(), "scales": scales},
         lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
         lambda prior: evaluate_grids(prior, source.held_out),
     )  # fmt: skip
@@ -158,11 +158,11 @@ def bitsback_job(
     """Training a lossless model; ``latent_layers``: that of the papers with so many; ``start_from``: a model of the
     same shape to go on from."""
     from inrcodec.codecs.bitswap.data import read_level_data
-    from inrcodec.codecs.bitswap.prior import BitsBackPrior
-    from inrcodec.codecs.bitswap.recipes import bitsback_recipe_named
-    from inrcodec.codecs.bitswap.training import BitsBackTrainer, evaluate_bitsback
+    from inrcodec.codecs.bitswap.prior import BitSwapPrior
+    from inrcodec.codecs.bitswap.recipes import bitswap_recipe_named
+    from inrcodec.codecs.bitswap.training import BitSwapTrainer, evaluate_bitswap
 
-    chosen = bitsback_recipe_named(recipe)
+    chosen = bitswap_recipe_named(recipe)
     chosen = chosen.with_layers(latent_layers) if latent_layers else chosen
     source = read_level_data(
         data, chosen.network.channels, chosen.crop, tile=tile or chosen.tile, mirror=chosen.mirror,
@@ -170,11 +170,11 @@ def bitsback_job(
     )  # fmt: skip
     config, begin = replace(chosen.training(minutes, seed), name=name), None
     if start_from:
-        earlier = _earlier(start_from, BitsBackPrior, "a lossless model")
+        earlier = _earlier(start_from, BitSwapPrior, "a lossless model")
         config, begin = config.going_on(), earlier.model
     return Job(
-        BitsBackTrainer(config, source.training, device, begin), source,
+        BitSwapTrainer(config, source.training, device, begin), source,
         {**config.summary(), "start_from": earlier.id.hex() if start_from else None},
         lambda entry: f"{entry['bits_per_dimension']:.3f} bits/dimension",
-        lambda prior: evaluate_bitsback(prior, source.held_out),
+        lambda prior: evaluate_bitswap(prior, source.held_out),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.errors import UsageError
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
 Window = tuple[slice, ...]
 """A part of a grid: the points from start to stop of every axis."""
@@ -43,5 +43,5 @@ class Source:
     """One signal as a codec sees it; ``extra``: its other metadata, which codecs only compare."""
 
     values: NDArray[np.float32]
-    header: PlainHeader
+    header: SignalHeader
     extra: bytes = b""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from inrcodec.codecs.base import Window
 from inrcodec.codecs.prior_store import AnyPrior
 from inrcodec.errors import UnsupportedError
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
 FloatArray = NDArray[np.float32]
 
@@ -39,7 +39,7 @@ class PlaneMap:
     signed: bool
 
     @classmethod
-    def make(cls, header: PlainHeader, prior: AnyPrior) -> PlaneMap:
+    def make(cls, header: SignalHeader, prior: AnyPrior) -> PlaneMap:
         """The map for a signal under a prior; UnsupportedError when the prior cannot carry such a signal."""
         n_axes = prior.axes
         foreign = prior.kind != "audio" if header.kind == "audio" else prior.kind == "audio" and header.kind == "image"
@@ -94,6 +94,6 @@ class PlaneMap:
         return tuple(size[split:])
 
 
-def has_alpha(header: PlainHeader) -> bool:
+def has_alpha(header: SignalHeader) -> bool:
     """Whether the last channel is an alpha channel."""
     return header.layout in ("gray+alpha", "rgba")

@@ -13,22 +13,22 @@ from functools import lru_cache
 from pathlib import Path
 
 from inrcodec.codecs.bitswap import prior as bitsback_prior
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.codecs.coinpp import prior as modulation_prior
-from inrcodec.codecs.coinpp.prior import ModulationPrior
-from inrcodec.codecs.combiner.prior import Prior
+from inrcodec.codecs.coinpp.prior import CoinPPPrior
+from inrcodec.codecs.combiner.prior import CombinerPrior
 from inrcodec.codecs.grids import prior as grid_prior
 from inrcodec.codecs.grids.prior import GridsPrior
 from inrcodec.codecs.hierarchical import prior as hierarchy_prior
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.prior_file import MAX_PRIOR_BYTES, read_prior_bytes
 from inrcodec.errors import FormatError, PriorError
 
-AnyPrior = Prior | HierarchyPrior | ModulationPrior | BitsBackPrior | GridsPrior
+AnyPrior = CombinerPrior | HierarchicalPrior | CoinPPPrior | BitSwapPrior | GridsPrior
 
-_CLASSES: dict[str, type[HierarchyPrior] | type[ModulationPrior] | type[BitsBackPrior] | type[GridsPrior]] = {
-    hierarchy_prior.FORMAT: HierarchyPrior, modulation_prior.FORMAT: ModulationPrior,
-    bitsback_prior.FORMAT: BitsBackPrior, grid_prior.FORMAT: GridsPrior,
+_CLASSES: dict[str, type[HierarchicalPrior] | type[CoinPPPrior] | type[BitSwapPrior] | type[GridsPrior]] = {
+    hierarchy_prior.FORMAT: HierarchicalPrior, modulation_prior.FORMAT: CoinPPPrior,
+    bitsback_prior.FORMAT: BitSwapPrior, grid_prior.FORMAT: GridsPrior,
 }  # fmt: skip
 """By the format that a file states; any other is for ``Prior`` to read or to refuse."""
 
@@ -75,7 +75,7 @@ def _load(path: Path, identity: bytes) -> AnyPrior:
         raise FormatError(f"{path}: larger than the limit of {MAX_PRIOR_BYTES} bytes for a prior")
     data = path.read_bytes()
     head, _ = read_prior_bytes(data, str(path))
-    return _CLASSES.get(str(head.get("format")), Prior).from_bytes(data, str(path))
+    return _CLASSES.get(str(head.get("format")), CombinerPrior).from_bytes(data, str(path))
 
 
 def load(path: Path) -> AnyPrior:

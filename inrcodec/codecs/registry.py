@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from inrcodec.codecs.bitswap.bits_back import SCHEMES
-from inrcodec.codecs.bitswap.codec import LosslessCodec, LosslessEncoding
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.bitswap.codec import BitSwapCodec, BitSwapEncoding
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.codecs.coin.codec import CoinCodec, CoinEncoding
-from inrcodec.codecs.coinpp.codec import ModulationCodec, ModulationEncoding
-from inrcodec.codecs.coinpp.prior import ModulationPrior
+from inrcodec.codecs.coinpp.codec import CoinPPCodec, CoinPPEncoding
+from inrcodec.codecs.coinpp.prior import CoinPPPrior
 from inrcodec.codecs.combiner.codec import CombinerCodec, CombinerEncoding
 from inrcodec.codecs.grids.prior import GridsPrior
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec, HierarchicalEncoding
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.prior_store import AnyPrior
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.signals.signal import Signal
@@ -53,24 +53,24 @@ def lossless_codec(name: str) -> str:
     return SCHEMES[0] if name == AUTO else name
 
 
-AnyCodec: TypeAlias = "CombinerCodec | HierarchicalCodec | GridsCodec | ModulationCodec | CoinCodec | LosslessCodec"
+AnyCodec: TypeAlias = "CombinerCodec | HierarchicalCodec | GridsCodec | CoinPPCodec | CoinCodec | BitSwapCodec"
 AnyEncoding: TypeAlias = (
-    "CombinerEncoding | HierarchicalEncoding | GridsEncoding | ModulationEncoding | CoinEncoding | LosslessEncoding"
+    "CombinerEncoding | HierarchicalEncoding | GridsEncoding | CoinPPEncoding | CoinEncoding | BitSwapEncoding"
 )
 
 
-def codec_of(prior: AnyPrior, name: str = AUTO) -> AnyCodec:
+def codec_for(prior: AnyPrior, name: str = AUTO) -> AnyCodec:
     """The codec that a prior belongs to; of the two that lossless models serve, the one of that name."""
-    if isinstance(prior, BitsBackPrior):
-        return LosslessCodec(prior, name if name in SCHEMES else SCHEMES[0])
+    if isinstance(prior, BitSwapPrior):
+        return BitSwapCodec(prior, name if name in SCHEMES else SCHEMES[0])
     if isinstance(prior, GridsPrior):
         # It brings a compiler with it.
         from inrcodec.codecs.grids.codec import GridsCodec
 
         return GridsCodec(prior)
-    if isinstance(prior, HierarchyPrior):
+    if isinstance(prior, HierarchicalPrior):
         return HierarchicalCodec(prior)
-    return ModulationCodec(prior) if isinstance(prior, ModulationPrior) else CombinerCodec(prior)
+    return CoinPPCodec(prior) if isinstance(prior, CoinPPPrior) else CombinerCodec(prior)
 
 
 def default_prior(signal: Signal, codec: str = AUTO) -> str:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from inrcodec.codecs.base import Window
 from inrcodec.codecs.grids.prior import GridsPrior
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 
 FloatArray = NDArray[np.float32]
 TILED_FROM = 1 << 23
 TILE, OVERLAP = 2048, 64
 
 
-def plane_tiles(prior: HierarchyPrior | GridsPrior, shape: tuple[int, ...]) -> list[Window]:
+def plane_tiles(prior: HierarchicalPrior | GridsPrior, shape: tuple[int, ...]) -> list[Window]:
     """Windows of the tiles of a plane, row by row; one of the whole where it is not cut."""
     if prior.kind != "image" or math.prod(shape) <= TILED_FROM:
         return [tuple(slice(0, n) for n in shape)]
@@ -37,7 +37,7 @@ def _cuts(n: int, unit: int) -> list[slice]:
     return [slice(max(0, a - half), min(n, b + half)) for a, b in itertools.pairwise(edges)]
 
 
-class Mosaic:
+class TileBlender:
     """The part of a plane of ``shape`` in a window, values (*window, C), put together from tiles."""
 
     def __init__(self, shape: tuple[int, ...], window: Window, channels: int) -> None:

@@ -32,13 +32,13 @@ IntArray = NDArray[np.int64]
 TABLE_TOTAL = 1 << 16
 """Counts of a table of probabilities sum to this."""
 N_SCALES = 64
-SMALLEST_SCALE, LARGEST_SCALE = 0.05, 256.0
+MIN_SCALE, MAX_SCALE = 0.05, 256.0
 SUPPORT_SCALES = 4.5
 ESCAPE_BITS = 12
-LARGEST_VALUE = 1 << 2 * ESCAPE_BITS - 1
+MAX_VALUE = 1 << 2 * ESCAPE_BITS - 1
 """Magnitudes from here on cannot be coded."""
-END_BITS, MOST_IN_END = 40, 256
-LARGEST_END_BYTES = 3 * MOST_IN_END * 2 + 4
+END_BITS, MAX_IN_END = 40, 256
+MAX_END_BYTES = 3 * MAX_IN_END * 2 + 4
 """An end of nothing but escapes, three numbers of 16 bits each, in whole words."""
 ENTROPIES = (
     0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 6, 12, 21, 33, 45, 57, 69, 80, 90, 100, 111, 122, 134, 145, 157, 169, 181,
@@ -53,7 +53,7 @@ TABLES_FILE = Path(__file__).parent / "gaussian_tables.npy"
 
 def scale_values() -> NDArray[np.float64]:
     """The scales, (64,)."""
-    return np.exp(np.linspace(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE), N_SCALES))
+    return np.exp(np.linspace(math.log(MIN_SCALE), math.log(MAX_SCALE), N_SCALES))
 
 
 def support(index: int) -> int:
@@ -133,7 +133,7 @@ def _reading_order(scales: NDArray[np.uint8], *, last: bool) -> tuple[IntArray, 
     order = np.argsort(scales, kind="stable")
     if not last:
         return order, order[:0]
-    backwards = order[: -MOST_IN_END - 1 : -1]
+    backwards = order[: -MAX_IN_END - 1 : -1]
     spent = np.cumsum(np.array(ENTROPIES)[scales[backwards]])
     n_end = min(int(np.searchsorted(spent, 64 * END_BITS)) + 1, len(backwards))
     return order[: len(order) - n_end], order[len(order) - n_end :]
@@ -153,7 +153,7 @@ class GaussianWriter:
 
     def write(self, values: IntArray, scales: IntArray) -> None:
         """Append values (n,) with scale indices (n,); LimitError when a value is out of all range."""
-        if values.size and int(np.abs(values).max()) >= LARGEST_VALUE:
+        if values.size and int(np.abs(values).max()) >= MAX_VALUE:
             raise LimitError("a latent is out of the range of its code: the signal is far from what the prior knows")
         self._parts.append((np.asarray(values, np.int32), np.asarray(scales, np.uint8)))
 
@@ -211,7 +211,7 @@ class GaussianReader:
             out[places] = values
         if last:
             data = np.asarray(self._coder.get_compressed()).astype("<u4").tobytes()
-            if len(data) > LARGEST_END_BYTES:
+            if len(data) > MAX_END_BYTES:
                 raise FormatError("entropy-coded data does not end where it should")
             out[end] = _values_of(int.from_bytes(data, "little"), scales[end])
             if self._last and not out.any():
@@ -265,10 +265,10 @@ _ESCAPE_EDGES = range(0, TABLE_TOTAL + 1, TABLE_TOTAL >> ESCAPE_BITS)
 
 def _escape_digits(values: IntArray) -> IntArray:
     """Two digits (n, 2) of values out of their table's support."""
-    shifted = values + LARGEST_VALUE
+    shifted = values + MAX_VALUE
     return np.stack([shifted >> ESCAPE_BITS, shifted & (1 << ESCAPE_BITS) - 1], axis=-1)
 
 
 def _value_of(high: Any, low: Any) -> Any:
     """Inverse of ``_escape_digits``."""
-    return (high << ESCAPE_BITS) + low - LARGEST_VALUE
+    return (high << ESCAPE_BITS) + low - MAX_VALUE

@@ -27,7 +27,7 @@ from inrcodec.container.framing import (
 )
 from inrcodec.container.signal_header import read_header, write_header
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 
 __all__ = ["EXTRA", "KNOWN_TAGS", "NO_PRIOR", "Container", "Peek", "Section", "file_kind", "pack", "peek", "unpack"]
@@ -56,7 +56,7 @@ class Container:
 
     codec_id: int
     prior_id: bytes
-    header: PlainHeader
+    header: SignalHeader
     payload: bytes
     sections: tuple[Section, ...] = ()
     place: int = field(default=0, compare=False)
@@ -80,7 +80,7 @@ class Peek:
     version: int
     codec_id: int
     prior_id: bytes
-    header: PlainHeader
+    header: SignalHeader
     section_sizes: dict[int, int]
     payload_bytes: int
     file_bytes: int

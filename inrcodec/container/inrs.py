@@ -30,7 +30,7 @@ from inrcodec.container.names import read_names, write_names
 from inrcodec.container.signal_header import read_header, write_header
 from inrcodec.errors import FormatError, LimitError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ArchiveEntry:
     """
 
     name: str
-    header: PlainHeader
+    header: SignalHeader
     payload: bytes
     sections: tuple[Section, ...] = ()
 
@@ -50,7 +50,7 @@ class ArchiveEntry:
         object.__setattr__(self, "sections", ordered_sections(self.sections))
 
 
-_Record = tuple[PlainHeader, tuple[Section, ...]]
+_Record = tuple[SignalHeader, tuple[Section, ...]]
 
 
 def pack_archive(codec_id: int, prior_id: bytes, entries: Sequence[ArchiveEntry]) -> bytes:
@@ -146,7 +146,7 @@ class ArchiveReader:
             held = f"it has {len(self)}, the first is {self._names[0]!r}"
             raise UsageError(f"the archive has no entry {name!r}; {held}") from None
 
-    def header(self, i: int) -> PlainHeader:
+    def header(self, i: int) -> SignalHeader:
         """Signal header of entry i, 0 to ``len(self) - 1``.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The signal header: ``PlainHeader`` as three to about ten bytes, and back (docs/format.md, "Signal header")."""
+"""The signal header: ``SignalHeader`` as three to about ten bytes, and back (docs/format.md, "Signal header")."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from inrcodec.coding.bits import write_varint
 from inrcodec.container.framing import ByteReader
 from inrcodec.errors import DataError, FormatError, LimitError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.signals.header import FIXED_CHANNELS, KINDS, LAYOUTS, SAMPLE_TYPES, PlainHeader
+from inrcodec.signals.header import FIXED_CHANNELS, KINDS, LAYOUTS, SAMPLE_TYPES, SignalHeader
 
 # Position is the rate code; code 0 says that the rate follows in full.
 _RATES = (0, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 
 
-def write_header(header: PlainHeader) -> bytes:
+def write_header(header: SignalHeader) -> bytes:
     """Bytes of a signal header."""
     kind = KINDS.index(header.kind)
     layout = LAYOUTS[header.kind].index(header.layout)
@@ -32,7 +32,7 @@ def write_header(header: PlainHeader) -> bytes:
     return b"".join(parts)
 
 
-def read_header(reader: ByteReader, limits: Limits = DEFAULT_LIMITS) -> PlainHeader:
+def read_header(reader: ByteReader, limits: Limits = DEFAULT_LIMITS) -> SignalHeader:
     """The signal header at the reader.
 
     Raises:
@@ -54,7 +54,7 @@ def read_header(reader: ByteReader, limits: Limits = DEFAULT_LIMITS) -> PlainHea
     channels = FIXED_CHANNELS.get(layout) or reader.varint("channels")
     closes = tuple(bool(periodic >> axis & 1) for axis in range(n_axes))
     try:
-        header = PlainHeader(kind, layout, sample_type, shape, channels, sample_rate, closes)
+        header = SignalHeader(kind, layout, sample_type, shape, channels, sample_rate, closes)
         header.check_limits(limits)
     except LimitError:
         raise

@@ -22,7 +22,7 @@ from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal
 
 Levels = NDArray[Any]
-MOST_DELAY = 4096
+MAX_DELAY = 4096
 """Samples that a sound codec's output is looked for behind its input."""
 
 
@@ -167,9 +167,9 @@ def _read_sound(data: bytes) -> Levels:
 def _aligned(decoded: Levels, original: Levels) -> NDArray[np.float32]:
     """Decoded samples moved by the codec's delay, where they agree best with the original, and of its length."""
     n = len(original)
-    n_fft = 1 << (n + MOST_DELAY).bit_length()
-    mono = [np.fft.rfft(np.asarray(x, np.float64).mean(axis=1)[: n + MOST_DELAY], n_fft) for x in (decoded, original)]
-    likeness = np.fft.irfft(mono[0] * mono[1].conj())[:MOST_DELAY]
+    n_fft = 1 << (n + MAX_DELAY).bit_length()
+    mono = [np.fft.rfft(np.asarray(x, np.float64).mean(axis=1)[: n + MAX_DELAY], n_fft) for x in (decoded, original)]
+    likeness = np.fft.irfft(mono[0] * mono[1].conj())[:MAX_DELAY]
     part = decoded[int(np.argmax(likeness)) :][:n]
     return np.pad(part, ((0, n - len(part)), (0, 0))).astype(np.float32)
 

@@ -27,7 +27,7 @@ from inrcodec.storage import sweep
 from inrcodec.version import VERSION
 
 SUFFIX = ".inr"
-SMALL_BYTES, MOST_FILES, PARTS_PER_WORKER = 1 << 14, 64, 4
+SMALL_BYTES, MAX_FILES, PARTS_PER_WORKER = 1 << 14, 64, 4
 """Files of at most so many bytes are given to workers so many at a time, fewer where there would not be so many parts
 for each worker: what is in work when a run is killed is done again."""
 
@@ -180,7 +180,7 @@ def _entries(jobs: Sequence[BatchJob], workers: Workers) -> Iterator[BatchEntry]
 def _parts(jobs: Sequence[BatchJob], workers: int) -> list[tuple[BatchJob, ...]]:
     """What workers are given at once: one file, or some small ones where those can be fitted together."""
     small = [job for job in jobs if 0 < job.input_bytes <= SMALL_BYTES and fits_together(job.settings)]
-    most = max(1, min(MOST_FILES, -(-len(small) // (PARTS_PER_WORKER * workers))))
+    most = max(1, min(MAX_FILES, -(-len(small) // (PARTS_PER_WORKER * workers))))
     parts = [tuple(small[start : start + most]) for start in range(0, len(small), most)]
     alone = set(jobs) - set(small)
     # What takes long comes first, so that workers end at about the same time.

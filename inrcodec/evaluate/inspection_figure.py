@@ -14,12 +14,12 @@ from inrcodec.codecs import prior_store
 from inrcodec.codecs.bitswap.bits_back import SCHEMES
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.inspection import CELL, Inspection, inspect
-from inrcodec.codecs.registry import CODEC_IDS, codec_name, codec_of
+from inrcodec.codecs.registry import CODEC_IDS, codec_for, codec_name
 from inrcodec.container.inr import Container
 from inrcodec.container.sections import PARAMETERS
 from inrcodec.decoding import decompress_container
 from inrcodec.errors import DataError
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal
 
@@ -67,7 +67,7 @@ def _inspected(container: Container, prior: str | None) -> Inspection | None:
     """Bits by place and spread, of files that tell them."""
     if container.codec_id != CODEC_IDS[HierarchicalCodec.name] or container.header.n_points > LARGEST:
         return None
-    codec = codec_of(prior_store.find(prior) if prior is not None else prior_store.find_id(container.prior_id))
+    codec = codec_for(prior_store.find(prior) if prior is not None else prior_store.find_id(container.prior_id))
     assert isinstance(codec, HierarchicalCodec)
     shared = container.section(PARAMETERS)
     if shared:
@@ -145,7 +145,7 @@ def spectrogram(values: FloatArray, n_fft: int = 512) -> FloatArray:
     return np.asarray(10.0 * np.log10(power + 1e-10), np.float32).T[::-1]
 
 
-def _figure(panels: list[Panel], sizes: list[Panel], header: PlainHeader) -> Figure:
+def _figure(panels: list[Panel], sizes: list[Panel], header: SignalHeader) -> Figure:
     from matplotlib.figure import Figure
 
     columns = min(3, len(panels))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from inrcodec.evaluate.sweep_result import Sweep
 
 PAGE = Template((Path(__file__).parent / "report.html").read_text("utf-8"))
-MOST_SIGNAL_PLOTS = 24
+MAX_SIGNAL_PLOTS = 24
 
 
 def write_report(result: Sweep, path: Path) -> Path:
@@ -31,8 +31,8 @@ def write_report(result: Sweep, path: Path) -> Path:
     if any(getattr(point, second) is not None for point in result.points):
         plots.append(svg(result.plot(measure=second)))
     plots.append(svg(plot_seconds(result)))
-    each = [svg(result.plot(signal=name)) for name in names[:MOST_SIGNAL_PLOTS]] if len(names) > 1 else []
-    left = len(names) - MOST_SIGNAL_PLOTS
+    each = [svg(result.plot(signal=name)) for name in names[:MAX_SIGNAL_PLOTS]] if len(names) > 1 else []
+    left = len(names) - MAX_SIGNAL_PLOTS
     page = PAGE.substitute(
         title="Rate-distortion sweep",
         summary=html.escape(_summary(result, names)),

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.bitswap.bits_back import SCHEMES
 from inrcodec.codecs.registry import default_prior
-from inrcodec.encoding import Settings, rival
+from inrcodec.encoding import Settings, second_candidate
 from inrcodec.errors import DataError, UsageError
 from inrcodec.evaluate.baselines import baseline_named
 from inrcodec.evaluate.json_log import JsonLog
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     pass
 from inrcodec.evaluate.sweep_result import Sweep
 
-USUAL_RATES = {"image": (0.1, 0.2, 0.4, 0.8), "audio": (6.0, 12.0, 24.0, 48.0), "field": (0.05, 0.1, 0.2, 0.4)}
+DEFAULT_RATES = {"image": (0.1, 0.2, 0.4, 0.8), "audio": (6.0, 12.0, 24.0, 48.0), "field": (0.05, 0.1, 0.2, 0.4)}
 """Bits per point, of sounds kbit/s."""
 
 Input = str | Path | Signal
@@ -78,7 +78,7 @@ def sweep(
         raise UsageError(f"{folder} is not a folder")
     curves = published_curves(published) if published is not None else {}
     jobs = list(
-        _jobs(sources, kind, codecs, betas, rates or (() if betas else USUAL_RATES[kind]), compare, effort, prior)
+        _jobs(sources, kind, codecs, betas, rates or (() if betas else DEFAULT_RATES[kind]), compare, effort, prior)
     )
     (folder / "files").mkdir(parents=True, exist_ok=True)
     with open_log(folder / "points.jsonl") as log:
@@ -132,7 +132,7 @@ def _jobs(
                 else f"{UNITS[kind]}={settings.target_kbps or settings.target_bpp:g}"
             )
             identity = _prior_id(signal, settings)
-            if (other := rival(signal, settings)) is not None:
+            if (other := second_candidate(signal, settings)) is not None:
                 identity += _prior_id(signal, other)
             key = _key(digest, settings.codec, setting, asdict(settings), identity, VERSION)
             yield Job(key, name, where, settings.codec, setting, settings_for_workers(settings))

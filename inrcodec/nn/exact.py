@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inrcodec.coding.gaussian import LARGEST_SCALE, N_SCALES, SMALLEST_SCALE
+from inrcodec.coding.gaussian import MAX_SCALE, MIN_SCALE, N_SCALES
 from inrcodec.errors import FormatError
 from inrcodec.nn.strips import in_strips
 
@@ -28,12 +28,12 @@ WEIGHT_BITS = 12
 ACTIVATION_LIMIT = 1 << 23
 STRIP_NUMBERS = 1 << 19
 """Numbers of patches at once: what the cache holds, and a bound on memory."""
-LEAST_CHANNELS_BY_TAP, TAP_NUMBERS = 16, 1 << 18
+MIN_CHANNELS_BY_TAP, TAP_NUMBERS = 16, 1 << 18
 # Scale index = (log scale + SCALE_OFFSET) * SCALE_FACTOR >> SCALE_SHIFT, all integers: part of the format.
 SCALE_SHIFT = 19
-SCALE_OFFSET = round(-math.log(SMALLEST_SCALE) * (1 << ACTIVATION_BITS))
+SCALE_OFFSET = round(-math.log(MIN_SCALE) * (1 << ACTIVATION_BITS))
 SCALE_FACTOR = round(
-    (N_SCALES - 1) / math.log(LARGEST_SCALE / SMALLEST_SCALE) * (1 << SCALE_SHIFT) / (1 << ACTIVATION_BITS)
+    (N_SCALES - 1) / math.log(MAX_SCALE / MIN_SCALE) * (1 << SCALE_SHIFT) / (1 << ACTIVATION_BITS)
 )
 
 EXACT_RANGE = {torch.float32: 1 << 24, torch.float64: 1 << 53}
@@ -94,7 +94,7 @@ def _convolve(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor
     count, _, height, width = values.shape
     if weight.shape[2] == weight.shape[3] == 1:
         return torch.matmul(weight.flatten(1), values.flatten(2)).view(count, -1, height, width)
-    if weight.shape[1] >= LEAST_CHANNELS_BY_TAP:
+    if weight.shape[1] >= MIN_CHANNELS_BY_TAP:
         return _convolve_by_tap(values, weight, rows, columns)
     padded = functional.pad(values, (columns, columns, rows, rows))
     out = values.new_empty(count, weight.shape[0], height, padded.shape[3] - weight.shape[3] + 1)

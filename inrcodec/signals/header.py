@@ -1,4 +1,4 @@
-"""What every signal has, in a form that a file header carries in a few bytes: ``PlainHeader``.
+"""What every signal has, in a form that a file header carries in a few bytes: ``SignalHeader``.
 
 It models the outside of a signal: its kind, how its channels are laid out, the type its samples had in the file that
 it came from, and its grid. Colour profiles, units and names are not here; they travel as extra metadata. Invariants,
@@ -41,7 +41,7 @@ FIXED_CHANNELS: dict[str, int] = {"gray": 1, "gray+alpha": 2, "rgb": 3, "rgba": 
 
 
 @dataclass(frozen=True)
-class PlainHeader:
+class SignalHeader:
     """Kind, layout, sample type and grid of one signal.
 
     Args:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import DataError, FormatError, LimitError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
 EXTRA_VERSION = 1
 _ARRAY_TYPES = ("<f4", "<f8", "<i1", "<i2", "<i4", "<i8", "|i1", "|u1", "<u1", "<u2", "<u4", "<u8")
@@ -44,7 +44,7 @@ class SignalMeta:
     fixed: dict[str, float] = field(default_factory=dict)
     source_format: str = ""
 
-    def fault(self, header: PlainHeader) -> str:
+    def fault(self, header: SignalHeader) -> str:
         """Why this cannot belong to a signal; empty if it can."""
         if self.dims and (len(self.dims) != len(header.shape) or len(set(self.dims)) != len(self.dims)):
             return f"{len(header.shape)} axes have the names {self.dims}"
@@ -127,7 +127,7 @@ class SignalMeta:
             raise FormatError("extra metadata is damaged") from None
 
     @classmethod
-    def of_file(cls, data: bytes, header: PlainHeader, limits: Limits = DEFAULT_LIMITS) -> SignalMeta:
+    def of_file(cls, data: bytes, header: SignalHeader, limits: Limits = DEFAULT_LIMITS) -> SignalMeta:
         """``from_extra`` for a signal with this header; FormatError also when the two do not fit."""
         meta = cls.from_extra(data, 16 if header.sample_type == "u16" else 8, limits)
         fault = meta.fault(header)

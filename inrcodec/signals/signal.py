@@ -1,7 +1,7 @@
 """A signal: values on a grid, and what the file needs to come back as it was.
 
 Invariants: ``values`` is float32, (*shape, channels), finite, not empty. Ranges: images [0, 1], sounds [-1, 1], fields
-normalised to [0, 1] by ``(x - offset) / scale``. What every signal has is its ``PlainHeader``; all else that must
+normalised to [0, 1] by ``(x - offset) / scale``. What every signal has is its ``SignalHeader``; all else that must
 survive (colour profile, orientation, resolution, names, units, coordinates) is ``SignalMeta``, which turns to bytes and
 back without loss.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import DataError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 
 FloatArray = NDArray[np.float32]
@@ -27,7 +27,7 @@ class Signal:
     """Values on a grid; see the module's text. DataError when values are empty, not finite or of the wrong shape."""
 
     values: FloatArray
-    header: PlainHeader
+    header: SignalHeader
     meta: SignalMeta = field(default_factory=SignalMeta)
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class Signal:
 
     @classmethod
     def from_parts(
-        cls, header: PlainHeader, extra: bytes, values: FloatArray, limits: Limits = DEFAULT_LIMITS,
+        cls, header: SignalHeader, extra: bytes, values: FloatArray, limits: Limits = DEFAULT_LIMITS,
         window: tuple[tuple[int, ...], tuple[slice, ...]] | None = None,
     ) -> Signal:  # fmt: skip
         """A decoded signal: header and extra metadata of a file, values on the file's grid or on another size.

@@ -28,7 +28,7 @@ from inrcodec.training.sources import (
     split_held_out,
 )
 
-LARGEST_SHORT_SIDE = 700
+MAX_SHORT_SIDE = 700
 """Photographs are halved until their shorter side is below this: enough detail, bounded memory."""
 
 HELD_OUT_PLANE = 20
@@ -39,7 +39,7 @@ HELD_OUT_TILE = 20
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DataSpec:
     """What is read of training folders: signals of a kind, cut to patches, or mosaics of tiles.
 
     ``normalised``: sounds are brought to a root mean square of 1, every plane of a field to [0, 1]; photographs are
@@ -64,7 +64,7 @@ class TrainingData:
     summary: str
 
 
-def read_training_data(wanted: Wanted, folders: Sequence[Path], *, variable: str | None = None) -> TrainingData:
+def read_training_data(wanted: DataSpec, folders: Sequence[Path], *, variable: str | None = None) -> TrainingData:
     """Read all files of the folders that are of the wanted kind, split off a held-out part.
 
     Raises DataError when there is nothing to learn from.
@@ -92,7 +92,7 @@ def read_training_data(wanted: Wanted, folders: Sequence[Path], *, variable: str
     return TrainingData(make(items), make(held_items), summary)
 
 
-def _tiles(wanted: Wanted, paths: Sequence[Path]) -> TrainingData:
+def _tiles(wanted: DataSpec, paths: Sequence[Path]) -> TrainingData:
     mosaics = [_levels(signal) for path in paths if (signal := _try_read(path, wanted, None)) is not None]
     tiles = [cut_tiles(mosaic, wanted.tile) for mosaic in mosaics]
     if not tiles:
@@ -104,7 +104,7 @@ def _tiles(wanted: Wanted, paths: Sequence[Path]) -> TrainingData:
     return TrainingData(TileSource(every[~held], mirror=True), TileSource(every[held], mirror=False), summary)
 
 
-def _planes(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> TrainingData:
+def _planes(wanted: DataSpec, paths: Sequence[Path], variable: str | None) -> TrainingData:
     """Fields whose planes each stand alone: every n-th is held out, none of fewer than n."""
     items = _read_all(wanted, paths, variable)
     held = items[HELD_OUT_PLANE // 2 :: HELD_OUT_PLANE] if len(items) >= HELD_OUT_PLANE else []
@@ -114,7 +114,7 @@ def _planes(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> Trai
     return TrainingData(*sources, f"{len(training)} planes of fields, {len(held)} held out")
 
 
-def _read_all(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> list[Any]:
+def _read_all(wanted: DataSpec, paths: Sequence[Path], variable: str | None) -> list[Any]:
     items: list[Any] = []
     for path in paths:
         signal = _try_read(path, wanted, variable)
@@ -122,7 +122,7 @@ def _read_all(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> li
             continue
         if wanted.kind == "image":
             levels = _levels(signal)
-            while min(levels.shape[:2]) > LARGEST_SHORT_SIDE:
+            while min(levels.shape[:2]) > MAX_SHORT_SIDE:
                 levels = halve(levels)
             items.append(levels)
         elif wanted.kind == "audio":
@@ -137,7 +137,7 @@ def _read_all(wanted: Wanted, paths: Sequence[Path], variable: str | None) -> li
     return items
 
 
-def _try_read(path: Path, wanted: Wanted, variable: str | None) -> Signal | None:
+def _try_read(path: Path, wanted: DataSpec, variable: str | None) -> Signal | None:
     """The signal of a file, None when it is of another kind or cannot be read (labels and lists lie beside data)."""
     try:
         signal = read_signal(path, variable=variable)

@@ -140,7 +140,7 @@ class NetworkState(Generic[Model]):
         return [p for group in self.optimiser.param_groups for p in group["params"]]
 
 
-def falling(lr: float, done: float, steps: int, *, floor: float, ramp: int) -> float:
+def cosine_lr(lr: float, done: float, steps: int, *, floor: float, ramp: int) -> float:
     """The learning rate at a share of the training: it rises over ``ramp`` steps and falls as a half cosine to
     ``floor`` of itself."""
     fall = floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from inrcodec.api import InrFile
 from inrcodec.codecs import prior_store, tiles
-from inrcodec.codecs.hierarchical.encoder import LATENT_EFFORTS, LatentEffort
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
-from inrcodec.codecs.tiles import Mosaic, plane_tiles
+from inrcodec.codecs.hierarchical.encoder import LATENT_EFFORTS, HierarchicalEffort
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+from inrcodec.codecs.tiles import TileBlender, plane_tiles
 from inrcodec.encoding import Settings, compress_signals
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
 
@@ -24,9 +24,9 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "TILE", 160)
 
 
-def _prior() -> HierarchyPrior:
+def _prior() -> HierarchicalPrior:
     prior = prior_store.find("photographs")
-    assert isinstance(prior, HierarchyPrior)
+    assert isinstance(prior, HierarchicalPrior)
     return prior
 
 
@@ -40,7 +40,7 @@ def test_tiles_cover_every_point_with_weights_that_add_up_to_one(height: int, wi
     for axis, n in enumerate((height, width)):
         total = np.zeros(n)
         for part in {(window[axis].start, window[axis].stop) for window in found}:
-            mosaic = Mosaic((n,), (slice(0, n),), 1)
+            mosaic = TileBlender((n,), (slice(0, n),), 1)
             mosaic.put((slice(*part),), np.ones((part[1] - part[0], 1), np.float32))
             total += mosaic.values[:, 0]
             assert part[1] - part[0] <= tiles.TILE + tiles.OVERLAP + _prior().config.coarsest
@@ -49,7 +49,7 @@ def test_tiles_cover_every_point_with_weights_that_add_up_to_one(height: int, wi
 
 def test_a_mosaic_of_a_plane_is_the_plane(small_tiles: None) -> None:
     plane = np.random.default_rng(0).random((347, 401, 3), np.float32)
-    mosaic = Mosaic(plane.shape[:2], (slice(0, 347), slice(0, 401)), 3)
+    mosaic = TileBlender(plane.shape[:2], (slice(0, 347), slice(0, 401)), 3)
     windows = plane_tiles(_prior(), plane.shape[:2])
     assert len(windows) == 9
     for window in windows:
@@ -62,7 +62,7 @@ def test_a_tiled_picture_comes_back_without_seams(
     small_tiles: None, monkeypatch: pytest.MonkeyPatch, picture: np.ndarray, shape: tuple[int, int]
 ) -> None:
     values = np.ascontiguousarray(np.tile(picture, (1, 2, 1))[: shape[0], : shape[1]], np.float32) / np.float32(255)
-    signal = Signal(values, PlainHeader("image", "rgb", "u8", shape, 3))
+    signal = Signal(values, SignalHeader("image", "rgb", "u8", shape, 3))
     data = compress_signals([signal], Settings(target_bpp=0.4, effort="fast")).data
     error = InrFile(data).render().values - values
     half = InrFile(data).render(scale=0.5)
@@ -84,8 +84,8 @@ def test_a_tiled_picture_comes_back_without_seams(
 def test_tiles_with_steps_and_in_gray(
     small_tiles: None, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(LATENT_EFFORTS, "default", LatentEffort("default", 6, adapting_steps=12))
+    monkeypatch.setitem(LATENT_EFFORTS, "default", HierarchicalEffort("default", 6, adapting_steps=12))
     gray = np.ascontiguousarray(picture[:210, :220, :1], np.float32) / np.float32(255)
-    signal = Signal(gray, PlainHeader("image", "gray", "u8", (210, 220), 1))
+    signal = Signal(gray, SignalHeader("image", "gray", "u8", (210, 220), 1))
     data = compress_signals([signal], Settings(target_bpp=0.3)).data
     assert np.square(InrFile(data).render().values - gray).mean() < 2e-3

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inrcodec.coding.gaussian import (
-    LARGEST_VALUE,
+    MAX_VALUE,
     N_SCALES,
     TABLE_TOTAL,
     GaussianReader,
@@ -137,4 +137,4 @@ def test_damage_and_excess_are_errors() -> None:
         reader.read(scales[:3])
         reader.read(np.array([0]))
     with pytest.raises(LimitError, match="far from"):
-        writer.write(np.array([LARGEST_VALUE]), np.array([0]))
+        writer.write(np.array([MAX_VALUE]), np.array([0]))

@@ -16,12 +16,12 @@ from inrcodec.container.inr import EXTRA, NO_PRIOR, Container, Section, file_kin
 from inrcodec.container.signal_header import read_header, write_header
 from inrcodec.errors import DataError, FormatError, LimitError, UsageError
 from inrcodec.limits import Limits
-from inrcodec.signals.header import FIXED_CHANNELS, LAYOUTS, MAX_AXES, SAMPLE_TYPES, PlainHeader
+from inrcodec.signals.header import FIXED_CHANNELS, LAYOUTS, MAX_AXES, SAMPLE_TYPES, SignalHeader
 
 PRIOR = bytes.fromhex("0102030405060708")
-GRAY = PlainHeader("image", "gray", "u8", (2, 3), 1)
-PHOTO = PlainHeader("image", "rgb", "u8", (512, 768), 3)
-SPEECH = PlainHeader("audio", "mono", "pcm_16", (48_000,), 1, 16_000)
+GRAY = SignalHeader("image", "gray", "u8", (2, 3), 1)
+PHOTO = SignalHeader("image", "rgb", "u8", (512, 768), 3)
+SPEECH = SignalHeader("audio", "mono", "pcm_16", (48_000,), 1, 16_000)
 ROOMY = Limits(max_axis=2**62, max_points=2**62, max_channels=2**62)
 
 
@@ -32,12 +32,12 @@ def sealed(text: str) -> bytes:
 
 
 @st.composite
-def headers(draw: st.DrawFn) -> PlainHeader:
+def headers(draw: st.DrawFn) -> SignalHeader:
     """Any valid header within the usual limits."""
     kind = draw(st.sampled_from(list(LAYOUTS)))
     layout = draw(st.sampled_from(LAYOUTS[kind]))
     n_axes = {"image": 2, "audio": 1}.get(kind) or draw(st.integers(1, MAX_AXES))
-    return PlainHeader(
+    return SignalHeader(
         kind,
         layout,
         draw(st.sampled_from(SAMPLE_TYPES[kind])),
@@ -72,7 +72,7 @@ GOLDEN = {
         bytes.fromhex("8e494e52 21 01 0102030405060708 00 02 03 aabb be22fccd"),
     ),
     "rgba, 16 bit, no prior, no payload": (
-        Container(7, NO_PRIOR, PlainHeader("image", "rgba", "u16", (300, 1), 4), b""),
+        Container(7, NO_PRIOR, SignalHeader("image", "rgba", "u16", (300, 1), 4), b""),
         sealed("8e494e52 01 07 1c ac02 01"),
     ),
     "sound with a rate code": (
@@ -80,18 +80,18 @@ GOLDEN = {
         sealed("8e494e52 21 02 0102030405060708 01 80f702 04 00"),
     ),
     "stereo sound with a rate in full": (
-        Container(2, PRIOR, PlainHeader("audio", "stereo", "pcm_24", (5,), 2, 4000), b"\x09"),
+        Container(2, PRIOR, SignalHeader("audio", "stereo", "pcm_24", (5,), 2, 4000), b"\x09"),
         sealed("8e494e52 21 02 0102030405060708 15 05 00a01f 09"),
     ),
     "six-channel sound": (
-        Container(2, PRIOR, PlainHeader("audio", "multi", "float32", (5,), 6, 48_000), b""),
+        Container(2, PRIOR, SignalHeader("audio", "multi", "float32", (5,), 6, 48_000), b""),
         sealed("8e494e52 21 02 0102030405060708 59 05 09 06"),
     ),
     "field on a sphere, float64, two channels, with metadata": (
         Container(
             3,
             PRIOR,
-            PlainHeader("field", "field", "float64", (2, 4, 8), 2, 0, (False, False, True)),
+            SignalHeader("field", "field", "float64", (2, 4, 8), 2, 0, (False, False, True)),
             b"\xff\xfe",
             (Section(100, b"", False), Section(EXTRA, b"abc")),
         ),
@@ -114,7 +114,7 @@ def test_sections_are_kept_by_rising_tag() -> None:
 
 
 @pytest.mark.parametrize("header", [PHOTO, replace(PHOTO, shape=(16_383, 16_383)), SPEECH], ids=str)
-def test_overhead_is_at_most_24_bytes(header: PlainHeader) -> None:
+def test_overhead_is_at_most_24_bytes(header: SignalHeader) -> None:
     data = pack(Container(1, PRIOR, header, b"x" * 1000))
     assert len(data) - 1000 <= 24
     assert peek(data).overhead_bytes == len(data) - 1000 == 23
@@ -139,7 +139,7 @@ def test_unpack_inverts_pack(container: Container) -> None:
 
 
 @given(headers(), st.binary(max_size=5))
-def test_header_says_where_it_ends(header: PlainHeader, after: bytes) -> None:
+def test_header_says_where_it_ends(header: SignalHeader, after: bytes) -> None:
     reader = ByteReader(write_header(header) + after)
     assert read_header(reader) == header
     assert reader.rest() == after
@@ -273,7 +273,7 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(name: str) -> None:
 
 
 def test_limits_can_be_raised_and_lowered() -> None:
-    big = PlainHeader("field", "field", "float32", (2**30, 2**30), 40)
+    big = SignalHeader("field", "field", "float32", (2**30, 2**30), 40)
     data = pack(Container(1, PRIOR, big, b""))
     with pytest.raises(LimitError):
         unpack(data)
@@ -305,7 +305,7 @@ def test_limits_can_be_raised_and_lowered() -> None:
 )
 def test_contradicting_header_is_refused(arguments: tuple, message: str) -> None:  # type: ignore[type-arg]
     with pytest.raises(DataError, match=message):
-        PlainHeader(*arguments)
+        SignalHeader(*arguments)
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -17,11 +17,11 @@ from inrcodec.container.inrs import ArchiveEntry, ArchiveReader, pack_archive
 from inrcodec.container.names import NumberedNames, find_numbering, name_fault
 from inrcodec.errors import DataError, FormatError, LimitError, UsageError
 from inrcodec.limits import Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
 PRIOR = bytes.fromhex("0102030405060708")
-CIFAR = PlainHeader("image", "rgb", "u8", (32, 32), 3)
-GRAY = PlainHeader("image", "gray", "u8", (2, 3), 1)
+CIFAR = SignalHeader("image", "rgb", "u8", (32, 32), 3)
+GRAY = SignalHeader("image", "gray", "u8", (2, 3), 1)
 HEAD = "8e494e53 21 01 0102030405060708 "
 
 
@@ -51,7 +51,7 @@ GOLDEN = {
         NO_PRIOR,
         [
             ArchiveEntry("a", GRAY, b""),
-            ArchiveEntry("b", PlainHeader("audio", "mono", "pcm_16", (5,), 1, 8000), b"\x01"),
+            ArchiveEntry("b", SignalHeader("audio", "mono", "pcm_16", (5,), 1, 8000), b"\x01"),
         ],
         #                         n  r  image    sound    names      lengths payload
         sealed("8e494e53 01 09 02 02 00 02 03 01 05 01 00 03 610a62 00 01 01"),
@@ -102,7 +102,7 @@ def test_distinct_sounds_cost_their_lengths() -> None:
     sizes = []
     for n in (200, 400):
         entries = [
-            ArchiveEntry(f"{i}.wav", PlainHeader("audio", "mono", "pcm_16", (100_000 + i,), 1, 16_000), b"x" * 200)
+            ArchiveEntry(f"{i}.wav", SignalHeader("audio", "mono", "pcm_16", (100_000 + i,), 1, 16_000), b"x" * 200)
             for i in range(n)
         ]
         sizes.append(len(pack_archive(1, PRIOR, entries)) - 200 * n)
@@ -141,7 +141,7 @@ def test_entry_becomes_a_file_of_its_own() -> None:
     assert reader.container(2) == expected == unpack(pack(reader.container(2)))
 
 
-HEADERS = st.sampled_from([CIFAR, GRAY, PlainHeader("audio", "mono", "pcm_16", (9,), 1, 12_345)])
+HEADERS = st.sampled_from([CIFAR, GRAY, SignalHeader("audio", "mono", "pcm_16", (9,), 1, 12_345)])
 NAMES = st.from_regex(r"[a-zäß0-9 ._-]{1,9}(/[a-z0-9]{1,5})?", fullmatch=True).filter(lambda name: not name_fault(name))
 LISTED = st.lists(NAMES, min_size=1, max_size=30, unique=True)
 NUMBERED = st.builds(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from inrcodec.errors import DataError, UnsupportedError, UsageError
 from inrcodec.evaluate.baselines import BASELINES, baseline_at_size, baseline_named, run_baseline
 from inrcodec.evaluate.bd_rate import bd_rate
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
 REFERENCE = [(0.1, 28.0), (0.2, 30.0), (0.4, 32.0), (0.8, 34.0)]
@@ -57,7 +57,7 @@ def test_bd_rate_leaves_out_beaten_points_and_refuses_what_is_no_curve() -> None
 
 def _image(picture: np.ndarray) -> Signal:
     values = np.ascontiguousarray(picture[:96, :128], np.float32) / np.float32(255)
-    return Signal(values, PlainHeader("image", "rgb", "u8", (96, 128), 3))
+    return Signal(values, SignalHeader("image", "rgb", "u8", (96, 128), 3))
 
 
 def _sound() -> Signal:
@@ -65,7 +65,7 @@ def _sound() -> Signal:
     noise = np.random.default_rng(0).standard_normal(16000)
     values = np.exp(-8 * (t % 0.25)) * (0.4 * np.sin(2 * np.pi * (300 + 200 * t) * t) + 0.05 * noise)
     values = (values * np.minimum(1.0, 10 * t))[:, None]
-    return Signal(values.astype(np.float32), PlainHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
+    return Signal(values.astype(np.float32), SignalHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
 
 
 @pytest.mark.parametrize("name", [name for name in BASELINES if name != "jxl"])

@@ -13,22 +13,22 @@ from inrcodec.cli import main
 from inrcodec.codecs import prior_store, tiles
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.inspection import CELL, inspect
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.encoding import Settings, compress_signals
 from inrcodec.errors import DataError
 from inrcodec.evaluate.inspection_figure import show
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
 
 def _image(picture: np.ndarray, height: int, width: int) -> Signal:
     values = np.ascontiguousarray(picture[:height, 100 : 100 + width], np.float32) / np.float32(255)
-    return Signal(values, PlainHeader("image", "rgb", "u8", (height, width), 3))
+    return Signal(values, SignalHeader("image", "rgb", "u8", (height, width), 3))
 
 
 def _inspected(signal: Signal, prior_name: str):  # type: ignore[no-untyped-def]
     prior = prior_store.find(prior_name)
-    assert isinstance(prior, HierarchyPrior)
+    assert isinstance(prior, HierarchicalPrior)
     codec = HierarchicalCodec(prior)
     payload = InrFile(compress_signals([signal], Settings(beta=0.003, effort="fast")).data).container().payload
     _, end = codec.read_parameters(payload)
@@ -64,7 +64,7 @@ def test_a_tiled_picture_has_a_map_without_spread(picture: np.ndarray, monkeypat
 def test_sounds_have_a_map_along_time() -> None:
     t = np.arange(16000, dtype=np.float32) / 16000
     values = (0.3 * np.exp(-5 * (t % 0.3)) * np.sin(2 * np.pi * 400 * t))[:, None].astype(np.float32)
-    found, bits = _inspected(Signal(values, PlainHeader("audio", "mono", "pcm_16", (16000,), 1, 16000)), "speech16k")
+    found, bits = _inspected(Signal(values, SignalHeader("audio", "mono", "pcm_16", (16000,), 1, 16000)), "speech16k")
     assert found.bits.shape == (1, 2000) and sum(found.by_level.values()) == pytest.approx(bits, rel=0.05)
 
 

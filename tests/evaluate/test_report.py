@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inrcodec.evaluate import sweep
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 from tests.support.browser import open_browser
 
@@ -25,7 +25,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, picture: np.ndarray) -> Path:
     signals = [
         Signal(
             np.ascontiguousarray(picture[128 * i : 128 + 128 * i, 160:320], np.float32) / np.float32(255),
-            PlainHeader("image", "rgb", "u8", (128, 160), 3),
+            SignalHeader("image", "rgb", "u8", (128, 160), 3),
         )
         for i in range(2)
     ]

@@ -21,7 +21,7 @@ from inrcodec.evaluate import Sweep, sweep
 from inrcodec.evaluate import sweep as sweeps_module
 from inrcodec.evaluate import sweep_jobs as jobs_module
 from inrcodec.evaluate.points import Point, mean_curve, open_log
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
 RATES = (1.0, 3.0)
@@ -135,7 +135,7 @@ def test_plots_show_all_curves(done: Sweep) -> None:
 def test_sounds_and_published_curves(tmp_path: Path) -> None:
     t = np.arange(16000, dtype=np.float32) / 16000
     values = (0.4 * np.exp(-6 * (t % 0.25)) * np.sin(2 * np.pi * (200 + 300 * t) * t))[:, None].astype(np.float32)
-    sound = Signal(values, PlainHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
+    sound = Signal(values, SignalHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
     (tmp_path / "table.csv").write_text("codec,kbps,psnr\nsome,5,40\nsome,20,50\n")
     result = sweep(
         [sound], rates=[12.0, 24.0], compare=["opus"], published=tmp_path / "table.csv", effort="fast",
@@ -179,7 +179,7 @@ def test_points_of_auto_at_best_depend_on_both_priors(folder: Path, monkeypatch:
 
 def test_what_a_sweep_refuses(folder: Path, tmp_path: Path) -> None:
     picture = folder / "p0.png"
-    sound = Signal(np.zeros((64, 1), np.float32), PlainHeader("audio", "mono", "pcm_16", (64,), 1, 16000))
+    sound = Signal(np.zeros((64, 1), np.float32), SignalHeader("audio", "mono", "pcm_16", (64,), 1, 16000))
     for inputs, options, words in (
         ([picture, sound], {}, "one kind"),
         ([], {}, "one kind"),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from inrcodec.cli import main
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.hierarchical.training import HierarchyTrainer
+from inrcodec.codecs.hierarchical.training import HierarchicalTrainer
 from inrcodec.errors import UsageError, WorkersError
 from inrcodec.parallel.all_reduce import Peers, peers
 from inrcodec.training.sources import TileSource
@@ -22,7 +22,7 @@ from tests.support.tiny_hierarchical import tiny_training
 
 def _parameters(shared: Peers) -> torch.Tensor:
     source = TileSource(smooth_tiles(32, size=16), mirror=True)
-    trainer = HierarchyTrainer(tiny_training(steps=5, batch=4), source, peers=shared)
+    trainer = HierarchicalTrainer(tiny_training(steps=5, batch=4), source, peers=shared)
     state = trainer.start()
     trainer.run(state, until_seconds=60, checkpoint=None, progress=lambda *_: None)
     assert state.steps == 5

@@ -15,7 +15,7 @@ from inrcodec.api import InrFile
 from inrcodec.cli import main
 from inrcodec.encoding import Settings, compress_signals
 from inrcodec.errors import UsageError
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.ms_ssim import ms_ssim, structure_errors
 from inrcodec.signals.signal import Signal
 
@@ -68,7 +68,7 @@ def test_errors_of_points_add_up_to_what_ms_ssim_lacks(picture: np.ndarray, size
 
 def _signal(picture: np.ndarray) -> Signal:
     values = np.ascontiguousarray(picture[128:256, 192:320], np.float32) / np.float32(255)
-    return Signal(values, PlainHeader("image", "rgb", "u8", (128, 128), 3))
+    return Signal(values, SignalHeader("image", "rgb", "u8", (128, 128), 3))
 
 
 def test_optimising_ms_ssim_raises_it_at_equal_bits(picture: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from inrcodec.errors import DataError, FormatError, InrcodecError, LimitError
 from inrcodec.limits import DEFAULT_LIMITS
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 
@@ -106,7 +106,7 @@ def test_bombs_are_refused_before_memory_is_taken() -> None:
 
 
 def test_a_signal_is_float32_finite_and_of_its_shape() -> None:
-    header = PlainHeader("image", "gray", "u8", (2, 3), 1)
+    header = SignalHeader("image", "gray", "u8", (2, 3), 1)
     for values in (np.zeros((2, 3), np.float32), np.zeros((2, 3, 1)), np.full((2, 3, 1), np.nan, np.float32)):
         with pytest.raises(DataError):
             Signal(values, header)
@@ -114,23 +114,23 @@ def test_a_signal_is_float32_finite_and_of_its_shape() -> None:
 
 def test_native_samples() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    header = PlainHeader("image", "gray", "u8", (16, 16), 1)
+    header = SignalHeader("image", "gray", "u8", (16, 16), 1)
     assert np.array_equal(Signal(levels / np.float32(255), header).to_native(), levels)
-    over = Signal(np.array([[[1.7]], [[-0.2]]], np.float32), PlainHeader("image", "gray", "u16", (2, 1), 1))
+    over = Signal(np.array([[[1.7]], [[-0.2]]], np.float32), SignalHeader("image", "gray", "u16", (2, 1), 1))
     over = dataclasses.replace(over, meta=SignalMeta(bit_depth=16))
     assert over.to_native().ravel().tolist() == [65535, 0]
     field = Signal(
-        np.array([[0.0], [0.5], [1.0]], np.float32), PlainHeader("field", "field", "int16", (3,), 1),
+        np.array([[0.0], [0.5], [1.0]], np.float32), SignalHeader("field", "field", "int16", (3,), 1),
         SignalMeta(offset=-10.0, scale=300.0),
     )  # fmt: skip
     assert field.to_native().tolist() == [-10, 140, 290] and field.to_native().dtype == np.int16
 
 
 def test_another_size_carries_rate_resolution_and_coordinates_along() -> None:
-    sound = PlainHeader("audio", "mono", "pcm_16", (100,), 1, 16000)
+    sound = SignalHeader("audio", "mono", "pcm_16", (100,), 1, 16000)
     assert Signal.from_parts(sound, b"", np.zeros((50, 1), np.float32)).header.sample_rate == 8000
     extra = SignalMeta(dims=("y", "x"), coordinates={"x": np.arange(4.0)}, dpi=(100.0, 100.0)).extra_to_bytes()
-    field = PlainHeader("field", "field", "float32", (2, 4), 1)
+    field = SignalHeader("field", "field", "float32", (2, 4), 1)
     back = Signal.from_parts(field, extra, np.zeros((2, 8, 1), np.float32))
     assert back.meta.coordinates["x"].tolist() == [-0.25, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25]
     assert back.meta.dpi == (200.0, 100.0)

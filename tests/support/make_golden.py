@@ -26,15 +26,15 @@ from numpy.typing import NDArray
 import inrcodec
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.bitswap import codec as lossless
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
-from inrcodec.codecs.coinpp.model import ModulatedConfig
-from inrcodec.codecs.coinpp.training import ModulationTrainer
-from inrcodec.codecs.combiner.model import NetworkConfig
-from inrcodec.codecs.combiner.training import PriorTrainer
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
+from inrcodec.codecs.coinpp.model import CoinPPConfig
+from inrcodec.codecs.coinpp.training import CoinPPTrainer
+from inrcodec.codecs.combiner.model import CombinerConfig
+from inrcodec.codecs.combiner.training import CombinerTrainer
 from inrcodec.codecs.hierarchical import codec as hierarchical
-from inrcodec.codecs.hierarchical.config import HierarchyConfig, LevelConfig
-from inrcodec.codecs.hierarchical.training import HierarchyTrainer
-from inrcodec.signals.header import PlainHeader
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig
+from inrcodec.codecs.hierarchical.training import HierarchicalTrainer
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 from inrcodec.training.sources import PatchSource, TileSource
@@ -42,7 +42,7 @@ from tests.support import tiny_grids
 from tests.support.golden_files import FOLDER, LIST, PRIORS, decode
 from tests.support.tiny import smooth_tiles, tiny_config
 from tests.support.tiny_bitswap import BINARY, COLOUR, GRAY, LAYERED, tiny_model
-from tests.support.tiny_coinpp import tiny_modulation_training
+from tests.support.tiny_coinpp import tiny_coinpp_training
 from tests.support.tiny_hierarchical import tiny_training
 
 FloatArray = NDArray[np.float32]
@@ -50,8 +50,8 @@ FloatArray = NDArray[np.float32]
 # Priors.
 
 _LEVELS = (LevelConfig(8, 10, (3,), 1, 1), LevelConfig(4, 10, (2, 2), 1, 1, phases=2))
-_IMAGE = HierarchyConfig(3, 2, _LEVELS, 2, 6, 6, n_anchors=3, log_lambdas=(3.0, 8.0))
-_AUDIO = HierarchyConfig(
+_IMAGE = HierarchicalConfig(3, 2, _LEVELS, 2, 6, 6, n_anchors=3, log_lambdas=(3.0, 8.0))
+_AUDIO = HierarchicalConfig(
     1, 1, (LevelConfig(8, 10, (3,), 1, 1), LevelConfig(4, 10, (3,), 1, 1)), 2, 6, 6, n_anchors=3,
     log_lambdas=(3.0, 8.0), centre=0.0, spread=1.0,
 )  # fmt: skip
@@ -77,19 +77,19 @@ def _tiles(size: int, channels: int = 3) -> TileSource:
     return TileSource(smooth_tiles(256, size=size)[..., :channels], mirror=True)
 
 
-def _hierarchy(network: HierarchyConfig, kind: str, source: PatchSource, shape: tuple[int, ...], **more: Any) -> bytes:
+def _hierarchy(network: HierarchicalConfig, kind: str, source: PatchSource, shape: tuple[int, ...], **more: Any) -> bytes:
     config = tiny_training(network=network, kind=kind, patch_shape=shape, steps=300, **more)
-    trainer = HierarchyTrainer(config, source)
+    trainer = HierarchicalTrainer(config, source)
     return _trained(trainer, trainer.start())
 
 
-def _combiner(network: NetworkConfig, kind: str, source: PatchSource) -> bytes:
-    trainer = PriorTrainer(tiny_config(network=network, kind=kind, minutes=0.06), source)
+def _combiner(network: CombinerConfig, kind: str, source: PatchSource) -> bytes:
+    trainer = CombinerTrainer(tiny_config(network=network, kind=kind, minutes=0.06), source)
     return _trained(trainer, trainer.start())
 
 
-def _modulation(network: ModulatedConfig, kind: str, source: PatchSource) -> bytes:
-    trainer = ModulationTrainer(tiny_modulation_training(network=network, kind=kind), source)
+def _modulation(network: CoinPPConfig, kind: str, source: PatchSource) -> bytes:
+    trainer = CoinPPTrainer(tiny_coinpp_training(network=network, kind=kind), source)
     return _trained(trainer, trainer.start())
 
 
@@ -105,20 +105,20 @@ PRIOR_MAKERS: dict[str, Callable[[], bytes]] = {
     "golden-field": lambda: _hierarchy(_FIELD, "field", _tiles(16, 1), (16, 16)),
     "golden-globe": lambda: _hierarchy(_GLOBE, "field", _tiles(16, 1), (16, 16)),
     "golden-combiner-image": lambda: _combiner(
-        NetworkConfig((8, 8), 3, features=12, hidden=8, latent_dims=20, proposal_hidden=8), "image", _tiles(8)
+        CombinerConfig((8, 8), 3, features=12, hidden=8, latent_dims=20, proposal_hidden=8), "image", _tiles(8)
     ),
     "golden-combiner-audio": lambda: _combiner(
-        NetworkConfig((32,), 1, features=12, hidden=8, latent_dims=20, proposal_hidden=8), "audio", Tones(32)
+        CombinerConfig((32,), 1, features=12, hidden=8, latent_dims=20, proposal_hidden=8), "audio", Tones(32)
     ),
-    "golden-coinpp-image": lambda: _modulation(ModulatedConfig((8, 8), 3, (96, 12), 48), "image", _tiles(8)),
+    "golden-coinpp-image": lambda: _modulation(CoinPPConfig((8, 8), 3, (96, 12), 48), "image", _tiles(8)),
     "golden-coinpp-audio": lambda: _modulation(
-        ModulatedConfig((32,), 1, (48, 12), 24, 0.0, 1.0), "audio", Tones(32)
+        CoinPPConfig((32,), 1, (48, 12), 24, 0.0, 1.0), "audio", Tones(32)
     ),
     "golden-grids": lambda: tiny_grids.tiny_prior().to_bytes(),
-    "golden-lossless-colour": lambda: BitsBackPrior.from_model(tiny_model(COLOUR), "golden-colour", {}).to_bytes(),
-    "golden-lossless-gray": lambda: BitsBackPrior.from_model(tiny_model(GRAY), "golden-gray", {}).to_bytes(),
-    "golden-lossless-chain": lambda: BitsBackPrior.from_model(tiny_model(LAYERED), "golden-chain", {}).to_bytes(),
-    "golden-lossless-binary": lambda: BitsBackPrior.from_model(tiny_model(BINARY), "golden-binary", {}).to_bytes(),
+    "golden-lossless-colour": lambda: BitSwapPrior.from_model(tiny_model(COLOUR), "golden-colour", {}).to_bytes(),
+    "golden-lossless-gray": lambda: BitSwapPrior.from_model(tiny_model(GRAY), "golden-gray", {}).to_bytes(),
+    "golden-lossless-chain": lambda: BitSwapPrior.from_model(tiny_model(LAYERED), "golden-chain", {}).to_bytes(),
+    "golden-lossless-binary": lambda: BitSwapPrior.from_model(tiny_model(BINARY), "golden-binary", {}).to_bytes(),
 }  # fmt: skip
 
 # Signals.
@@ -137,7 +137,7 @@ def image(height: int, width: int, layout: str = "rgb", depth: int = 8, seed: in
     values = np.concatenate([colours, alpha], axis=-1) if channels in (2, 4) else colours
     top = np.float32(2**depth - 1)
     exact = np.rint(values.clip(0, 1) * top).astype(np.float32) / top
-    header = PlainHeader("image", layout, "u16" if depth == 16 else "u8", (height, width), channels)
+    header = SignalHeader("image", layout, "u16" if depth == 16 else "u8", (height, width), channels)
     return Signal(exact.astype(np.float32), header, SignalMeta(bit_depth=depth, **meta))
 
 
@@ -145,7 +145,7 @@ def bilevel(height: int, width: int, seed: int = 1) -> Signal:
     """Black and white: a pattern of discs."""
     y, x = np.mgrid[0:height, 0:width]
     values = (np.sin(x / 3.0 + seed) * np.sin(y / 4.0) > 0.1).astype(np.float32)[..., None]
-    return Signal(values, PlainHeader("image", "gray", "u1", (height, width), 1))
+    return Signal(values, SignalHeader("image", "gray", "u1", (height, width), 1))
 
 
 def sound(samples: int, layout: str, sample_type: str, rate: int, channels: int = 1, loud: float = 0.3) -> Signal:
@@ -153,14 +153,14 @@ def sound(samples: int, layout: str, sample_type: str, rate: int, channels: int 
     time = np.arange(samples)[:, None]
     pitch = 0.11 * (1 + np.arange(channels))
     values = loud * (np.sin(pitch * time) + 0.4 * np.sin(2.7 * pitch * time)) * np.exp(-time / samples)
-    return Signal(values.astype(np.float32), PlainHeader("audio", layout, sample_type, (samples,), channels, rate))
+    return Signal(values.astype(np.float32), SignalHeader("audio", layout, sample_type, (samples,), channels, rate))
 
 
 def field(shape: tuple[int, ...], sample_type: str, periodic: tuple[bool, ...] = (), **meta: Any) -> Signal:
     """A smooth field with a front in it, normalised to [0, 1]."""
     axes = np.meshgrid(*[np.linspace(0, 1, n) for n in shape], indexing="ij")
     values = 0.5 + 0.2 * np.sin(6.3 * axes[-1] + 2 * axes[0]) + 0.2 * np.tanh(8 * (axes[-2] - 0.5))
-    header = PlainHeader("field", "field", sample_type, shape, 1, periodic=periodic)
+    header = SignalHeader("field", "field", sample_type, shape, 1, periodic=periodic)
     return Signal(values[..., None].astype(np.float32), header, SignalMeta(offset=200.0, scale=100.0, **meta))
 
 
@@ -182,7 +182,7 @@ def long_strip() -> Signal:
     x = np.arange(width, dtype=np.float32)
     bump = np.exp(-(((x - STRIP_MIDDLE) / 40.0) ** 2)) * np.sin(x / 5.0) * 0.3
     values = np.rint((0.5 + np.broadcast_to(bump, (8, width))) * 255).astype(np.float32) / np.float32(255)
-    return Signal(np.ascontiguousarray(values[..., None]), PlainHeader("image", "gray", "u8", (8, width), 1))
+    return Signal(np.ascontiguousarray(values[..., None]), SignalHeader("image", "gray", "u8", (8, width), 1))
 
 
 STRIP_MIDDLE = 522496
@@ -231,7 +231,7 @@ def modelled(make: Callable[[], bytes]) -> Callable[[], bytes]:
 def _with_weights() -> bytes:
     """A picture whose head has weights of its own, as only large ones have otherwise."""
     signal = image(48, 64, seed=9)
-    lowered = mock.patch.object(hierarchical, "LEAST_POINTS_FOR_WEIGHTS", 1)
+    lowered = mock.patch.object(hierarchical, "MIN_POINTS_FOR_WEIGHTS", 1)
     with lowered:
         data = inrcodec.compress(signal, prior="golden-image", effort="best", beta=3e-4)
     container = inrcodec.open(data).container()

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inrcodec.codecs.combiner.model import NetworkConfig
-from inrcodec.codecs.combiner.prior import Prior
-from inrcodec.codecs.combiner.training import PriorTrainer
+from inrcodec.codecs.combiner.model import CombinerConfig
+from inrcodec.codecs.combiner.prior import CombinerPrior
+from inrcodec.codecs.combiner.training import CombinerTrainer
 from inrcodec.codecs.combiner.training_state import TrainingConfig, TrainingState
 from inrcodec.parallel.base import Workers
 from inrcodec.training.sources import TileSource
 
-NETWORK = NetworkConfig((8, 8), 3, features=12, hidden=8, hidden_layers=2, latent_dims=20, proposal_hidden=16)
+NETWORK = CombinerConfig((8, 8), 3, features=12, hidden=8, hidden_layers=2, latent_dims=20, proposal_hidden=16)
 BETAS = (2e-2, 2e-3)
 
 
@@ -39,10 +39,10 @@ def tiny_config(**changes: object) -> TrainingConfig:
     return TrainingConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
 
-def train(config: TrainingConfig) -> tuple[PriorTrainer, TrainingState]:
+def train(config: TrainingConfig) -> tuple[CombinerTrainer, TrainingState]:
     """Run the whole training of a configuration."""
     torch.set_num_threads(1)
-    trainer = PriorTrainer(config, TileSource(smooth_tiles(256), mirror=True))
+    trainer = CombinerTrainer(config, TileSource(smooth_tiles(256), mirror=True))
     state = trainer.start()
     trainer.run(state, until_seconds=60, checkpoint=None, progress=lambda state, stage: None)
     return trainer, state
@@ -52,7 +52,7 @@ def spread_training(workers: Workers) -> list[torch.Tensor]:
     """All that three passes of the iterative stage leave behind, in five parts fitted by ``workers``."""
     torch.set_num_threads(1)
     config = tiny_config(batch=8, patches=60, parts=5)
-    trainer = PriorTrainer(config, TileSource(smooth_tiles(256), mirror=True), workers=workers)
+    trainer = CombinerTrainer(config, TileSource(smooth_tiles(256), mirror=True), workers=workers)
     state = trainer.start()
     for number in range(3):
         trainer._iterative_pass(state, number / 3, float("inf"))
@@ -62,7 +62,7 @@ def spread_training(workers: Workers) -> list[torch.Tensor]:
 
 
 @lru_cache(maxsize=1)
-def tiny_prior() -> Prior:
+def tiny_prior() -> CombinerPrior:
     """The trained tiny prior; the same object for all tests."""
     trainer, state = train(tiny_config())
     return trainer.finish(state, {"data": "smooth tiles"})

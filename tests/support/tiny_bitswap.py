@@ -7,24 +7,24 @@ from functools import cache
 import numpy as np
 import torch
 
-from inrcodec.codecs.bitswap.config import BitsBackConfig
-from inrcodec.codecs.bitswap.model import BitsBackModel
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.bitswap.config import BitSwapConfig
+from inrcodec.codecs.bitswap.model import BitSwapModel
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
 
-COLOUR = BitsBackConfig(3, splits=1, latents=(3, 2), strides=(1, 2), width=8, blocks=1, latent_width=8, components=2)
-GRAY = BitsBackConfig(1, splits=2, latents=(2,), strides=(2,), width=8, blocks=1, latent_width=8, components=1)
-LAYERED = BitsBackConfig(
+COLOUR = BitSwapConfig(3, splits=1, latents=(3, 2), strides=(1, 2), width=8, blocks=1, latent_width=8, components=2)
+GRAY = BitSwapConfig(1, splits=2, latents=(2,), strides=(2,), width=8, blocks=1, latent_width=8, components=1)
+LAYERED = BitSwapConfig(
     1, splits=0, phases=False, latents=(2, 2, 2), strides=(1, 1, 1), width=8, blocks=1, latent_width=8, components=2
 )
-BINARY = BitsBackConfig(
+BINARY = BitSwapConfig(
     1, levels=2, splits=0, latents=(2, 2), strides=(2, 1), width=8, blocks=1, latent_width=8, components=1
 )
 
 
 @cache
-def tiny_model(config: BitsBackConfig) -> BitsBackModel:
+def tiny_model(config: BitSwapConfig) -> BitSwapModel:
     """A model with made-up weights, the same under every version of torch."""
-    model = BitsBackModel(config).requires_grad_(False)
+    model = BitSwapModel(config).requires_grad_(False)
     for number, name in enumerate(model.convs):
         conv = model.layer(name)
         count = conv.weight.numel()
@@ -38,7 +38,7 @@ def tiny_model(config: BitsBackConfig) -> BitsBackModel:
 
 
 @cache
-def tiny_bitsback(config: BitsBackConfig = COLOUR) -> BitsBackPrior:
+def tiny_bitswap(config: BitSwapConfig = COLOUR) -> BitSwapPrior:
     """A prior with weights of a fixed seed."""
     name = {3: "bitswap-colour", 1: "bitswap-gray"}[config.channels]
-    return BitsBackPrior.from_model(tiny_model(config), name, {})
+    return BitSwapPrior.from_model(tiny_model(config), name, {})

@@ -8,24 +8,24 @@ import torch
 
 from inrcodec.codecs.grids.config import GridsConfig
 from inrcodec.codecs.grids.prior import GridsPrior
-from inrcodec.codecs.grids.training import GridState, GridTrainer, GridTraining
+from inrcodec.codecs.grids.training import GridState, GridsTrainer, GridsTraining
 from inrcodec.training.sources import TileSource
 from tests.support.tiny import smooth_tiles
 
 CONFIG = GridsConfig(4, context_width=8, synthesis_width=8, log_lambdas=(3.0, 9.0), anchors=3)
 
 
-def tiny_training(**changes: object) -> GridTraining:
+def tiny_training(**changes: object) -> GridsTraining:
     """A few hundred steps on tiles of 32x32."""
     settings = {"network": CONFIG, "name": "tiny", "minutes": 10.0, "crop": 32, "mosaic": (2, 2), "singles": 3,
                 "steps": 900}  # fmt: skip
-    return GridTraining(**{**settings, **changes})  # type: ignore[arg-type]
+    return GridsTraining(**{**settings, **changes})  # type: ignore[arg-type]
 
 
-def train(config: GridTraining) -> tuple[GridTrainer, GridState]:
+def train(config: GridsTraining) -> tuple[GridsTrainer, GridState]:
     """Run the whole training of a configuration."""
     torch.set_num_threads(1)
-    trainer = GridTrainer(config, TileSource(smooth_tiles(64, size=config.crop), mirror=True))
+    trainer = GridsTrainer(config, TileSource(smooth_tiles(64, size=config.crop), mirror=True))
     state = trainer.start()
     trainer.run(state, until_seconds=120, checkpoint=None, progress=lambda state, stage: None)
     return trainer, state

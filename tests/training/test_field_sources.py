@@ -7,7 +7,7 @@ import pytest
 
 from inrcodec.codecs.registry import covers_globe, default_prior
 from inrcodec.errors import DataError
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 from inrcodec.training.field_sources import GlobeSource, PlaneSource, averaged, power_law_field, resolutions, unit_range
@@ -65,7 +65,7 @@ def test_made_up_fields_are_smooth_or_rough_by_their_slope() -> None:
 def field(latitude: np.ndarray, longitude: np.ndarray) -> Signal:
     shape = (latitude.size, longitude.size)
     meta = SignalMeta(dims=("lat", "lon"), coordinates={"lat": latitude, "lon": longitude})
-    return Signal(np.zeros((*shape, 1), np.float32), PlainHeader("field", "field", "float32", shape, 1), meta)
+    return Signal(np.zeros((*shape, 1), np.float32), SignalHeader("field", "field", "float32", shape, 1), meta)
 
 
 def test_global_fields_are_known_by_their_coordinates() -> None:
@@ -75,5 +75,5 @@ def test_global_fields_are_known_by_their_coordinates() -> None:
     assert not covers_globe(part) and default_prior(part) == "fields"
     assert default_prior(part, "combiner") == "combiner-photographs"
     assert not covers_globe(field(np.array(["a"] * 9), np.arange(0, 360, 4.0)))
-    bare = Signal(np.zeros((9, 9, 1), np.float32), PlainHeader("field", "field", "float32", (9, 9), 1))
+    bare = Signal(np.zeros((9, 9, 1), np.float32), SignalHeader("field", "field", "float32", (9, 9), 1))
     assert not covers_globe(bare)

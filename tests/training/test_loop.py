@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inrcodec.training.loop import falling, faster_arithmetic, share_done
+from inrcodec.training.loop import cosine_lr, faster_arithmetic, share_done
 
 
 @pytest.mark.parametrize("able", [True, False])
@@ -19,9 +19,9 @@ def test_bfloat16_only_where_the_processor_has_it(able: bool, monkeypatch: pytes
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    assert falling(1.0, 0.0, 0, floor=0.1, ramp=100) == pytest.approx(0.01)
-    assert falling(1.0, 0.5, 500, floor=0.1, ramp=100) == pytest.approx(0.55)
-    assert falling(1.0, 1.0, 900, floor=0.1, ramp=100) == pytest.approx(0.1)
+    assert cosine_lr(1.0, 0.0, 0, floor=0.1, ramp=100) == pytest.approx(0.01)
+    assert cosine_lr(1.0, 0.5, 500, floor=0.1, ramp=100) == pytest.approx(0.55)
+    assert cosine_lr(1.0, 1.0, 900, floor=0.1, ramp=100) == pytest.approx(0.1)
 
 
 def test_planned_steps_count_before_minutes() -> None:

@@ -33,7 +33,7 @@ SCHEMES = ("bitswap", "bbans")
 STRIP = 64
 """Rows of features that are computed at once."""
 
-Ticker = Callable[[int], None]
+Progress = Callable[[int], None]
 
 
 def _silent(values: int) -> None:
@@ -43,7 +43,7 @@ def _silent(values: int) -> None:
 class BitsBack:
     """Pushes images of one size on a message and pops them from it. ``tick`` is told of values that are done."""
 
-    def __init__(self, layers: ExactLayers, scheme: str = "bitswap", tick: Ticker = _silent) -> None:
+    def __init__(self, layers: ExactLayers, scheme: str = "bitswap", tick: Progress = _silent) -> None:
         if scheme not in SCHEMES:
             raise UsageError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
         self.layers, self.config, self.scheme, self.tick = layers, layers.config, scheme, tick

@@ -25,17 +25,17 @@ from numpy.typing import NDArray
 
 from inrcodec.codecs.base import Coded, Rate, Source
 from inrcodec.codecs.bitswap.bits_back import SCHEMES
-from inrcodec.codecs.bitswap.messages import ORIENTATIONS, PictureMessages, turned, turned_back
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.bitswap.messages import ORIENTATIONS, ImageStreams, turned, turned_back
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.codecs.bitswap.stored_png import from_png, to_png
 from inrcodec.codecs.planes import has_alpha
 from inrcodec.coding.bits import read_varint, write_varint
 from inrcodec.container.alpha import decode_alpha, encode_alpha
 from inrcodec.errors import FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
-Ticker = Callable[[int], None]
+Progress = Callable[[int], None]
 FloatArray = NDArray[np.float32]
 
 STORED, GRAY, DEEP = 0x80, 0x40, 0x20
@@ -48,7 +48,7 @@ LATENTS_PER_POINT = 16
 
 
 @dataclass(frozen=True)
-class LosslessEffort:
+class BitSwapEffort:
     """``checks``: decode after encoding; ``orientations``: turned and mirrored pictures that are tried."""
 
     name: str
@@ -56,22 +56,22 @@ class LosslessEffort:
     orientations: int
 
 
-LOSSLESS_EFFORTS = {
+BITSWAP_EFFORTS = {
     effort.name: effort
     for effort in (
-        LosslessEffort("fast", False, 1),
-        LosslessEffort("default", True, 1),
-        LosslessEffort("best", True, ORIENTATIONS),
+        BitSwapEffort("fast", False, 1),
+        BitSwapEffort("default", True, 1),
+        BitSwapEffort("best", True, ORIENTATIONS),
     )
 }
 
 
-class LosslessCodec:
+class BitSwapCodec:
     """``encoding`` turns pictures to bytes, ``decode`` one body back, under one prior; ``scheme``: bitswap or bbans."""
 
-    def __init__(self, prior: BitsBackPrior, scheme: str = "bitswap") -> None:
+    def __init__(self, prior: BitSwapPrior, scheme: str = "bitswap") -> None:
         self.prior, self.scheme = prior, scheme
-        self.messages = PictureMessages(prior, scheme)
+        self.messages = ImageStreams(prior, scheme)
 
     @property
     def name(self) -> str:
@@ -81,18 +81,18 @@ class LosslessCodec:
     # Sender.
 
     def encoding(
-        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None
-    ) -> LosslessEncoding:
+        self, sources: Sequence[Source], effort: str, tick: Progress | None = None, coder: str | None = None
+    ) -> BitSwapEncoding:
         """Pictures to be encoded. Raises UsageError for a coder, UnsupportedError for what it cannot carry."""
         if coder is not None:
             raise UsageError(f"codec {self.name} has no choice of coders, got {coder!r}")
         for source in sources:
             self._check(source.header)
-        return LosslessEncoding(self, sources, LOSSLESS_EFFORTS[effort], tick or (lambda points: None))
+        return BitSwapEncoding(self, sources, BITSWAP_EFFORTS[effort], tick or (lambda points: None))
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
         """Values to be pushed and popped."""
-        preset = LOSSLESS_EFFORTS[effort]
+        preset = BITSWAP_EFFORTS[effort]
         values = sum(s.header.n_points * _colours(s.header) for s in sources)
         return values * preset.orientations * (1 + preset.checks)
 
@@ -106,11 +106,11 @@ class LosslessCodec:
         del data
         return (0,)
 
-    def usual_beta(self, sources: Sequence[Source]) -> float:
+    def default_beta(self, sources: Sequence[Source]) -> float:
         """UsageError: there is no rate to choose."""
         raise UsageError(f"codec {self.name} is lossless: it takes no target")
 
-    def _check(self, header: PlainHeader) -> None:
+    def _check(self, header: SignalHeader) -> None:
         channels, levels = self.prior.channels, self.prior.config.levels
         if header.kind != "image":
             raise UnsupportedError(f"lossless coding is for pictures, this is {header.kind}")
@@ -122,8 +122,8 @@ class LosslessCodec:
     # Receiver.
 
     def decode(
-        self, parameters: bytes, body: bytes, header: PlainHeader, size: tuple[int, ...] | None = None,
-        limits: Limits = DEFAULT_LIMITS, tick: Ticker | None = None,
+        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
+        limits: Limits = DEFAULT_LIMITS, tick: Progress | None = None,
     ) -> FloatArray:  # fmt: skip
         """Values (H, W, C without alpha); FormatError when damaged, UnsupportedError for another size."""
         if parameters:
@@ -133,7 +133,7 @@ class LosslessCodec:
         return _to_values(self.levels_of(body, header, limits, tick or (lambda values: None)), header)
 
     def decode_chain(
-        self, chain: bytes, place: int, header: PlainHeader, size: tuple[int, ...] | None, limits: Limits
+        self, chain: bytes, place: int, header: SignalHeader, size: tuple[int, ...] | None, limits: Limits
     ) -> FloatArray:
         """Values of the picture at a place of a chain; errors as ``decode``."""
         _own_size(header, size)
@@ -146,7 +146,7 @@ class LosslessCodec:
             raise FormatError(f"a chain of {len(levels)} pictures has no place {place}")
         return _to_values(levels[place], header)
 
-    def _check_file(self, header: PlainHeader, count: int, limits: Limits) -> None:
+    def _check_file(self, header: SignalHeader, count: int, limits: Limits) -> None:
         try:
             self._check(header)
         except UnsupportedError as error:
@@ -164,7 +164,7 @@ class LosslessCodec:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")
 
     def levels_of(
-        self, body: bytes, header: PlainHeader, limits: Limits = DEFAULT_LIMITS, tick: Ticker = lambda values: None
+        self, body: bytes, header: SignalHeader, limits: Limits = DEFAULT_LIMITS, tick: Progress = lambda values: None
     ) -> NDArray[np.uint16]:
         """Levels (H, W, C without alpha) of a body."""
         if len(body) < 1 + CRC_BYTES:
@@ -178,7 +178,7 @@ class LosslessCodec:
         _check_crc(levels, body[1 : 1 + CRC_BYTES])
         return levels
 
-    def _modelled(self, how: int, data: bytes, header: PlainHeader, tick: Ticker) -> NDArray[np.uint16]:
+    def _modelled(self, how: int, data: bytes, header: SignalHeader, tick: Progress) -> NDArray[np.uint16]:
         scheme, orientation = how & (1 << SCHEME_BITS) - 1, how >> SCHEME_BITS & ORIENTATIONS - 1
         deep, gray = bool(how & DEEP), bool(how & GRAY)
         if how & STORED or SCHEMES[scheme : scheme + 1] != (self.scheme,) or deep != (header.sample_type == "u16"):
@@ -201,10 +201,10 @@ class LosslessCodec:
         return self.messages.to_levels(levels)
 
 
-class LosslessEncoding:
+class BitSwapEncoding:
     """Pictures being encoded."""
 
-    def __init__(self, codec: LosslessCodec, sources: Sequence[Source], effort: LosslessEffort, tick: Ticker) -> None:
+    def __init__(self, codec: BitSwapCodec, sources: Sequence[Source], effort: BitSwapEffort, tick: Progress) -> None:
         self.codec, self.sources, self.effort, self.tick = codec, sources, effort, tick
 
     def at(self, rate: Rate) -> Coded:
@@ -262,7 +262,7 @@ class LosslessEncoding:
 class _Prepared:
     """A picture as its body describes it: ``planes`` (H, W, C) of 8 bits go to the model, ``low`` goes beside them."""
 
-    header: PlainHeader
+    header: SignalHeader
     levels: NDArray[np.uint16]
     planes: NDArray[np.uint16]
     how: int
@@ -270,7 +270,7 @@ class _Prepared:
     crc: bytes
 
     @classmethod
-    def make(cls, codec: LosslessCodec, source: Source) -> _Prepared:
+    def make(cls, codec: BitSwapCodec, source: Source) -> _Prepared:
         """Of one source."""
         levels = _to_levels(source)
         crc = zlib.crc32(levels.astype("<u2").tobytes()).to_bytes(CRC_BYTES, "little")
@@ -292,7 +292,7 @@ def _stored(picture: _Prepared) -> list[bytes]:
     return [bytes([STORED]) + picture.crc + to_png(picture.levels, picture.header)]
 
 
-def _alike(pictures: Sequence[_Prepared], codec: LosslessCodec) -> list[list[int]]:
+def _alike(pictures: Sequence[_Prepared], codec: BitSwapCodec) -> list[list[int]]:
     """Numbers of pictures that are coded side by side."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for number, picture in enumerate(pictures):
@@ -309,12 +309,12 @@ def _moved(planes: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
     return turned(planes.transpose(2, 0, 1), orientation).transpose(1, 2, 0)
 
 
-def _colours(header: PlainHeader) -> int:
+def _colours(header: SignalHeader) -> int:
     """Channels without alpha."""
     return header.channels - has_alpha(header)
 
 
-def _own_size(header: PlainHeader, size: tuple[int, ...] | None) -> None:
+def _own_size(header: SignalHeader, size: tuple[int, ...] | None) -> None:
     if size is not None and size != header.shape:
         raise UnsupportedError("a lossless file decodes at its own size: resize the picture that comes out")
 
@@ -325,7 +325,7 @@ def _to_levels(source: Source) -> NDArray[np.uint16]:
     return np.rint(np.clip(colours, 0.0, 1.0) * top).astype(np.uint16)
 
 
-def _to_values(levels: NDArray[np.uint16], header: PlainHeader) -> FloatArray:
+def _to_values(levels: NDArray[np.uint16], header: SignalHeader) -> FloatArray:
     top = np.float32(65535 if header.sample_type == "u16" else 255)
     return (levels.astype(np.float32) / top).astype(np.float32)
 
@@ -340,12 +340,12 @@ def _check_same(found: NDArray[np.uint16], wanted: NDArray[np.uint16]) -> None:
         raise InrcodecError("the file does not decode to its picture on this machine: nothing was written")
 
 
-_LAST_CHAIN: dict[tuple[bytes, bytes, PlainHeader], NDArray[np.uint16]] = {}
+_LAST_CHAIN: dict[tuple[bytes, bytes, SignalHeader], NDArray[np.uint16]] = {}
 """Levels of the chain that was decoded last: its pictures are asked for one by one."""
 
 
 def _chain_levels(
-    codec: LosslessCodec, chain: bytes, header: PlainHeader, tick: Ticker = lambda values: None
+    codec: BitSwapCodec, chain: bytes, header: SignalHeader, tick: Progress = lambda values: None
 ) -> NDArray[np.uint16]:
     """Levels (N, H, W, C) of all pictures of a chain."""
     key = (codec.prior.id, hashlib.sha256(chain).digest(), header)

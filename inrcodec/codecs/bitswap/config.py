@@ -11,11 +11,11 @@ from inrcodec.nn.config import check_plain
 
 PHASE_PLACES = ((0, 0), (1, 1), (0, 1), (1, 0))
 """Row and column in a cell of 2x2 of the phases, in coding order."""
-MOST_SPLITS, MOST_LATENT_LAYERS, MOST_WIDTH, MOST_BLOCKS, MOST_COMPONENTS = 4, 16, 512, 16, 16
+MAX_SPLITS, MAX_LATENT_LAYERS, MAX_WIDTH, MAX_BLOCKS, MAX_COMPONENTS = 4, 16, 512, 16, 16
 
 
 @dataclass(frozen=True)
-class BitsBackConfig:
+class BitSwapConfig:
     """Shape of a model.
 
     ``latents``: channels of z_1 .. z_L; ``strides``: of each against the layer below, that of z_1 against the grid of
@@ -38,11 +38,11 @@ class BitsBackConfig:
     def __post_init__(self) -> None:
         numbers = (self.width, self.latent_width, *self.latents)
         if not (
-            self.channels in (1, 3) and 2 <= self.levels <= 256 and 0 <= self.splits <= MOST_SPLITS
-            and 1 <= len(self.latents) == len(self.strides) <= MOST_LATENT_LAYERS
-            and all(1 <= n <= MOST_WIDTH for n in numbers) and all(s in (1, 2) for s in self.strides)
-            and 0 <= self.blocks <= MOST_BLOCKS and 0 <= self.latent_blocks <= MOST_BLOCKS
-            and 1 <= self.components <= MOST_COMPONENTS
+            self.channels in (1, 3) and 2 <= self.levels <= 256 and 0 <= self.splits <= MAX_SPLITS
+            and 1 <= len(self.latents) == len(self.strides) <= MAX_LATENT_LAYERS
+            and all(1 <= n <= MAX_WIDTH for n in numbers) and all(s in (1, 2) for s in self.strides)
+            and 0 <= self.blocks <= MAX_BLOCKS and 0 <= self.latent_blocks <= MAX_BLOCKS
+            and 1 <= self.components <= MAX_COMPONENTS
         ):  # fmt: skip
             raise FormatError("the shape of a lossless model is out of range")
 
@@ -51,7 +51,7 @@ class BitsBackConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> BitsBackConfig:
+    def from_dict(cls, values: dict[str, Any]) -> BitSwapConfig:
         """Inverse of ``to_dict``; FormatError when out of range, TypeError or ValueError when something else."""
         lists = {key: tuple(int(n) for n in values[key]) for key in ("latents", "strides")}
         made = cls(**{**values, **lists})
@@ -102,7 +102,7 @@ class BitsBackConfig:
         return height, width
 
 
-def conv_shapes(config: BitsBackConfig) -> Iterator[tuple[str, int, int, int]]:
+def conv_shapes(config: BitSwapConfig) -> Iterator[tuple[str, int, int, int]]:
     """Every convolution: name, input channels, output channels, size of its kernel."""
 
     def tower(name: str, inputs: int, outputs: int, width: int, blocks: int) -> Iterator[tuple[str, int, int, int]]:

@@ -22,7 +22,7 @@ LevelArray = NDArray[np.uint8]
 HELD_OUT = 20
 """Every n-th file or tile is held out."""
 REDUCTIONS = (2, 3)
-SOFT_SHARE, MOST_BLUR, MOST_NOISE = 0.5, 0.25, 2.0
+SOFT_SHARE, MAX_BLUR, MAX_NOISE = 0.5, 0.25, 2.0
 """Of training crops of photographs: share that is softened, weight of a neighbour, standard deviation in levels."""
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".avif", ".heic")
 
@@ -123,7 +123,7 @@ def read_level_data(
 def softened(levels: LevelArray, rng: np.random.Generator) -> LevelArray:
     """A crop (H, W, C) as a less sharp lens and a noisier sensor would have it: photographs at their full size are
     softer than those that were averaged down."""
-    side, sigma = rng.uniform(0.0, MOST_BLUR), rng.uniform(0.0, MOST_NOISE)
+    side, sigma = rng.uniform(0.0, MAX_BLUR), rng.uniform(0.0, MAX_NOISE)
     soft = levels.astype(np.float32)
     for axis in (0, 1):
         padded = np.pad(soft, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")

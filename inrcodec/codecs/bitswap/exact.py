@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.bitswap.config import BitsBackConfig, conv_shapes
-from inrcodec.codecs.bitswap.model import LATENT_LIMIT, MEAN_GAIN, POSTERIOR_LOG_SCALES, PRIOR_LOG_SCALES, BitsBackModel
+from inrcodec.codecs.bitswap.config import BitSwapConfig, conv_shapes
+from inrcodec.codecs.bitswap.model import LATENT_LIMIT, MEAN_GAIN, POSTERIOR_LOG_SCALES, PRIOR_LOG_SCALES, BitSwapModel
 from inrcodec.errors import FormatError
 from inrcodec.nn.exact import ACTIVATION_BITS, ACTIVATION_LIMIT, WEIGHT_BITS, ExactConv, to_fixed
 
@@ -34,7 +34,7 @@ class ExactTables:
     top: Tensor
 
     @classmethod
-    def from_model(cls, model: BitsBackModel) -> ExactTables:
+    def from_model(cls, model: BitSwapModel) -> ExactTables:
         """Rounded from a trained model."""
         weights, biases = {}, {}
         for name, _, _, _ in conv_shapes(model.config):
@@ -44,7 +44,7 @@ class ExactTables:
             biases[name] = to_fixed(conv.bias, BIAS_BITS).clamp(-BIAS_LIMIT, BIAS_LIMIT)
         return cls(weights, biases, to_fixed(model.top, ACTIVATION_BITS))
 
-    def put_into(self, model: BitsBackModel) -> None:
+    def put_into(self, model: BitSwapModel) -> None:
         """Give a model the values that the integers stand for."""
         with torch.no_grad():
             for name, weight in self.weights.items():
@@ -58,7 +58,7 @@ class ExactTables:
 class ExactLayers:
     """``codecs.bitswap.model.Layers`` in integers."""
 
-    def __init__(self, config: BitsBackConfig, tables: ExactTables) -> None:
+    def __init__(self, config: BitSwapConfig, tables: ExactTables) -> None:
         self.config = config
         self.top = tables.top.double()
         self._convs = {}

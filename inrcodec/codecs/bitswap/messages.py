@@ -14,23 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inrcodec.codecs.bitswap.bits_back import BitsBack
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.codecs.bitswap.tables import CHUNK
 from inrcodec.coding.ans import Bundle, Message, WatchedMessage
 from inrcodec.errors import DataError, FormatError
 
-Ticker = Callable[[int], None]
+Progress = Callable[[int], None]
 Levels = NDArray[np.uint8]
 
 SHARE_MARGIN = 1.5
 """Of pictures that pay for latents: not all of them cost what the first one does."""
 
 
-class PictureMessages:
+class ImageStreams:
     """``push`` and ``pop``, ``push_chain`` and ``pop_chain`` are each other's inverses under one prior; ``scheme``:
     bitswap or bbans."""
 
-    def __init__(self, prior: BitsBackPrior, scheme: str) -> None:
+    def __init__(self, prior: BitSwapPrior, scheme: str) -> None:
         self.prior, self.scheme = prior, scheme
 
     def stack(self, colours: int) -> tuple[int, int]:
@@ -51,7 +51,7 @@ class PictureMessages:
         moved = np.ascontiguousarray((levels // step).astype(np.uint8).transpose(2, 0, 1))
         return moved.reshape(*self.stack(len(moved)), *levels.shape[:2])
 
-    def push(self, images: Sequence[Levels], tick: Ticker) -> list[bytes]:
+    def push(self, images: Sequence[Levels], tick: Progress) -> list[bytes]:
         """Messages of pictures (N, C, H, W) of one shape, coded side by side."""
         messages = [Message() for _ in images]
         coder = BitsBack(self.prior.layers, self.scheme, tick)
@@ -60,7 +60,7 @@ class PictureMessages:
             coder.push(messages[0] if len(messages) == 1 else Bundle(messages), part)
         return [message.to_bytes() for message in messages]
 
-    def pop(self, data: Sequence[bytes], shape: tuple[int, ...], tick: Ticker) -> list[Levels]:
+    def pop(self, data: Sequence[bytes], shape: tuple[int, ...], tick: Progress) -> list[Levels]:
         """Inverse of ``push``; FormatError when a message does not end where it should."""
         messages = [Message(part) for part in data]
         coder = BitsBack(self.prior.layers, self.scheme, tick)
@@ -82,7 +82,7 @@ class PictureMessages:
         ]
         return max(1, min(CHUNK // (max(phase, *latents) * self.stack(shape[2])[0]), GROUP_POINTS // phase))
 
-    def push_chain(self, images: Sequence[Levels], tick: Ticker) -> bytes:
+    def push_chain(self, images: Sequence[Levels], tick: Progress) -> bytes:
         """A byte, the share of ``groups``, and one message of pictures (N, C, H, W) of one size, in growing groups:
         those before pay for the first latents of those that follow."""
         message = Message()
@@ -100,7 +100,7 @@ class PictureMessages:
         needed, earned = before - message.least, max(1, message.n_bits - before)
         return min(max(1, math.ceil(SHARE_MARGIN * needed / earned)), 255)
 
-    def pop_chain(self, data: bytes, count: int, shape: tuple[int, ...], tick: Ticker) -> list[Levels]:
+    def pop_chain(self, data: bytes, count: int, shape: tuple[int, ...], tick: Progress) -> list[Levels]:
         """Inverse of ``push_chain`` for ``count`` pictures of shape (N, C, H, W)."""
         if not data or not data[0]:
             raise FormatError("the chain of pictures is damaged")

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inrcodec.codecs.bitswap.config import PHASE_PLACES, BitsBackConfig, conv_shapes
+from inrcodec.codecs.bitswap.config import PHASE_PLACES, BitSwapConfig, conv_shapes
 
 LATENT_LIMIT = 120
 """Posterior means are clamped to it."""
@@ -73,7 +73,7 @@ class PhaseNetwork:
     ``strip``: rows that are computed at once, which bounds memory; 0, all of them.
     """
 
-    def __init__(self, layers: Layers, config: BitsBackConfig, name: str, strip: int = 0) -> None:
+    def __init__(self, layers: Layers, config: BitSwapConfig, name: str, strip: int = 0) -> None:
         self.layers, self.config, self.name, self.strip = layers, config, name, strip
         self._hidden: Tensor | None = None
         self._known: list[Tensor] = []
@@ -120,7 +120,7 @@ class PhaseNetwork:
         return hidden, found
 
 
-def posterior(layers: Layers, config: BitsBackConfig, layer: int, below: Tensor) -> Tensor:
+def posterior(layers: Layers, config: BitSwapConfig, layer: int, below: Tensor) -> Tensor:
     """Parameters of q(z_(layer+1) | below), (N, 2 C, h, w): means, then log scales; for layer 0 below is the base's
     phases side by side."""
     stride = config.strides[layer]
@@ -130,7 +130,7 @@ def posterior(layers: Layers, config: BitsBackConfig, layer: int, below: Tensor)
     return tower(layers, f"q{layer}", below, config.latent_blocks)
 
 
-def prior(layers: Layers, config: BitsBackConfig, layer: int, above: Tensor, size: tuple[int, int]) -> Tensor:
+def prior(layers: Layers, config: BitSwapConfig, layer: int, above: Tensor, size: tuple[int, int]) -> Tensor:
     """Parameters of p(z_(layer+1) | z_(layer+2)), (N, 2 C, *size)."""
     return tower(layers, f"p{layer}", spread(above, config.strides[layer + 1], size), config.latent_blocks)
 
@@ -167,10 +167,10 @@ def from_phases(phases: list[Tensor], size: tuple[int, int]) -> Tensor:
     return out
 
 
-class BitsBackModel(nn.Module):
+class BitSwapModel(nn.Module):
     """The model in floating point."""
 
-    def __init__(self, config: BitsBackConfig) -> None:
+    def __init__(self, config: BitSwapConfig) -> None:
         super().__init__()
         self.config = config
         self.convs = nn.ModuleDict({name: nn.Conv2d(i, o, k, padding=k // 2) for name, i, o, k in conv_shapes(config)})

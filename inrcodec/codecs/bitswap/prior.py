@@ -15,20 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.bitswap.config import BitsBackConfig, conv_shapes
+from inrcodec.codecs.bitswap.config import BitSwapConfig, conv_shapes
 from inrcodec.codecs.bitswap.exact import ExactLayers, ExactTables
-from inrcodec.codecs.bitswap.model import BitsBackModel, PhaseNetwork, posterior, prior, spread
+from inrcodec.codecs.bitswap.model import BitSwapModel, PhaseNetwork, posterior, prior, spread
 from inrcodec.codecs.prior_file import check_known_answer, read_prior_bytes, telling_what_is_missing, write_prior_bytes
 
 FORMAT = "inrcodec-bitsback-1"
 
 
 @dataclass(frozen=True)
-class BitsBackPrior:
+class BitSwapPrior:
     """See the module's text."""
 
     name: str
-    config: BitsBackConfig
+    config: BitSwapConfig
     tables: ExactTables
     known_answer: str
     card: dict[str, Any] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class BitsBackPrior:
     axes: ClassVar[int] = 2
 
     @classmethod
-    def from_model(cls, model: BitsBackModel, name: str, card: dict[str, Any]) -> BitsBackPrior:
+    def from_model(cls, model: BitSwapModel, name: str, card: dict[str, Any]) -> BitSwapPrior:
         """From a trained model, as its file will be read back."""
         tables = ExactTables.from_model(model)
         made = cls(name, model.config, tables, _answer(ExactLayers(model.config, tables)), card)
@@ -55,9 +55,9 @@ class BitsBackPrior:
         return ExactLayers(self.config, self.tables)
 
     @cached_property
-    def model(self) -> BitsBackModel:
+    def model(self) -> BitSwapModel:
         """The networks in floating point, with the values of the integers; for studies."""
-        model = BitsBackModel(self.config)
+        model = BitSwapModel(self.config)
         self.tables.put_into(model)
         return model.requires_grad_(False)
 
@@ -73,7 +73,7 @@ class BitsBackPrior:
         return write_prior_bytes(head, {name: value.contiguous() for name, value in tensors.items()})
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> BitsBackPrior:
+    def from_bytes(cls, data: bytes, source: str = "prior") -> BitSwapPrior:
         """Read a model.
 
         Raises:
@@ -82,7 +82,7 @@ class BitsBackPrior:
         """
         head, tensors = read_prior_bytes(data, source, FORMAT)
         with telling_what_is_missing(source):
-            config = BitsBackConfig.from_dict(head["config"])
+            config = BitSwapConfig.from_dict(head["config"])
             name, card, answer = str(head["name"]), dict(head["card"]), str(head["known_answer"])
             top = _integers(tensors["top"], (2 * config.latents[-1],))
             weights, biases = {}, {}

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from inrcodec.codecs.bitswap.config import MOST_LATENT_LAYERS, BitsBackConfig
-from inrcodec.codecs.bitswap.training import BitsBackTraining
+from inrcodec.codecs.bitswap.config import MAX_LATENT_LAYERS, BitSwapConfig
+from inrcodec.codecs.bitswap.training import BitSwapTraining
 from inrcodec.errors import UsageError
 
 
 @dataclass(frozen=True)
-class BitsBackRecipe:
+class BitSwapRecipe:
     """What a lossless model is for. ``crop``: of pictures that are larger; ``tile``: of mosaics; ``points``: of a
     minibatch; ``layered``: channels of each latent layer where the model of the papers is asked for."""
 
     name: str
-    network: BitsBackConfig
+    network: BitSwapConfig
     crop: int
     points: int
     tile: int = 0
     mirror: bool = True
     layered: int = 8
 
-    def training(self, minutes: float, seed: int) -> BitsBackTraining:
+    def training(self, minutes: float, seed: int) -> BitSwapTraining:
         """The settings of a training."""
-        return BitsBackTraining(self.network, self.name, minutes, self.points, seed=seed)
+        return BitSwapTraining(self.network, self.name, minutes, self.points, seed=seed)
 
-    def with_layers(self, layers: int) -> BitsBackRecipe:
+    def with_layers(self, layers: int) -> BitSwapRecipe:
         """The model of the papers: ``layers`` latent layers of one size, a picture's points all at once."""
-        if not 1 <= layers <= MOST_LATENT_LAYERS:
-            raise UsageError(f"latent layers must be 1 to {MOST_LATENT_LAYERS}, got {layers}")
+        if not 1 <= layers <= MAX_LATENT_LAYERS:
+            raise UsageError(f"latent layers must be 1 to {MAX_LATENT_LAYERS}, got {layers}")
         network = replace(
             self.network, splits=0, phases=False, latents=(self.layered,) * layers, strides=(1,) * layers,
             width=64, blocks=4, latent_width=64, latent_blocks=1,
@@ -37,20 +37,20 @@ class BitsBackRecipe:
         return replace(self, name=f"{self.name}-{layers}", network=network)
 
 
-_DIGITS = BitsBackConfig(
+_DIGITS = BitSwapConfig(
     1, splits=0, latents=(8, 8), strides=(2, 1), width=64, blocks=2, latent_width=64, latent_blocks=2
 )  # fmt: skip
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        BitsBackRecipe(
-            "colour", BitsBackConfig(3, width=96, blocks=2, latents=(8, 8), strides=(1, 2), latent_width=64),
+        BitSwapRecipe(
+            "colour", BitSwapConfig(3, width=96, blocks=2, latents=(8, 8), strides=(1, 2), latent_width=64),
             crop=64, points=1 << 14,
         ),
-        BitsBackRecipe("gray", BitsBackConfig(1, width=64, blocks=2), crop=64, points=1 << 14),
-        BitsBackRecipe("digits", _DIGITS, crop=28, points=64 * 28 * 28, tile=28, mirror=False, layered=2),
-        BitsBackRecipe(
+        BitSwapRecipe("gray", BitSwapConfig(1, width=64, blocks=2), crop=64, points=1 << 14),
+        BitSwapRecipe("digits", _DIGITS, crop=28, points=64 * 28 * 28, tile=28, mirror=False, layered=2),
+        BitSwapRecipe(
             "binary", replace(_DIGITS, levels=2, components=1), crop=28, points=64 * 28 * 28, tile=28,
             mirror=False, layered=2,
         ),
@@ -58,7 +58,7 @@ RECIPES = {
 }  # fmt: skip
 
 
-def bitsback_recipe_named(name: str) -> BitsBackRecipe:
+def bitswap_recipe_named(name: str) -> BitSwapRecipe:
     """The recipe; UsageError when there is none."""
     if name not in RECIPES:
         raise UsageError(f"recipe of codec bitswap must be one of {', '.join(RECIPES)}, got {name!r}")

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from inrcodec.errors import DataError, FormatError
 from inrcodec.limits import Limits
 from inrcodec.signals.files.images import read_image
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
 
-def to_png(levels: NDArray[np.uint16], header: PlainHeader) -> bytes:
+def to_png(levels: NDArray[np.uint16], header: SignalHeader) -> bytes:
     """The smaller of a PNG with and without a palette."""
     from PIL import Image
 
@@ -33,7 +33,7 @@ def to_png(levels: NDArray[np.uint16], header: PlainHeader) -> bytes:
     return min(made, key=len)
 
 
-def from_png(data: bytes, header: PlainHeader, channels: int, limits: Limits) -> NDArray[np.uint16]:
+def from_png(data: bytes, header: SignalHeader, channels: int, limits: Limits) -> NDArray[np.uint16]:
     # Nothing but a PNG of the right size is worth opening, whatever else Pillow knows.
     own = replace(limits, max_points=min(limits.max_points, header.n_points), max_axis=max(header.shape))
     try:

@@ -17,25 +17,25 @@ import numpy as np
 import torch
 
 from inrcodec.codecs.bitswap.bits_back import BitsBack
-from inrcodec.codecs.bitswap.config import BitsBackConfig
+from inrcodec.codecs.bitswap.config import BitSwapConfig
 from inrcodec.codecs.bitswap.data import LevelSource
-from inrcodec.codecs.bitswap.model import BitsBackModel
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.bitswap.model import BitSwapModel
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.coding.ans import Message
 from inrcodec.errors import UsageError
-from inrcodec.training.loop import NetworkState, falling, faster_arithmetic, moved, run_timed, share_done
+from inrcodec.training.loop import NetworkState, cosine_lr, faster_arithmetic, moved, run_timed, share_done
 from inrcodec.training.muon import Muon
 
 
 @dataclass(frozen=True)
-class BitsBackTraining:
+class BitSwapTraining:
     """What is trained and for how long: ``minutes``, or ``steps`` where they are given (the same outcome every time).
 
     ``points``: of a minibatch. Shares of the time: ``warm_share`` with latents below their weight, ``fast_share`` in
     bfloat16.
     """
 
-    network: BitsBackConfig
+    network: BitSwapConfig
     name: str
     minutes: float
     points: int
@@ -51,7 +51,7 @@ class BitsBackTraining:
         if self.minutes <= 0 or self.points < 1:
             raise UsageError("minutes must be positive, points at least 1")
 
-    def going_on(self) -> BitsBackTraining:
+    def going_on(self) -> BitSwapTraining:
         """The settings for a model that has learned before: latents at their full weight, half the learning rate."""
         return replace(self, lr=0.5 * self.lr, warm_share=0.0)
 
@@ -64,15 +64,15 @@ class BitsBackTraining:
         return {**asdict(self), "network": None}
 
 
-BitsBackState = NetworkState[BitsBackModel]
+BitsBackState = NetworkState[BitSwapModel]
 
 
-class BitsBackTrainer:
+class BitSwapTrainer:
     """Runs the training; random numbers come from ``config.seed`` and the step. ``begin``: a model of the same shape
     to go on from; UsageError when it is of another."""
 
     def __init__(
-        self, config: BitsBackTraining, source: LevelSource, device: str = "cpu", begin: BitsBackModel | None = None
+        self, config: BitSwapTraining, source: LevelSource, device: str = "cpu", begin: BitSwapModel | None = None
     ) -> None:
         self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
         if begin is not None and begin.config != config.network:
@@ -82,7 +82,7 @@ class BitsBackTrainer:
         """A fresh state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            model = BitsBackModel(self.config.network)
+            model = BitSwapModel(self.config.network)
         if self.begin is not None:
             model.load_state_dict(self.begin.state_dict())
         model = moved(model, self.device)
@@ -110,7 +110,7 @@ class BitsBackTrainer:
         levels = torch.from_numpy(self.source.draw(config.points, rng)).to(self.device)
         levels = levels.contiguous(memory_format=torch.channels_last)
         for group in state.optimiser.param_groups:
-            group["lr"] = falling(config.lr, done, state.steps, floor=0.01, ramp=300)
+            group["lr"] = cosine_lr(config.lr, done, state.steps, floor=0.01, ramp=300)
         with faster_arithmetic(self.device, done < config.fast_share):
             nats = state.model.elbo(levels)
         weight = min(1.0, 0.1 + 0.9 * done / config.warm_share) if config.warm_share else 1.0
@@ -125,13 +125,13 @@ class BitsBackTrainer:
         parts = {f"{name}_bits": float(part.detach()) for name, part in bits.items()}
         return {**parts, "bits_per_dimension": sum(parts.values())}
 
-    def averaged_model(self, state: BitsBackState) -> BitsBackModel:
+    def averaged_model(self, state: BitsBackState) -> BitSwapModel:
         """A model with the moving average of the parameters, on the CPU."""
-        return state.put_average_into(BitsBackModel(self.config.network))
+        return state.put_average_into(BitSwapModel(self.config.network))
 
-    def finish(self, state: BitsBackState, card: dict[str, Any]) -> BitsBackPrior:
+    def finish(self, state: BitsBackState, card: dict[str, Any]) -> BitSwapPrior:
         """The model that the training has reached, in integers."""
-        return BitsBackPrior.from_model(self.averaged_model(state), self.config.name, card)
+        return BitSwapPrior.from_model(self.averaged_model(state), self.config.name, card)
 
     def save(self, state: BitsBackState, folder: Path) -> None:
         """Write a checkpoint."""
@@ -145,7 +145,7 @@ class BitsBackTrainer:
 
 
 @dataclass(frozen=True)
-class BitsBackResult:
+class BitSwapResult:
     """Bits per dimension: of the negative ELBO in floating point, and what bits-back coding in integers adds to a
     message that holds enough."""
 
@@ -153,9 +153,9 @@ class BitsBackResult:
     net: float
 
 
-def evaluate_bitsback(
-    prior: BitsBackPrior, source: LevelSource, *, points: int = 1 << 16, seed: int = 0
-) -> list[BitsBackResult]:
+def evaluate_bitswap(
+    prior: BitSwapPrior, source: LevelSource, *, points: int = 1 << 16, seed: int = 0
+) -> list[BitSwapResult]:
     """Of pictures of about ``points`` points."""
     levels = source.draw(points, np.random.default_rng(seed))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -165,4 +165,4 @@ def evaluate_bitsback(
     message = Message(np.random.default_rng(seed).integers(1, 256, 4 * levels.size + 64).astype(np.uint8).tobytes())
     before = message.n_bits
     BitsBack(prior.layers).push(message, levels.astype(np.uint8))
-    return [BitsBackResult(elbo, (message.n_bits - before) / levels.size)]
+    return [BitSwapResult(elbo, (message.n_bits - before) / levels.size)]

@@ -21,21 +21,21 @@ from numpy.typing import NDArray
 from inrcodec.codecs.base import Coded, Rate, Source
 from inrcodec.codecs.coin.fit import fit_siren
 from inrcodec.codecs.coin.weights import FLOAT16, MAX_FINENESS, groups, read_weights, write_weights
-from inrcodec.codecs.combiner.progressive import Ticker
+from inrcodec.codecs.combiner.progressive import Progress
 from inrcodec.codecs.patches import PatchLayout, oversampling, render
 from inrcodec.codecs.planes import has_alpha
 from inrcodec.coding.bits import read_varint, write_varint
 from inrcodec.errors import FormatError, LimitError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.nn.siren import SirenShape, siren
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
 FloatArray = NDArray[np.float32]
 
-USUAL_BITS_PER_POINT = 0.5
-USUAL_BITS_PER_WEIGHT = 6.15
+DEFAULT_BITS_PER_POINT = 0.5
+DEFAULT_BITS_PER_WEIGHT = 6.15
 """Weights of 16 steps of standard deviation: where on photographs finer numbers are worth as much as more of them."""
-LEAST_WIDTH, MOST_WIDTH, MOST_LAYERS = 2, 512, 32
+MIN_WIDTH, MAX_WIDTH, MAX_LAYERS = 2, 512, 32
 DEEP_FROM = 3000
 POINTS_AT_ONCE = 1 << 13
 SIGNALS_AT_ONCE_POINTS = 1 << 15
@@ -77,7 +77,7 @@ class Parameters:
     fineness: int
     level: int
 
-    def shape(self, header: PlainHeader) -> SirenShape:
+    def shape(self, header: SignalHeader) -> SirenShape:
         """Of the network of a signal."""
         return SirenShape((len(header.shape), *[self.width] * self.layers, _channels(header)))
 
@@ -91,7 +91,7 @@ class CoinCodec:
     # Sender.
 
     def encoding(
-        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None
+        self, sources: Sequence[Source], effort: str, tick: Progress | None = None, coder: str | None = None
     ) -> CoinEncoding:
         """Signals to be encoded, at one rate or one after the other; ``coder`` float16 sends weights as in the paper.
 
@@ -108,11 +108,11 @@ class CoinCodec:
     @property
     def max_parameter_bytes(self) -> int:
         """Most bytes that parameters take."""
-        return len(self.write_parameters(Parameters(MOST_WIDTH, MOST_LAYERS, FLOAT16, 0)))
+        return len(self.write_parameters(Parameters(MAX_WIDTH, MAX_LAYERS, FLOAT16, 0)))
 
-    def usual_beta(self, sources: Sequence[Source]) -> float:
+    def default_beta(self, sources: Sequence[Source]) -> float:
         """Beta where nothing is asked for: this codec chooses a size of network by it, see ``bits_for_beta``."""
-        return beta_for_bits(USUAL_BITS_PER_POINT)
+        return beta_for_bits(DEFAULT_BITS_PER_POINT)
 
     def write_parameters(self, told: Parameters) -> bytes:
         """Inverse of ``read_parameters``."""
@@ -130,7 +130,7 @@ class CoinCodec:
         fineness, position = read_varint(data, position + 1)
         if position >= len(data):
             raise FormatError("the codec's parameters are cut short")
-        if not (LEAST_WIDTH <= width <= MOST_WIDTH and 1 <= layers <= MOST_LAYERS and fineness <= FLOAT16):
+        if not (MIN_WIDTH <= width <= MAX_WIDTH and 1 <= layers <= MAX_LAYERS and fineness <= FLOAT16):
             raise FormatError(f"a network of {layers} layers of {width} with fineness {fineness} does not exist")
         level = int.from_bytes(data[position : position + 1], "little", signed=True)
         return Parameters(width, layers, fineness, level), position + 1
@@ -139,7 +139,7 @@ class CoinCodec:
 
     @torch.no_grad()
     def decode(
-        self, parameters: bytes, body: bytes, header: PlainHeader, size: tuple[int, ...] | None = None,
+        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> FloatArray:  # fmt: skip
         """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha).
@@ -170,7 +170,7 @@ class CoinEncoding:
     """Signals being encoded: networks of one size are fitted once."""
 
     def __init__(
-        self, codec: CoinCodec, sources: Sequence[Source], effort: CoinEffort, tick: Ticker, float16: bool
+        self, codec: CoinCodec, sources: Sequence[Source], effort: CoinEffort, tick: Progress, float16: bool
     ) -> None:
         self.codec, self.sources, self.effort, self.tick, self.float16 = codec, sources, effort, tick, float16
         self.level = _level(sources)
@@ -182,7 +182,7 @@ class CoinEncoding:
         if rate.bits is not None:
             bits = rate.bits
         else:
-            bits = points * bits_for_beta(self.codec.usual_beta(self.sources) if rate.beta is None else rate.beta)
+            bits = points * bits_for_beta(self.codec.default_beta(self.sources) if rate.beta is None else rate.beta)
         width, layers = self._architecture(bits)
         weights = self._weights(width, layers)
         fineness = FLOAT16 if self.float16 else self._search(weights, width, layers, bits)
@@ -191,18 +191,18 @@ class CoinEncoding:
 
     def _architecture(self, bits: float) -> tuple[int, int]:
         """Width and layers whose weights take about ``bits``, all signals together; UsageError when too few."""
-        per_weight = 16.0 if self.float16 else USUAL_BITS_PER_WEIGHT
+        per_weight = 16.0 if self.float16 else DEFAULT_BITS_PER_WEIGHT
         each = bits / per_weight / len(self.sources)
         layers = 3 if each < DEEP_FROM else 5
         for count in range(layers, 0, -1):
-            fitting = [w for w in range(LEAST_WIDTH, MOST_WIDTH + 1) if self._mean_weights(w, count) <= each]
+            fitting = [w for w in range(MIN_WIDTH, MAX_WIDTH + 1) if self._mean_weights(w, count) <= each]
             if fitting and (fitting[-1] >= 8 or count == 1):
                 return fitting[-1], count
         raise UsageError(f"the target rate leaves {each:.0f} weights for a network, too few: raise it")
 
     def _mean_weights(self, width: int, layers: int) -> float:
         shapes = [Parameters(width, layers, 0, 0).shape(source.header) for source in self.sources]
-        extra = 0 if self.float16 else 8 * len(groups(shapes[0])) / USUAL_BITS_PER_WEIGHT
+        extra = 0 if self.float16 else 8 * len(groups(shapes[0])) / DEFAULT_BITS_PER_WEIGHT
         return sum(shape.n_weights for shape in shapes) / len(shapes) + extra
 
     def _weights(self, width: int, layers: int) -> list[torch.Tensor]:
@@ -248,15 +248,15 @@ def bits_for_beta(beta: float) -> float:
     at 2.6e-3, and twice as many at 0.3 of it."""
     if not (math.isfinite(beta) and beta > 0):
         raise UsageError(f"beta must be a positive number, got {beta}")
-    return float(USUAL_BITS_PER_POINT * (2.6e-3 / beta) ** (1.0 / math.log2(1.0 / 0.3)))
+    return float(DEFAULT_BITS_PER_POINT * (2.6e-3 / beta) ** (1.0 / math.log2(1.0 / 0.3)))
 
 
 def beta_for_bits(bits_per_point: float) -> float:
     """Inverse of ``bits_for_beta``."""
-    return float(2.6e-3 * (USUAL_BITS_PER_POINT / bits_per_point) ** math.log2(1.0 / 0.3))
+    return float(2.6e-3 * (DEFAULT_BITS_PER_POINT / bits_per_point) ** math.log2(1.0 / 0.3))
 
 
-def _channels(header: PlainHeader) -> int:
+def _channels(header: SignalHeader) -> int:
     return header.channels - has_alpha(header)
 
 
@@ -281,6 +281,6 @@ def _level(sources: Sequence[Source]) -> int:
     return int(np.clip(round(4.0 * math.log2(max(2.0 * math.sqrt(power), 1e-9))), -128, 127))
 
 
-def _range_of(header: PlainHeader, level: int) -> tuple[float, float]:
+def _range_of(header: SignalHeader, level: int) -> tuple[float, float]:
     """Centre of the values and what the network's are multiplied by."""
     return (0.0, float(2.0 ** (level / 4.0))) if header.kind == "audio" else (0.5, 0.5 * float(2.0 ** (level / 4.0)))

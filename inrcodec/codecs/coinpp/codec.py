@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from inrcodec.codecs.base import Coded, Rate, Source
 from inrcodec.codecs.coinpp.inner_loop import fit_latents
 from inrcodec.codecs.coinpp.latents import choose_gains, quantise, read_latents, requantise, write_latents
-from inrcodec.codecs.coinpp.prior import MAX_FINENESS, ModulationPrior, fineness_of, step_of
-from inrcodec.codecs.combiner.progressive import Ticker
+from inrcodec.codecs.coinpp.prior import MAX_FINENESS, CoinPPPrior, fineness_of, step_of
+from inrcodec.codecs.combiner.progressive import Progress
 from inrcodec.codecs.loudness import gain_of, has_level, level_of
 from inrcodec.codecs.patches import PatchLayout, oversampling, render
 from inrcodec.codecs.planes import PlaneMap
@@ -30,13 +30,13 @@ from inrcodec.coding.bits import read_varint, write_varint
 from inrcodec.errors import FormatError, LimitError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.signals.coordinates import grid_coordinates
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
 FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class ModulationEffort:
+class CoinPPEffort:
     """``inner``: inner steps from zero, none where the prior predicts latents and ``predicts``; ``rounds``: of
     quantising again after them."""
 
@@ -46,47 +46,47 @@ class ModulationEffort:
     predicts: bool = False
 
 
-MODULATION_EFFORTS = {
+COINPP_EFFORTS = {
     effort.name: effort
     for effort in (
-        ModulationEffort("fast", 3, predicts=True),
-        ModulationEffort("default", 10),
-        ModulationEffort("best", 20, 10),
+        CoinPPEffort("fast", 3, predicts=True),
+        CoinPPEffort("default", 10),
+        CoinPPEffort("best", 20, 10),
     )
 }
 
 
-MOST_REFINED = 3
+MAX_REFINED = 3
 REFINED_ENOUGH = 0.985
 
 
-class ModulationCodec:
+class CoinPPCodec:
     """``encoding`` turns signals to bytes, ``decode`` one body back to values at any size, under one prior."""
 
     name = "coin++"
 
-    def __init__(self, prior: ModulationPrior) -> None:
+    def __init__(self, prior: CoinPPPrior) -> None:
         self.prior = prior
 
     # Sender.
 
     def encoding(
-        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None
-    ) -> ModulationEncoding:
+        self, sources: Sequence[Source], effort: str, tick: Progress | None = None, coder: str | None = None
+    ) -> CoinPPEncoding:
         """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name.
 
         Raises UsageError for another coder than quantisation, the one that this codec has.
         """
         if coder not in (None, "dither"):
             raise UsageError(f"codec coin++ sends quantised modulations (dither), not {coder!r}")
-        return ModulationEncoding(self, sources, MODULATION_EFFORTS[effort], tick or (lambda steps: None))
+        return CoinPPEncoding(self, sources, COINPP_EFFORTS[effort], tick or (lambda steps: None))
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
         """Steps of an encoding, patches times steps on each."""
-        preset = MODULATION_EFFORTS[effort]
+        preset = COINPP_EFFORTS[effort]
         return sum(self.n_patches(source.header) for source in sources) * (preset.inner + preset.rounds)
 
-    def n_patches(self, header: PlainHeader) -> int:
+    def n_patches(self, header: SignalHeader) -> int:
         """Patches of a signal."""
         planes = PlaneMap.make(header, self.prior)
         return planes.n_planes * PatchLayout(planes.shape, self.prior.config.patch_shape).n_patches
@@ -100,7 +100,7 @@ class ModulationCodec:
         """Loudness of all sources together about the prior's, in quarters of an octave."""
         return level_of(sources, self.prior, self.prior.config.spread)
 
-    def usual_beta(self, sources: Sequence[Source]) -> float:
+    def default_beta(self, sources: Sequence[Source]) -> float:
         """Beta where nothing is asked for."""
         return self.beta_of(math.sqrt(math.prod(self.prior.steps))) * gain_of(self.level_of(sources)) ** 2
 
@@ -134,7 +134,7 @@ class ModulationCodec:
 
     @torch.no_grad()
     def decode(
-        self, parameters: bytes, body: bytes, header: PlainHeader, size: tuple[int, ...] | None = None,
+        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> FloatArray:  # fmt: skip
         """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha).
@@ -169,11 +169,11 @@ class ModulationCodec:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")
 
 
-class ModulationEncoding:
+class CoinPPEncoding:
     """Signals being encoded: their latents are fitted once, whatever the rates that are asked for after."""
 
     def __init__(
-        self, codec: ModulationCodec, sources: Sequence[Source], effort: ModulationEffort, tick: Ticker
+        self, codec: CoinPPCodec, sources: Sequence[Source], effort: CoinPPEffort, tick: Progress
     ) -> None:
         self.codec, self.sources, self.effort, self.tick = codec, sources, effort, tick
         self.level = codec.level_of(sources)
@@ -216,7 +216,7 @@ class ModulationEncoding:
         if rate.bits is not None:
             fineness, bodies = self._search(rate.bits)
         else:
-            beta = self.codec.usual_beta(self.sources) if rate.beta is None else rate.beta
+            beta = self.codec.default_beta(self.sources) if rate.beta is None else rate.beta
             if not (math.isfinite(beta) and beta > 0):
                 raise UsageError(f"beta must be a positive number, got {beta}")
             fineness = fineness_of(self.codec.step_for(beta / gain_of(self.level) ** 2))
@@ -250,7 +250,7 @@ class ModulationEncoding:
         Refining changes lengths: what it makes of them at one step is taken to hold near it.
         """
         wanted, low = bits, 0
-        for _ in range(MOST_REFINED):
+        for _ in range(MAX_REFINED):
             low, high = 0, MAX_FINENESS
             while low < high:
                 middle = (low + high + 1) // 2

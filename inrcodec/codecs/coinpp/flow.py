@@ -21,7 +21,7 @@ HIDDEN = 512
 LOG_SCALE_RANGE = (-6.0, 3.0)
 INPUT_LIMIT = 8.0
 LEAST = 1e-8
-LEAST_NATS = 2.0
+MIN_NATS = 2.0
 
 
 class ModulationFlow(nn.Module):
@@ -75,5 +75,5 @@ def cell_nats(flow: ModulationFlow, quantised: Tensor, step: Tensor) -> Tensor:
     root = math.sqrt(2.0)
     # The upper tail, where erfc has the precision that erf lacks.
     inside = 0.5 * (torch.erfc((distance - half) / (scale * root)) - torch.erfc((distance + half) / (scale * root)))
-    tail = 0.5 * ((distance - half).clamp_min(0.0) / scale).square() + LEAST_NATS
+    tail = 0.5 * ((distance - half).clamp_min(0.0) / scale).square() + MIN_NATS
     return torch.where(inside > LEAST, -inside.clamp_min(LEAST).log(), tail)

@@ -20,10 +20,10 @@ from inrcodec.codecs.coinpp.flow import ModulationFlow, cell_nats
 from inrcodec.codecs.coinpp.inner_loop import fit_latents, squared_errors
 from inrcodec.codecs.coinpp.latents import choose_gains, coded_nats
 from inrcodec.codecs.coinpp.predictor import ModulationPredictor
-from inrcodec.codecs.coinpp.prior import ModulationPrior
+from inrcodec.codecs.coinpp.prior import CoinPPPrior
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.signals.coordinates import grid_coordinates
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 from inrcodec.training.sources import PatchSource
 
@@ -46,9 +46,9 @@ class Prediction:
 
 
 def learn_predictor(
-    prior: ModulationPrior, data: Modulations, minutes: float, *, steps: int = 0, seed: int = 0,
+    prior: CoinPPPrior, data: Modulations, minutes: float, *, steps: int = 0, seed: int = 0,
     progress: Progress | None = None,
-) -> tuple[ModulationPrior, Prediction]:  # fmt: skip
+) -> tuple[CoinPPPrior, Prediction]:  # fmt: skip
     """The prior with a network that predicts its modulations; ``steps``, where given, instead of ``minutes``.
 
     What is minimised is the squared error of latents, which are in units of values. ``progress`` is told the share that
@@ -73,7 +73,7 @@ def learn_predictor(
         prior, predictor={k: v.detach() for k, v in predictor.state_dict().items()},
         card={**prior.card, "predictor": {"patches": len(values), "data": data.summary, "steps": number}},
     )  # fmt: skip
-    made = ModulationPrior.from_bytes(made.to_bytes(), prior.name)
+    made = CoinPPPrior.from_bytes(made.to_bytes(), prior.name)
     with torch.no_grad():
         found = [
             _decibels(made, z, data.values[held])
@@ -83,7 +83,7 @@ def learn_predictor(
 
 
 @torch.no_grad()
-def _decibels(prior: ModulationPrior, latents: Tensor, values: Tensor) -> float:
+def _decibels(prior: CoinPPPrior, latents: Tensor, values: Tensor) -> float:
     coordinates = _coordinates(prior)
     config = prior.config
     errors = [
@@ -107,9 +107,9 @@ class EntropyComparison:
 
 
 def learn_flow(
-    prior: ModulationPrior, data: Modulations, minutes: float, *, steps: int = 0, seed: int = 0,
+    prior: CoinPPPrior, data: Modulations, minutes: float, *, steps: int = 0, seed: int = 0,
     progress: Progress | None = None,
-) -> tuple[ModulationPrior, list[EntropyComparison]]:  # fmt: skip
+) -> tuple[CoinPPPrior, list[EntropyComparison]]:  # fmt: skip
     """The prior with a flow over its modulations; ``steps``, where given, instead of ``minutes``.
 
     What is minimised is the length of rounded latents, at quantisation steps drawn anew. Raises UsageError when the
@@ -138,7 +138,7 @@ def learn_flow(
         prior, flow={k: v.detach() for k, v in flow.state_dict().items()},
         card={**prior.card, "flow": {"patches": len(latents), "data": data.summary, "steps": number}},
     )  # fmt: skip
-    made = ModulationPrior.from_bytes(made.to_bytes(), prior.name)
+    made = CoinPPPrior.from_bytes(made.to_bytes(), prior.name)
     compared = [
         compare_entropy(made, latents, data.latents[held], step)
         for step in np.geomspace(prior.steps[1], prior.steps[0], 4).tolist()
@@ -147,7 +147,7 @@ def learn_flow(
 
 
 @torch.no_grad()
-def compare_entropy(prior: ModulationPrior, learned: Tensor, held: Tensor, step: float) -> EntropyComparison:
+def compare_entropy(prior: CoinPPPrior, learned: Tensor, held: Tensor, step: float) -> EntropyComparison:
     """What three models make of latents ``held`` at a step; the histogram is of ``learned``."""
     to_bits = 1.0 / (math.log(2.0) * prior.config.n_points * len(held))
     whole = torch.round(held / step)
@@ -177,7 +177,7 @@ def _batches(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
     return list(zip(*(t.split(BATCH) for t in tensors), strict=True))
 
 
-def _check_belongs(prior: ModulationPrior, data: Modulations) -> None:
+def _check_belongs(prior: CoinPPPrior, data: Modulations) -> None:
     # What is learned from data changes the prior's id; its base network stays.
     if data.prior_id not in (prior.id, prior.base_id):
         made_with = data.prior_id.hex()
@@ -214,7 +214,7 @@ def _learn(
     return number
 
 
-def _coordinates(prior: ModulationPrior) -> Tensor:
+def _coordinates(prior: CoinPPPrior) -> Tensor:
     return torch.from_numpy(grid_coordinates(prior.config.patch_shape).reshape(-1, prior.axes))
 
 FORMAT = "inrcodec-modulations-1"
@@ -257,7 +257,7 @@ class Modulations:
 
 
 def export_modulations(
-    prior: ModulationPrior, source: PatchSource, summary: str, count: int, steps: int, *, seed: int = 0,
+    prior: CoinPPPrior, source: PatchSource, summary: str, count: int, steps: int, *, seed: int = 0,
     tick: Callable[[int], None] | None = None,
 ) -> Modulations:  # fmt: skip
     """Fit ``count`` patches of a source by ``steps`` inner steps; ``tick`` is told of patches times steps done.
@@ -283,7 +283,7 @@ SAMPLE_RATE, LOUDNESS = 16000, 0.1
 
 @torch.no_grad()
 def sample_signal(
-    prior: ModulationPrior, count: int, temperature: float = 0.8, scale: int = 1, seed: int = 0
+    prior: CoinPPPrior, count: int, temperature: float = 0.8, scale: int = 1, seed: int = 0
 ) -> Signal:  # fmt: skip
     """``count`` patches drawn from the flow, on a grid ``scale`` times finer: tiles of a picture or of a field, row by
     row, black where there are none; stretches of a sound. Raises UsageError when the prior has no flow."""
@@ -296,7 +296,7 @@ def sample_signal(
     values = prior.values(latents, coordinates).numpy().reshape(count, *shape, config.channels)
     if prior.kind == "audio":
         sound = np.clip(values.reshape(-1, 1) * np.float32(LOUDNESS / config.spread), -1.0, 1.0)
-        return Signal(sound, PlainHeader("audio", "mono", "pcm_16", (len(sound),), 1, SAMPLE_RATE * scale))
+        return Signal(sound, SignalHeader("audio", "mono", "pcm_16", (len(sound),), 1, SAMPLE_RATE * scale))
     across = math.isqrt(count - 1) + 1
     down = -(-count // across)
     tiles = np.zeros((down * across, *shape, config.channels), np.float32)
@@ -306,5 +306,5 @@ def sample_signal(
     size = picture.shape[:2]
     if prior.kind == "image" and config.channels in (1, 3):
         layout = "rgb" if config.channels == 3 else "gray"
-        return Signal(picture, PlainHeader("image", layout, "u8", size, config.channels))
-    return Signal(picture, PlainHeader("field", "field", "float32", size, config.channels))
+        return Signal(picture, SignalHeader("image", layout, "u8", size, config.channels))
+    return Signal(picture, SignalHeader("field", "field", "float32", size, config.channels))

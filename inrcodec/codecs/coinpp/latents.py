@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from inrcodec.codecs.coinpp.inner_loop import patches_at_once, slopes
-from inrcodec.codecs.coinpp.prior import MOST_GAIN, ModulationPrior, step_of
+from inrcodec.codecs.coinpp.prior import MAX_GAIN, CoinPPPrior, step_of
 from inrcodec.coding.gaussian import GaussianReader, GaussianWriter
 from inrcodec.errors import FormatError
 
@@ -25,7 +25,7 @@ OUTLIER = 4.0
 """Standard deviations that a dimension may be at."""
 ESCAPE_NATS = 27.0
 """About what the tables spend at most on a number, of any size."""
-_LEAST_PROBABILITY = 1e-6
+_MIN_PROBABILITY = 1e-6
 
 
 def gaussian_nats(latent: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def gaussian_nats(latent: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
     # The lower tail has the precision that the upper one lacks.
     inside = normal.cdf(half - size) - normal.cdf(-half - size)
     tail = 0.5 * ((size - half).clamp_min(0.0) / scale).square()
-    return torch.where(inside > _LEAST_PROBABILITY, -inside.clamp_min(_LEAST_PROBABILITY).log(), tail)
+    return torch.where(inside > _MIN_PROBABILITY, -inside.clamp_min(_MIN_PROBABILITY).log(), tail)
 
 
 def coded_nats(latent: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def coded_nats(latent: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
     return gaussian_nats(latent, log_scales, step).clamp_max(ESCAPE_NATS)
 
 
-def choose_gains(prior: ModulationPrior, latents: Tensor, step: float) -> Tensor:
+def choose_gains(prior: CoinPPPrior, latents: Tensor, step: float) -> Tensor:
     """The gain of every patch that makes its latents (N, D) shortest at a step, (N,) int64.
 
     Tried are those about the power of the dimensions that are above the step by the prior, and about what the dimension
@@ -61,13 +61,13 @@ def choose_gains(prior: ModulationPrior, latents: Tensor, step: float) -> Tensor
     chosen = []
     for part, *about in zip(*(t.split(PATCHES_AT_ONCE) for t in (rounded, *guesses)), strict=True):
         steps = torch.full((len(part),), step)
-        tried = torch.stack([(g + off).clamp(-MOST_GAIN, MOST_GAIN) for g in about for off in GAINS_TRIED])
+        tried = torch.stack([(g + off).clamp(-MAX_GAIN, MAX_GAIN) for g in about for off in GAINS_TRIED])
         lengths = torch.stack([coded_nats(part, prior.log_scales(gain), steps).sum(dim=1) for gain in tried])
         chosen.append(tried.gather(0, lengths.argmin(dim=0, keepdim=True))[0])
     return torch.cat(chosen)
 
 
-def quantise(prior: ModulationPrior, latents: Tensor, gains: Tensor, step: float) -> Tensor:
+def quantise(prior: CoinPPPrior, latents: Tensor, gains: Tensor, step: float) -> Tensor:
     """Whole numbers (N, D) int64 for latents: the nearest, or the next one towards zero where its bits are worth it.
 
     A bit is worth 2 ln 2 / 12 of squared step (see ``codecs.coinpp.training``); latents are measured so that
@@ -88,7 +88,7 @@ def quantise(prior: ModulationPrior, latents: Tensor, gains: Tensor, step: float
 
 
 def requantise(
-    prior: ModulationPrior, numbers: Tensor, gains: Tensor, step: float, values: Tensor, coordinates: Tensor,
+    prior: CoinPPPrior, numbers: Tensor, gains: Tensor, step: float, values: Tensor, coordinates: Tensor,
     rounds: int, *, weight: Tensor | None = None, tick: Callable[[int], None] | None = None,
 ) -> Tensor:  # fmt: skip
     """Numbers of less rate-distortion cost: an inner step from what the receiver would have, quantised again, for so
@@ -113,7 +113,7 @@ def requantise(
     return out
 
 
-def write_latents(prior: ModulationPrior, numbers: Tensor, gains: Tensor, fineness: int) -> bytes:
+def write_latents(prior: CoinPPPrior, numbers: Tensor, gains: Tensor, fineness: int) -> bytes:
     """The message of a signal's patches: numbers (N, D), gains (N,)."""
     writer = GaussianWriter()
     steps = np.diff(gains.numpy(), prepend=0)
@@ -122,12 +122,12 @@ def write_latents(prior: ModulationPrior, numbers: Tensor, gains: Tensor, finene
     return writer.to_bytes()
 
 
-def read_latents(prior: ModulationPrior, message: bytes, n_patches: int, fineness: int) -> Tensor:
+def read_latents(prior: CoinPPPrior, message: bytes, n_patches: int, fineness: int) -> Tensor:
     """Latents (N, D) of a message; FormatError when it is damaged."""
     reader = GaussianReader(message, 2)
     gains = np.cumsum(reader.read(np.full(n_patches, GAIN_TABLE)))
-    if np.abs(gains).max() > MOST_GAIN:
-        raise FormatError(f"the gain of a patch is beyond {MOST_GAIN}")
+    if np.abs(gains).max() > MAX_GAIN:
+        raise FormatError(f"the gain of a patch is beyond {MAX_GAIN}")
     indices = prior.table_indices(fineness, torch.from_numpy(gains))
     numbers = reader.read(indices.numpy().reshape(-1)).reshape(indices.shape)
     reader.finish()

@@ -30,14 +30,14 @@ from inrcodec.nn.siren import shifted_siren
 
 SHIFT_SIZE = 0.03
 """Root mean square of the first layer's shifts of training patches before the first step."""
-LEAST_POWER = 1e-2
+MIN_POWER = 1e-2
 """Combinations of waves of less power than this part of the mean are not used: shifts would have to be large."""
 INNER_BANDWIDTH = 1.0
 """Root mean square of the following layers' pre-activations before the first step."""
 
 
 @dataclass(frozen=True)
-class ModulatedConfig:
+class CoinPPConfig:
     """Shape of a base network: ``widths`` of its layers, the first one's much the largest.
 
     Values are (value - ``centre``) / ``spread`` inside.
@@ -82,7 +82,7 @@ class ModulatedConfig:
         return {**asdict(self), "patch_shape": list(self.patch_shape), "widths": list(self.widths)}
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> ModulatedConfig:
+    def from_dict(cls, fields: dict[str, Any]) -> CoinPPConfig:
         """Inverse of ``to_dict``; FormatError when it is none."""
         try:
             shapes = {name: tuple(int(n) for n in fields[name]) for name in ("patch_shape", "widths")}
@@ -101,7 +101,7 @@ class ModulatedINR(nn.Module):
     not learned: typical shift by a latent dimension of 1, so that the map to shifts is learned in units of its own.
     """
 
-    def __init__(self, config: ModulatedConfig) -> None:
+    def __init__(self, config: CoinPPConfig) -> None:
         super().__init__()
         self.config = config
         widths = config.widths
@@ -147,7 +147,7 @@ class ModulatedINR(nn.Module):
         waves = torch.cos(coordinates @ self.frequency + self.phase)
         jacobian = (waves[:, None, :] * self.readouts[0].T[None]).flatten(0, 1)
         power, turned = torch.linalg.eigh((jacobian.T @ jacobian).double())
-        kept = max(self.config.latent_dims, int((power > LEAST_POWER * power.mean()).sum()))
+        kept = max(self.config.latent_dims, int((power > MIN_POWER * power.mean()).sum()))
         to_basis = turned[:, -kept:] / power[-kept:].clamp_min(1e-9).sqrt()
         seen = (values.flatten(1) @ (jacobian @ to_basis.float())).double()
         mean = seen.mean(dim=0)

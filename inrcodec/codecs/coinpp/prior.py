@@ -2,7 +2,7 @@
 
 Quantisation: a latent dimension is rounded to whole numbers of a *step*, equal for all dimensions (which are measured
 in units of values, so that equal steps cost equal squared error). A file carries the step as an integer, ``fineness``:
-step = ``LARGEST_STEP`` * 2^(-fineness / 32). The rounded number's probability comes from a Gaussian table whose scale
+step = ``MAX_STEP`` * 2^(-fineness / 32). The rounded number's probability comes from a Gaussian table whose scale
 follows from the dimension's log standard deviation, an integer in the prior file, less the step's, plus the *gain* of
 the patch (half an octave each: patches differ in how much there is in them), by integer arithmetic alone.
 """
@@ -19,23 +19,23 @@ import torch
 from torch import Tensor
 
 from inrcodec.codecs.coinpp.flow import ModulationFlow
-from inrcodec.codecs.coinpp.model import ModulatedConfig, ModulatedINR
+from inrcodec.codecs.coinpp.model import CoinPPConfig, ModulatedINR
 from inrcodec.codecs.coinpp.predictor import ModulationPredictor
 from inrcodec.codecs.prior_file import read_prior_bytes, telling_what_is_missing, write_prior_bytes
 from inrcodec.errors import FormatError
 from inrcodec.nn.exact import ACTIVATION_BITS, scale_indices
 
 FORMAT = "inrcodec-modulation-1"
-LARGEST_STEP = 16.0
+MAX_STEP = 16.0
 FINENESS_PER_OCTAVE = 32
 MAX_FINENESS = 14 * FINENESS_PER_OCTAVE
 PREDICTED_AT_ONCE = 1024
-MOST_HIDDEN = 1 << 13
+MAX_HIDDEN = 1 << 13
 EVALUATED_AT_ONCE, POINTS_AT_ONCE = 1 << 20, 128
 """Activations of one layer, and points, at once: what the cache holds. Blocks are small, so that freed ones serve
 again: with all points of a patch at once glibc grew its heap by a block for every signal of an archive."""
-LARGEST_KEPT_GRID, KEPT_GRIDS = 1 << 14, 16
-MOST_GAIN = 16
+MAX_KEPT_GRID, KEPT_GRIDS = 1 << 14, 16
+MAX_GAIN = 16
 """Gains are from -16 to 16 half octaves."""
 _OCTAVE_UNITS = 5678
 """Of a factor of 2, in units of 2^-13: ln(2) * 8192, part of the format."""
@@ -43,17 +43,17 @@ _OCTAVE_UNITS = 5678
 
 def step_of(fineness: int) -> float:
     """Quantisation step in the model's units of latents."""
-    return float(LARGEST_STEP * 2.0 ** (-fineness / FINENESS_PER_OCTAVE))
+    return float(MAX_STEP * 2.0 ** (-fineness / FINENESS_PER_OCTAVE))
 
 
 def fineness_of(step: float) -> int:
     """Nearest fineness of a step."""
-    found = round(FINENESS_PER_OCTAVE * math.log2(LARGEST_STEP / step))
+    found = round(FINENESS_PER_OCTAVE * math.log2(MAX_STEP / step))
     return min(max(found, 0), MAX_FINENESS)
 
 
 @dataclass(frozen=True)
-class ModulationPrior:
+class CoinPPPrior:
     """See the module's text.
 
     ``log_scale`` (D,): int64, log standard deviations of latent dimensions in units of 2^-13, of patches of gain 0.
@@ -63,7 +63,7 @@ class ModulationPrior:
 
     name: str
     kind: str
-    config: ModulatedConfig
+    config: CoinPPConfig
     parameters: dict[str, Tensor]
     log_scale: Tensor
     steps: tuple[float, float]
@@ -76,7 +76,7 @@ class ModulationPrior:
     def from_model(
         cls, model: ModulatedINR, name: str, kind: str, log_scales: Tensor, steps: tuple[float, float],
         card: dict[str, Any],
-    ) -> ModulationPrior:  # fmt: skip
+    ) -> CoinPPPrior:  # fmt: skip
         """From a learned model, as its file will be read back."""
         parameters = {k: v.detach().cpu() for k, v in model.state_dict().items()}
         units = torch.round(log_scales.detach().cpu().double() * (1 << ACTIVATION_BITS)).long()
@@ -110,7 +110,7 @@ class ModulationPrior:
         What the base network gives without shifts is kept for the grids that come again: a whole archive has one.
         """
         model, config = self.model, self.config
-        key = coordinates.numpy().tobytes() if coordinates.numel() <= LARGEST_KEPT_GRID else b""
+        key = coordinates.numpy().tobytes() if coordinates.numel() <= MAX_KEPT_GRID else b""
         base = self._base_values.get(key) if key else None
         if base is None:
             base = model.base_values(coordinates)
@@ -172,11 +172,11 @@ class ModulationPrior:
         return write_prior_bytes(head, tensors)
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> ModulationPrior:
+    def from_bytes(cls, data: bytes, source: str = "prior") -> CoinPPPrior:
         """Read a prior; FormatError when it is damaged, incomplete or holds values that cannot be."""
         head, tensors = read_prior_bytes(data, source, FORMAT)
         with telling_what_is_missing(source):
-            config = ModulatedConfig.from_dict(head["config"])
+            config = CoinPPConfig.from_dict(head["config"])
             name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
             log_scale = tensors["log_scale"].to(torch.int64)
             low, high = (float(step) for step in head["steps"])
@@ -202,14 +202,14 @@ class ModulationPrior:
         self._check_part(source, "flow", self.flow)
         if float(self.log_scale.double().abs().max()) > 20 << ACTIVATION_BITS:
             raise FormatError(f"{source}: scales are out of range")
-        if not 1e-6 < self.steps[0] <= self.steps[1] <= LARGEST_STEP:
+        if not 1e-6 < self.steps[0] <= self.steps[1] <= MAX_STEP:
             raise FormatError(f"{source}: quantisation steps are out of range")
 
     def _check_part(self, source: str, name: str, tensors: dict[str, Tensor]) -> None:
         if not tensors:
             return
         bias = tensors.get("read.bias")
-        if bias is None or bias.ndim != 1 or not 1 <= len(bias) <= MOST_HIDDEN:
+        if bias is None or bias.ndim != 1 or not 1 <= len(bias) <= MAX_HIDDEN:
             raise FormatError(f"{source}: the {name} has no hidden layer")
         dims, hidden = self.config.latent_dims, len(bias)
         with torch.device("meta"):

@@ -4,61 +4,61 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from inrcodec.codecs.coinpp.model import ModulatedConfig
-from inrcodec.codecs.coinpp.training import ModulationTraining
+from inrcodec.codecs.coinpp.model import CoinPPConfig
+from inrcodec.codecs.coinpp.training import CoinPPTraining
 from inrcodec.errors import UsageError
-from inrcodec.training.folders import Wanted
+from inrcodec.training.folders import DataSpec
 
 
 @dataclass(frozen=True)
-class ModulationRecipe:
+class CoinPPRecipe:
     """What a base network is for; ``tile``: training images are mosaics of tiles of this size, each a signal of its
     own. ``quantiser_steps``: range of steps that it learns for."""
 
     name: str
     kind: str
-    network: ModulatedConfig
+    network: CoinPPConfig
     quantiser_steps: tuple[float, float]
     batch: int = 8
     tile: int = 0
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> DataSpec:
         """The training data that it reads."""
-        return Wanted(self.kind, self.network.patch_shape, self.tile, normalised=self.kind != "image")
+        return DataSpec(self.kind, self.network.patch_shape, self.tile, normalised=self.kind != "image")
 
-    def training(self, minutes: float, seed: int = 0) -> ModulationTraining:
+    def training(self, minutes: float, seed: int = 0) -> CoinPPTraining:
         """Settings of a training of this length."""
-        return ModulationTraining(
+        return CoinPPTraining(
             self.network, self.name, self.kind, minutes, self.batch, quantiser_steps=self.quantiser_steps, seed=seed
         )
 
 
-_IMAGE = ModulatedConfig((32, 32), 3, (1280, 64, 64), 768)
+_IMAGE = CoinPPConfig((32, 32), 3, (1280, 64, 64), 768)
 
 MODULATION_RECIPES = {
     recipe.name: recipe
     for recipe in (
-        ModulationRecipe("images32", "image", _IMAGE, (0.4, 4.0), tile=32),
-        ModulationRecipe("photographs", "image", _IMAGE, (0.5, 8.0)),
-        ModulationRecipe(
-            "speech16k", "audio", ModulatedConfig((512,), 1, (512, 64, 64), 448, 0.0, 1.0), (0.1, 8.0), batch=32
+        CoinPPRecipe("images32", "image", _IMAGE, (0.4, 4.0), tile=32),
+        CoinPPRecipe("photographs", "image", _IMAGE, (0.5, 8.0)),
+        CoinPPRecipe(
+            "speech16k", "audio", CoinPPConfig((512,), 1, (512, 64, 64), 448, 0.0, 1.0), (0.1, 8.0), batch=32
         ),
-        ModulationRecipe("fields", "field", ModulatedConfig((32, 32), 1, (768, 64, 64), 512), (0.02, 4.0), batch=16),
+        CoinPPRecipe("fields", "field", CoinPPConfig((32, 32), 1, (768, 64, 64), 512), (0.02, 4.0), batch=16),
     )
 }
 
 
-def modulation_recipe_named(name: str) -> ModulationRecipe:
+def coinpp_recipe_named(name: str) -> CoinPPRecipe:
     """The recipe; UsageError when there is none."""
     if name not in MODULATION_RECIPES:
         raise UsageError(f"recipe must be one of {', '.join(MODULATION_RECIPES)}, got {name!r}")
     return MODULATION_RECIPES[name]
 
 
-def adapted_modulation(
-    recipe: ModulationRecipe, *, name: str | None = None, tile: int | None = None
-) -> ModulationRecipe:
+def adapted_coinpp_recipe(
+    recipe: CoinPPRecipe, *, name: str | None = None, tile: int | None = None
+) -> CoinPPRecipe:
     """A recipe under another name or for mosaics of another tile size."""
     if tile:
         shape = (tile, tile)

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from inrcodec.codecs.coinpp.inner_loop import fit_latents, inner_steps, squared_errors
 from inrcodec.codecs.coinpp.latents import choose_gains, coded_nats, gaussian_nats, quantise
-from inrcodec.codecs.coinpp.model import ModulatedConfig, ModulatedINR
-from inrcodec.codecs.coinpp.prior import ModulationPrior, fineness_of, step_of
+from inrcodec.codecs.coinpp.model import CoinPPConfig, ModulatedINR
+from inrcodec.codecs.coinpp.prior import CoinPPPrior, fineness_of, step_of
 from inrcodec.errors import UsageError
 from inrcodec.signals.coordinates import grid_coordinates
-from inrcodec.training.loop import NetworkState, falling, run_timed, share_done
+from inrcodec.training.loop import NetworkState, cosine_lr, run_timed, share_done
 from inrcodec.training.sources import PatchSource
 
 STATISTICS_STEPS = 10
@@ -39,7 +39,7 @@ INSANE = 10.0
 
 
 @dataclass(frozen=True)
-class ModulationTraining:
+class CoinPPTraining:
     """What is meta-learned and for how long: ``minutes``, or ``steps`` where they are given (the same outcome).
 
     ``batch``: patches of an outer step. ``first_order_share``: of the time. ``inner``: fewest and most inner steps, one
@@ -48,7 +48,7 @@ class ModulationTraining:
     components the network starts at.
     """
 
-    network: ModulatedConfig
+    network: CoinPPConfig
     name: str
     kind: str
     minutes: float
@@ -78,10 +78,10 @@ class ModulationTraining:
 ModulationState = NetworkState[ModulatedINR]
 
 
-class ModulationTrainer:
+class CoinPPTrainer:
     """Runs the training; random numbers come from ``config.seed`` and the step."""
 
-    def __init__(self, config: ModulationTraining, source: PatchSource, device: str = "cpu") -> None:
+    def __init__(self, config: CoinPPTraining, source: PatchSource, device: str = "cpu") -> None:
         self.config, self.source, self.device = config, source, torch.device(device)
         shape = config.network.patch_shape
         self.coordinates = torch.from_numpy(grid_coordinates(shape).reshape(-1, len(shape))).to(self.device)
@@ -167,7 +167,7 @@ class ModulationTrainer:
     def _set_rate(self, state: ModulationState) -> None:
         done = self.config.share_done(state.seconds, state.steps)
         for group in state.optimiser.param_groups:
-            group["lr"] = falling(self.config.lr * group["size"], done, state.steps, floor=0.02, ramp=50)
+            group["lr"] = cosine_lr(self.config.lr * group["size"], done, state.steps, floor=0.02, ramp=50)
 
     def averaged_model(self, state: ModulationState) -> ModulatedINR:
         """A model with the moving average of the parameters, on the CPU."""
@@ -175,7 +175,7 @@ class ModulationTrainer:
         model.load_state_dict(state.model.state_dict())
         return state.put_average_into(model)
 
-    def finish(self, state: ModulationState, card: dict[str, Any]) -> ModulationPrior:
+    def finish(self, state: ModulationState, card: dict[str, Any]) -> CoinPPPrior:
         """The prior that the training has reached; scales from the latents of fresh training patches."""
         model = self.averaged_model(state).requires_grad_(False)
         values = self._draw(STATISTICS_PATCHES, np.random.default_rng((self.config.seed, 1 << 41))).cpu()
@@ -183,7 +183,7 @@ class ModulationTrainer:
         latents = fit_latents(model, values, coordinates, STATISTICS_STEPS)
         scales = scales_of(latents)
         steps = self.config.quantiser_steps
-        return ModulationPrior.from_model(model, self.config.name, self.config.kind, scales, steps, card)
+        return CoinPPPrior.from_model(model, self.config.name, self.config.kind, scales, steps, card)
 
     def save(self, state: ModulationState, folder: Path) -> None:
         """Write a checkpoint."""
@@ -256,8 +256,8 @@ class StepResult:
 
 
 @torch.no_grad()
-def evaluate_modulation(
-    prior: ModulationPrior, source: PatchSource, *, count: int = 64, seed: int = 0
+def evaluate_coinpp(
+    prior: CoinPPPrior, source: PatchSource, *, count: int = 64, seed: int = 0
 ) -> list[StepResult]:
     """Fit ``count`` patches once, quantise them at six steps."""
     config = prior.config

@@ -24,16 +24,16 @@ from numpy.typing import NDArray
 
 from inrcodec.codecs.base import Coded, Rate, Source
 from inrcodec.codecs.combiner.blocks import count_blocks
-from inrcodec.codecs.combiner.effort import EFFORTS, Effort, effort_named
-from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT, Prior
+from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS, CombinerEffort, combiner_effort_named
+from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT, CombinerPrior
 from inrcodec.codecs.combiner.progressive import (
     TARGET_STEPS_PER_BIT,
     CodedSignal,
     Fit,
     OperatingPoint,
     Patches,
+    Progress,
     ProgressiveEncoder,
-    Ticker,
     decode_latents,
 )
 from inrcodec.codecs.combiner.rate_control import better_anchor, point_for_beta, point_for_bits, target_for_blocks
@@ -45,7 +45,7 @@ from inrcodec.coding.relative_entropy import check_budget
 from inrcodec.errors import FormatError, LimitError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.signals.coordinates import grid_coordinates
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 
 FloatArray = NDArray[np.float32]
 
@@ -62,13 +62,13 @@ class CombinerCodec:
 
     name = "combiner"
 
-    def __init__(self, prior: Prior) -> None:
+    def __init__(self, prior: CombinerPrior) -> None:
         self.prior = prior
 
     # Sender.
 
     def encoding(
-        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None
+        self, sources: Sequence[Source], effort: str, tick: Progress | None = None, coder: str | None = None
     ) -> CombinerEncoding:
         """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name.
 
@@ -76,14 +76,14 @@ class CombinerCodec:
         """
         if coder not in (None, "astar"):
             raise UsageError(f"codec combiner sends everything by relative entropy coding (astar), not {coder!r}")
-        return CombinerEncoding(self, sources, effort_named(effort), tick)
+        return CombinerEncoding(self, sources, combiner_effort_named(effort), tick)
 
-    def usual_beta(self, sources: Sequence[Source]) -> float:
+    def default_beta(self, sources: Sequence[Source]) -> float:
         """Beta where nothing is asked for."""
         return float(self.prior.betas[self.prior.n_anchors // 2])
 
     def encode(
-        self, sources: Sequence[Source], rate: Rate, effort: Effort = EFFORTS["default"], *, tick: Ticker | None = None
+        self, sources: Sequence[Source], rate: Rate, effort: CombinerEffort = COMBINER_EFFORTS["default"], *, tick: Progress | None = None
     ) -> Coded:
         """Fit and code signals at one operating point.
 
@@ -114,13 +114,13 @@ class CombinerCodec:
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
         """Gradient steps of an encoding, all groups together (choosing a point for a rate may take more)."""
-        return len(self._groups(sources)) * effort_named(effort).total_steps
+        return len(self._groups(sources)) * combiner_effort_named(effort).total_steps
 
     def _features(self) -> torch.Tensor:
         shape = self.prior.config.patch_shape
         return self.prior.model.features(torch.from_numpy(grid_coordinates(shape).reshape(-1, len(shape))))
 
-    def _n_patches(self, header: PlainHeader) -> int:
+    def _n_patches(self, header: SignalHeader) -> int:
         planes = PlaneMap.make(header, self.prior)
         return planes.n_planes * PatchLayout(planes.shape, self.prior.config.patch_shape).n_patches
 
@@ -212,7 +212,7 @@ class CombinerCodec:
     # Receiver.
 
     def decode(
-        self, parameters: bytes, body: bytes, header: PlainHeader, size: tuple[int, ...] | None = None,
+        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> FloatArray:  # fmt: skip
         """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha).
@@ -281,8 +281,8 @@ class CombinerEncoding:
 
     codec: CombinerCodec
     sources: Sequence[Source]
-    effort: Effort
-    tick: Ticker | None
+    effort: CombinerEffort
+    tick: Progress | None
 
     def at(self, rate: Rate) -> Coded:
         """Bytes at a rate."""

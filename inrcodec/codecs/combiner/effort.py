@@ -10,7 +10,7 @@ from inrcodec.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Effort:
+class CombinerEffort:
     """One level.
 
     ``fit_steps`` without budgets, ``budget_steps`` towards the budgets, then ``rounds`` of sending with
@@ -36,19 +36,19 @@ class Effort:
         return self.fit_steps + self.budget_steps + (self.rounds - 1) * self.refine_steps
 
 
-EFFORTS = {
+COMBINER_EFFORTS = {
     effort.name: effort
     for effort in (
-        Effort("fast", 30, 20, 4, 5),
-        Effort("default", 90, 40, 12, 12),
-        Effort("best", 240, 100, 32, 20),
+        CombinerEffort("fast", 30, 20, 4, 5),
+        CombinerEffort("default", 90, 40, 12, 12),
+        CombinerEffort("best", 240, 100, 32, 20),
     )
 }
 
 
-def effort_named(name: str) -> Effort:
+def combiner_effort_named(name: str) -> CombinerEffort:
     """The preset of this name; UsageError when there is none."""
     try:
-        return EFFORTS[name]
+        return COMBINER_EFFORTS[name]
     except KeyError:
-        raise UsageError(f"effort must be one of {', '.join(EFFORTS)}, got {name!r}") from None
+        raise UsageError(f"effort must be one of {', '.join(COMBINER_EFFORTS)}, got {name!r}") from None

@@ -38,7 +38,7 @@ class Reparameterisation(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class CombinerConfig:
     """Sizes of the model.
 
     ``patch_shape``: points of a patch along each axis. ``channels``: values per point. ``features``: width of the
@@ -97,7 +97,7 @@ class NetworkConfig:
         }
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> NetworkConfig:
+    def from_dict(cls, fields: dict[str, Any]) -> CombinerConfig:
         """Inverse of ``to_dict``; raises FormatError when fields are missing, unknown or out of range."""
         try:
             made = cls(**fields)
@@ -113,7 +113,7 @@ class BayesianINR(nn.Module):
     Shapes: S patches, P points, A axes, C channels, D latent dimensions, R rate anchors.
     """
 
-    def __init__(self, config: NetworkConfig, n_anchors: int, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: CombinerConfig, n_anchors: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
         self.n_anchors = n_anchors

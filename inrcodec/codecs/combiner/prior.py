@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inrcodec.codecs.combiner.model import BayesianINR, NetworkConfig
+from inrcodec.codecs.combiner.model import BayesianINR, CombinerConfig
 from inrcodec.codecs.prior_file import read_prior_bytes, telling_what_is_missing, write_prior_bytes
 from inrcodec.errors import FormatError
 
@@ -35,12 +35,12 @@ _LATENT_TENSORS = ("betas", "mean", "log_scale", "kl_units", "class_counts")
 
 
 @dataclass(frozen=True)
-class Prior:
+class CombinerPrior:
     """See the module's text. ``centre`` and ``spread`` turn values into the model's: (value - centre) / spread."""
 
     name: str
     kind: str
-    config: NetworkConfig
+    config: CombinerConfig
     parameters: dict[str, Tensor]
     betas: Tensor
     mean: Tensor
@@ -110,11 +110,11 @@ class Prior:
         return write_prior_bytes(head, tensors)
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> Prior:
+    def from_bytes(cls, data: bytes, source: str = "prior") -> CombinerPrior:
         """Read a prior; FormatError when it is damaged, incomplete or holds values that cannot be."""
         head, tensors = read_prior_bytes(data, source, FORMAT)
         with telling_what_is_missing(source):
-            config = NetworkConfig.from_dict(head["config"])
+            config = CombinerConfig.from_dict(head["config"])
             fields = {name: tensors[name] for name in _LATENT_TENSORS}
             name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
             centre, spread = float(head["centre"]), float(head["spread"])

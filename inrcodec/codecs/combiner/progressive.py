@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.codecs.combiner.blocks import BlockPlan, plan_blocks
-from inrcodec.codecs.combiner.effort import Effort
+from inrcodec.codecs.combiner.effort import CombinerEffort
 from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, kl_bits, masked_mse, posterior_step
-from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT, Prior, class_cost_bits
+from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT, CombinerPrior, class_cost_bits
 from inrcodec.coding.relative_entropy import decode_blocks, encode_blocks
 
 CHUNK_PATCHES = 64
@@ -32,7 +32,7 @@ TARGET_STEPS_PER_BIT = 16
 """The mean KL of a block travels in sixteenths of a bit."""
 
 IntArray = NDArray[np.int64]
-Ticker = Callable[[int], None]
+Progress = Callable[[int], None]
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Fit:
 class ProgressiveEncoder:
     """Encodes patches under one prior at one effort; see the module's text for the steps."""
 
-    def __init__(self, prior: Prior, effort: Effort, *, seed: int = 0, tick: Ticker | None = None) -> None:
+    def __init__(self, prior: CombinerPrior, effort: CombinerEffort, *, seed: int = 0, tick: Progress | None = None) -> None:
         self.prior, self.effort, self.model = prior, effort, prior.model
         self.generator = torch.Generator().manual_seed(seed)
         self.tick = tick or (lambda steps: None)
@@ -241,7 +241,7 @@ class _SignalBlocks:
     ids: IntArray
 
     @classmethod
-    def plan(cls, prior: Prior, point: OperatingPoint, classes: IntArray, signal: IntArray) -> _SignalBlocks:
+    def plan(cls, prior: CombinerPrior, point: OperatingPoint, classes: IntArray, signal: IntArray) -> _SignalBlocks:
         n_dims = prior.config.dims
         patch_offsets = np.searchsorted(signal, np.arange(int(signal[-1]) + 2))
         target_units = point.target * KL_UNITS_PER_BIT // TARGET_STEPS_PER_BIT
@@ -293,7 +293,7 @@ class _SignalBlocks:
         ]
 
 
-def decode_latents(prior: Prior, point: OperatingPoint, coded: CodedSignal, budget_bits: int) -> Tensor:
+def decode_latents(prior: CombinerPrior, point: OperatingPoint, coded: CodedSignal, budget_bits: int) -> Tensor:
     """The latent vectors of a signal, (N, D), from what was sent. No optimiser, no random sampling."""
     target_units = point.target * KL_UNITS_PER_BIT // TARGET_STEPS_PER_BIT
     plan = plan_blocks(prior.kl_units[point.anchor], coded.classes, target_units)

@@ -33,10 +33,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.combiner.effort import Effort
+from inrcodec.codecs.combiner.effort import CombinerEffort
 from inrcodec.codecs.combiner.model import BayesianINR
 from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, elbo_terms, kl_bits, posterior_step
-from inrcodec.codecs.combiner.prior import CLASS_TABLE_TOTAL, KL_UNITS_PER_BIT, Prior, class_cost_bits
+from inrcodec.codecs.combiner.prior import CLASS_TABLE_TOTAL, KL_UNITS_PER_BIT, CombinerPrior, class_cost_bits
 from inrcodec.codecs.combiner.progressive import OperatingPoint, Patches, ProgressiveEncoder
 from inrcodec.codecs.combiner.training_parts import PartedSet
 from inrcodec.codecs.combiner.training_state import TrainingConfig, TrainingState, load_state, save_state
@@ -48,7 +48,7 @@ from inrcodec.training.sources import PatchSource
 Progress = Callable[[TrainingState, str], None]
 
 
-class PriorTrainer:
+class CombinerTrainer:
     """Runs the stages. ``device`` is chosen by the caller; random numbers come from ``config.seed`` and the step.
 
     ``workers`` take the posterior steps of the iterative stage where ``config.parts`` is set; UsageError on another
@@ -328,7 +328,7 @@ class PriorTrainer:
             state.classes[members] = cost.argmin(dim=1)
 
     @torch.no_grad()
-    def finish(self, state: TrainingState, card: dict[str, Any]) -> Prior:
+    def finish(self, state: TrainingState, card: dict[str, Any]) -> CombinerPrior:
         """The prior as it stands, re-read from its own bytes so that sender and receiver hold equal numbers."""
         values, anchor = self.training_set()
         if state.posteriors is None:
@@ -341,13 +341,13 @@ class PriorTrainer:
         members = torch.bincount(flat, minlength=n_anchors * n_classes)
         mean_kl = (total / members.clamp_min(1)[:, None]).clamp(0, 1000).view(n_anchors, n_classes, -1)
         counts = np.maximum(members.view(n_anchors, n_classes).numpy(), 1)
-        prior = Prior(
+        prior = CombinerPrior(
             self.config.name, self.config.kind, self.config.network, state.model.state_dict(),
             self.betas.cpu() * self.spread**2, state.class_prior.mean.cpu(), state.class_prior.log_scale.cpu(),
             np.rint(mean_kl.numpy() * KL_UNITS_PER_BIT).astype(np.int64), _to_table(counts), self.centre,
             self.spread, card,
         )  # fmt: skip
-        return Prior.from_bytes(prior.to_bytes(), "trained prior")
+        return CombinerPrior.from_bytes(prior.to_bytes(), "trained prior")
 
 
 def _moments(q: Gaussian) -> tuple[Tensor, Tensor]:
@@ -372,8 +372,8 @@ class AnchorResult:
     mean_db: float
 
 
-def evaluate_prior(
-    prior: Prior, source: PatchSource, effort: Effort, *, count: int = 64, seed: int = 0
+def evaluate_combiner(
+    prior: CombinerPrior, source: PatchSource, effort: CombinerEffort, *, count: int = 64, seed: int = 0
 ) -> list[AnchorResult]:
     """Fit ``count`` patches at every anchor."""
     values = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).flatten(1, -2)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inrcodec.codecs.combiner.model import BayesianINR, NetworkConfig
+from inrcodec.codecs.combiner.model import BayesianINR, CombinerConfig
 from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, posterior_step
 from inrcodec.parallel.base import Workers
 from inrcodec.signals.coordinates import grid_coordinates
@@ -34,7 +34,7 @@ class Part:
     ``PosteriorAdam``, ``prior`` (2, S, D), ``values`` (S, P, C), ``beta`` and ``row_weight`` (S,); ``shared``: the
     model's parameters but those of the proposal."""
 
-    network: NetworkConfig
+    network: CombinerConfig
     shared: dict[str, FloatArray]
     posterior: FloatArray
     moments: FloatArray
@@ -104,7 +104,7 @@ def _take_steps(part: Part) -> Stepped:
 
 
 @lru_cache(maxsize=1)
-def _model(network: NetworkConfig) -> BayesianINR:
+def _model(network: CombinerConfig) -> BayesianINR:
     """A model to be filled: there is one in a process, and one part at a time."""
     return BayesianINR(network, 1, torch.Generator().manual_seed(0))
 
@@ -146,7 +146,7 @@ class PartedSet:
         ]  # fmt: skip
 
     def _part(
-        self, network: NetworkConfig, shared: dict[str, FloatArray], rows: Tensor, level: Tensor, rates: Rates,
+        self, network: CombinerConfig, shared: dict[str, FloatArray], rows: Tensor, level: Tensor, rates: Rates,
         seed: tuple[int, ...],
     ) -> Part:  # fmt: skip
         q, p = self.posteriors[rows], self.prior[rows]

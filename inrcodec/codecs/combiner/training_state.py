@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.combiner.model import BayesianINR, NetworkConfig
+from inrcodec.codecs.combiner.model import BayesianINR, CombinerConfig
 from inrcodec.codecs.combiner.posterior import Gaussian
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
@@ -27,7 +27,7 @@ class TrainingConfig:
     ``shrinkage``: patches' worth of trust in the anchor's prior when a class's prior is estimated.
     """
 
-    network: NetworkConfig
+    network: CombinerConfig
     name: str
     kind: str
     betas: tuple[float, ...]

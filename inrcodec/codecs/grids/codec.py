@@ -21,22 +21,22 @@ from numpy.typing import NDArray
 from inrcodec.codecs.base import Coded, Rate, Source, Window
 from inrcodec.codecs.grids.config import WEIGHT_BITS
 from inrcodec.codecs.grids.elbo import grid_features, grid_values
-from inrcodec.codecs.grids.fit import GridEncoder, GridProblem, Ticker, read_grids, read_weights
+from inrcodec.codecs.grids.fit import GridEncoder, GridProblem, Progress, read_grids, read_weights
 from inrcodec.codecs.grids.prior import FINENESSES, GridsPrior
 from inrcodec.codecs.hierarchical.batches import join_messages, padded_shape, split_messages
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.codecs.tiles import Mosaic, plane_tiles
+from inrcodec.codecs.tiles import TileBlender, plane_tiles
 from inrcodec.coding.bits import read_varint, write_varint
 from inrcodec.errors import FormatError, LimitError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.resample import window_axes
 
 FloatArray = NDArray[np.float32]
 
 GRID_STEPS = {"fast": 60, "default": 250, "best": 1200}
 """Steps of descent by effort."""
-USUAL_PLACE = 0.45
+DEFAULT_PLACE = 0.45
 """Where nothing is asked for: this far up the range of log(lambda)."""
 
 
@@ -51,7 +51,7 @@ class GridsCodec:
     # Sender.
 
     def encoding(
-        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None
+        self, sources: Sequence[Source], effort: str, tick: Progress | None = None, coder: str | None = None
     ) -> GridsEncoding:
         """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name.
 
@@ -71,10 +71,10 @@ class GridsCodec:
         """Most bytes that parameters take."""
         return len(write_varint(self.prior.max_quality))
 
-    def usual_beta(self, sources: Sequence[Source]) -> float:
+    def default_beta(self, sources: Sequence[Source]) -> float:
         """Beta where nothing is asked for."""
         low, high = self.prior.config.log_lambdas
-        return math.exp(-(low + USUAL_PLACE * (high - low)))
+        return math.exp(-(low + DEFAULT_PLACE * (high - low)))
 
     def problems(self, source: Source) -> list[GridProblem]:
         """Planes, or their tiles, padded by their edges."""
@@ -101,7 +101,7 @@ class GridsCodec:
 
     @torch.no_grad()
     def decode(
-        self, parameters: bytes, body: bytes, header: PlainHeader, size: tuple[int, ...] | None = None,
+        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
         limits: Limits = DEFAULT_LIMITS, window: Window | None = None,
     ) -> FloatArray:  # fmt: skip
         """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha), or in a window.
@@ -121,7 +121,7 @@ class GridsCodec:
         axes = window_axes(planes.shape, wanted, part)
         out = np.empty((len(numbers), *(p.stop - p.start for p in part), self.prior.channels), np.float32)
         for place, number in enumerate(numbers):
-            mosaic = Mosaic(planes.shape, tuple(axis.needed() for axis in axes), self.prior.channels)
+            mosaic = TileBlender(planes.shape, tuple(axis.needed() for axis in axes), self.prior.channels)
             for index, tile in enumerate(tiles):
                 if mosaic.touches(tile):
                     at = 2 * (number * len(tiles) + index)
@@ -172,7 +172,7 @@ class GridsEncoding:
         if rate.bits is not None:
             quality, coded = self.encoder.encode([p for some in problems for p in some], bits=rate.bits)
         else:
-            beta = rate.beta if rate.beta is not None else self.codec.usual_beta(self.sources)
+            beta = rate.beta if rate.beta is not None else self.codec.default_beta(self.sources)
             quality, coded = self.encoder.encode([p for some in problems for p in some], log_lambda=-math.log(beta))
         bodies, at = [], 0
         for some in problems:

@@ -28,7 +28,7 @@ from inrcodec.codecs.grids.config import (
     LATENT_BITS,
     LOG_SCALE_STEP,
     LOG_SMALLEST_SCALE,
-    MOST_LATENT,
+    MAX_LATENT,
     N_SCALES,
     REACH,
     WEIGHT_BITS,
@@ -39,7 +39,7 @@ SUM_LIMIT = float(1 << 52)
 
 TABLE_BITS = 16
 SIXTEENTHS = 1 << LATENT_BITS
-LARGEST_TABLED_SCALE, SUPPORT_SCALES = 4.0, 6.0
+MAX_TABLED_SCALE, SUPPORT_SCALES = 4.0, 6.0
 TABLES_FILE = Path(__file__).parent / "laplace_tables.npz"
 TABLES_SHA256 = "5c50377afc99133334037161695fe225f92a1e18c7db12effcc8d46fc8a951f5"
 
@@ -47,7 +47,7 @@ TABLES_SHA256 = "5c50377afc99133334037161695fe225f92a1e18c7db12effcc8d46fc8a951f
 def _uncoded_bits(index: int) -> int:
     """Lowest bits of latents of a scale that follow uncoded."""
     scale = math.exp(LOG_SMALLEST_SCALE + LOG_SCALE_STEP * index)
-    return max(0, math.ceil(math.log2(scale / LARGEST_TABLED_SCALE)))
+    return max(0, math.ceil(math.log2(scale / MAX_TABLED_SCALE)))
 
 
 def make_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint16]]:
@@ -97,7 +97,7 @@ def _tables() -> tuple[Any, Any, Any, Any]:
 def check_network(w1: Any, b1: Any, w2: Any, b2: Any, w3: Any, b3: Any) -> None:
     """FormatError unless all sums of a context network of integers (float64) are exact."""
     for weights, biases, largest, bias_shift in (
-        (w1, b1, MOST_LATENT << LATENT_BITS, LATENT_BITS), (w2, b2, ACTIVATION_LIMIT, ACTIVATION_BITS),
+        (w1, b1, MAX_LATENT << LATENT_BITS, LATENT_BITS), (w2, b2, ACTIVATION_LIMIT, ACTIVATION_BITS),
         (w3, b3, ACTIVATION_LIMIT, ACTIVATION_BITS),
     ):  # fmt: skip
         skip = float(1 << WEIGHT_BITS) if weights is w2 else 0.0
@@ -119,7 +119,7 @@ class ContextNetwork:
 
 
 def encode_grids(grids: list[NDArray[np.int64]], network: ContextNetwork) -> bytes:
-    """The message of grids (h, w), coarsest first, each twice the one before; magnitudes below ``MOST_LATENT``."""
+    """The message of grids (h, w), coarsest first, each twice the one before; magnitudes below ``MAX_LATENT``."""
     symbols = np.empty((5 * sum(grid.size for grid in grids), 2), np.int64)
     count = 0
     for number, grid in enumerate(grids):

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from inrcodec.codecs.grids.compiled import compiled
-from inrcodec.codecs.grids.config import MOST_LATENT, N_SCALES, REACH
+from inrcodec.codecs.grids.config import MAX_LATENT, N_SCALES, REACH
 from inrcodec.codecs.grids.context_gradients import COARSER_COLUMNS, COARSER_ROWS, NEIGHBOUR_COLUMNS, NEIGHBOUR_ROWS
 
 ACTIVATION_LIMIT = float(1 << 26)
 LOWEST_STATE = 1 << 31
-MOST_BEYOND_BITS = 16
+MAX_BEYOND_BITS = 16
 
 
 @compiled(fastmath=True)
@@ -53,7 +53,7 @@ def predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs,
     # Units of 2^-28 to sixteenths, and to steps of 2^-3 above the smallest.
     mean = math.floor(mean * 2.0**-24 + 0.5)
     place = math.floor((scale + 3.5 * 2.0**28) * 2.0**-25 + 0.5)
-    mean = min(max(mean, -MOST_LATENT * 16.0), MOST_LATENT * 16.0)
+    mean = min(max(mean, -MAX_LATENT * 16.0), MAX_LATENT * 16.0)
     return int(mean), int(min(max(place, 0.0), N_SCALES - 1.0))
 
 
@@ -156,7 +156,7 @@ def pull_grid(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, half, 
             symbol = a - start - most
             if symbol > most:
                 head, state, at = _uncoded(state, 6, words, at)
-                size = min(head >> 1, MOST_BEYOND_BITS)
+                size = min(head >> 1, MAX_BEYOND_BITS)
                 beyond = 1 << size
                 for part, first in ((min(size, 8), 0), (size - min(size, 8), 8)):
                     if part > 0:
@@ -170,7 +170,7 @@ def pull_grid(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, half, 
                 digit, state, at = _uncoded(state, bits, words, at)
                 value += digit
             value += whole
-            if not -MOST_LATENT < value < MOST_LATENT:
+            if not -MAX_LATENT < value < MAX_LATENT:
                 return state, at, False
             latents[y + REACH, x + REACH] = value
     return state, at, True

@@ -17,7 +17,7 @@ from torch import Tensor
 from inrcodec.errors import FormatError
 from inrcodec.nn.config import check_plain
 
-MOST_GRIDS, MOST_HIDDEN = 9, 64
+MAX_GRIDS, MAX_HIDDEN = 9, 64
 LATENT_UNIT = 8.0
 """Latents that the synthesis network sees as 1."""
 
@@ -38,8 +38,8 @@ class GridsConfig:
         widths = (self.context_width, self.synthesis_width)
         low, high = self.log_lambdas
         if not (
-            1 <= self.grids <= MOST_GRIDS and 1 <= self.channels <= 16 and 2 <= self.anchors <= 64
-            and -20.0 < low < high < 40.0 and all(4 <= w <= MOST_HIDDEN and w % 4 == 0 for w in widths)
+            1 <= self.grids <= MAX_GRIDS and 1 <= self.channels <= 16 and 2 <= self.anchors <= 64
+            and -20.0 < low < high < 40.0 and all(4 <= w <= MAX_HIDDEN and w % 4 == 0 for w in widths)
         ):  # fmt: skip
             raise FormatError("latent grids of this shape do not exist")
 
@@ -131,5 +131,5 @@ LOG_LARGEST_SCALE = LOG_SMALLEST_SCALE + LOG_SCALE_STEP * (N_SCALES - 1)
 
 WEIGHT_BITS, ACTIVATION_BITS, LATENT_BITS = 16, 12, 4
 """Units of a context network's integers: weights of 2^-16, activations of 2^-12, latents and means of 2^-4."""
-MOST_LATENT = 1 << 15
+MAX_LATENT = 1 << 15
 """Magnitudes of latents stay below."""

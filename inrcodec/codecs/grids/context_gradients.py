@@ -17,7 +17,7 @@ import numpy as np
 from inrcodec.codecs.grids.compiled import compiled
 from inrcodec.codecs.grids.config import COARSER, LOG_LARGEST_SCALE, LOG_SMALLEST_SCALE, NEIGHBOURS, REACH
 
-SMALLEST_PROBABILITY = 2.0**-16
+MIN_PROBABILITY = 2.0**-16
 
 NEIGHBOUR_ROWS = np.array([dy for dy, _ in NEIGHBOURS])
 NEIGHBOUR_COLUMNS = np.array([dx for _, dx in NEIGHBOURS])
@@ -165,7 +165,7 @@ def context_bits(
                     probability = 0.5 * (near - far)
                     slope = 0.5 * (far - near) * inverse
                     by_inverse = 0.5 * (far * (a + 0.5) - near * (a - 0.5))
-                safe = max(probability, np.float32(SMALLEST_PROBABILITY))
+                safe = max(probability, np.float32(MIN_PROBABILITY))
                 total -= math.log2(safe)
                 factor = -1.4426950408889634 / safe
                 # Below the floor what would raise the probability still pulls.
@@ -173,7 +173,7 @@ def context_bits(
                 if r < 0:
                     g = -g
                 gs = np.float32(0.0)
-                if inside and (probability > SMALLEST_PROBABILITY or by_inverse < 0.0):
+                if inside and (probability > MIN_PROBABILITY or by_inverse < 0.0):
                     gs = factor * by_inverse * (-inverse)
                 mean[p] = -g
                 scale[p] = gs

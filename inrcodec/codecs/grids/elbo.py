@@ -27,7 +27,7 @@ from inrcodec.nn.soft_rounding import kumaraswamy, soft_round
 
 BANDS = 16
 """Ranges of rows that a grid's work is cut into, so that sums are the same on any number of threads."""
-LEAST_ROWS = 8
+MIN_ROWS = 8
 
 
 def sample(latents: Tensor, temperature: float, a: float, random: torch.Generator) -> Tensor:
@@ -43,7 +43,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 def over_rows(height: int, work: Callable[[int, int], Any]) -> list[Any]:
     """``work`` (first row, last row) on bands of rows, by as many threads as torch has; results in order."""
-    count = max(1, min(BANDS, height // LEAST_ROWS))
+    count = max(1, min(BANDS, height // MIN_ROWS))
     edges = [height * i // count for i in range(count + 1)]
     threads = torch.get_num_threads()
     if threads == 1 or count == 1:

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.codecs.grids.coder import decode_grids, encode_grids
-from inrcodec.codecs.grids.config import MOST_LATENT, WEIGHT_BITS, GridsConfig
+from inrcodec.codecs.grids.config import MAX_LATENT, WEIGHT_BITS, GridsConfig
 from inrcodec.codecs.grids.elbo import grid_bits, grid_errors, grid_features, sample
 from inrcodec.codecs.grids.prior import FINENESSES, GridsPrior
 from inrcodec.coding.gaussian import GaussianReader, GaussianWriter
 from inrcodec.errors import FormatError, LimitError
 
-Ticker = Callable[[int], None]
+Progress = Callable[[int], None]
 IntArray = NDArray[np.int64]
 
 LATENT_RATE, LATENT_GAIN = 0.01, 16.0
@@ -36,24 +36,24 @@ LAST_RATE = 0.02
 """Of the first learning rate, at the end."""
 TEMPERATURES, NOISES = (0.3, 0.1), (1.5, 1.001)
 """Of soft rounding and of Kumaraswamy's distribution, from the first step to the last."""
-LARGEST_GRADIENT = 0.1
+MAX_GRADIENT = 0.1
 """Norm, of the mean squared error's gradient plus beta times that of bits per point, that steps are clipped to."""
 CONTROL_AT = (0.25, 0.4, 0.55, 0.65, 0.75, 0.83, 0.9, 0.96)
 """Parts of a fit after which lambda is moved towards the wanted bits."""
 STILL_TO_FALL = 0.3
 """Bits of a fit at one lambda are 1 + 0.3 (1 - progress)^2 times those at its end, about."""
 CODED_FROM = 0.75
-LARGEST_MOVE, FARTHEST = 0.5, 1.0
+MAX_MOVE, FARTHEST = 0.5, 1.0
 """Of log(lambda): the largest single move in a fit, and how far corrections after it may go."""
-GUESSES, LEAST_MOVE = 6, 0.03
+GUESSES, MIN_MOVE = 6, 0.03
 """How often proposals are asked for a first lambda."""
 SLOPE = 0.62
 """d log(bits) / d log(lambda) of photographs, about."""
 TOLERANCE = 0.01
-LEAST_CORRECTION = 0.002
+MIN_CORRECTION = 0.002
 """Of log(lambda); smaller ones are out of reach of what they are for."""
-LEAST_SLOPE = 0.1
-MOST_CORRECTIONS, CORRECTION_SHARE, CORRECTION_FROM = 4, 0.08, 0.5
+MIN_SLOPE = 0.1
+MAX_CORRECTIONS, CORRECTION_SHARE, CORRECTION_FROM = 4, 0.08, 0.5
 """How often a fit goes on for a wanted rate, for which share of its steps, and from where in its course."""
 LOG2E = 1.0 / math.log(2.0)
 
@@ -118,7 +118,7 @@ class GridFit:
         loss = (bits * math.exp(-log_lambda) + self._error(grids, weights)) / self.problem.points
         self.descent.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([*self.latents, self.moved], LARGEST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_([*self.latents, self.moved], MAX_GRADIENT)
         self.descent.step()
 
     def _error(self, grids: Sequence[Tensor], weights: dict[str, Tensor]) -> Tensor:
@@ -165,7 +165,7 @@ class CodedGrids:
 class GridEncoder:
     """Fits and codes planes, all at one quality, in ``steps`` steps each and some more where bits are wanted."""
 
-    def __init__(self, prior: GridsPrior, steps: int, tick: Ticker = lambda steps: None) -> None:
+    def __init__(self, prior: GridsPrior, steps: int, tick: Progress = lambda steps: None) -> None:
         self.prior, self.steps, self.tick = prior, steps, tick
 
     def encode(
@@ -187,7 +187,7 @@ class GridEncoder:
                         excess = _bits([self._coded(fit, quality, log_lambda) for fit in fits]) / found
                     found *= excess
                 move = math.log(bits * (1.0 - TOLERANCE) / found) / SLOPE
-                log_lambda += min(max(move, -LARGEST_MOVE), LARGEST_MOVE)
+                log_lambda += min(max(move, -MAX_MOVE), MAX_MOVE)
             self._step(fits, step / self.steps, log_lambda)
         coded = [self._coded(fit, quality, log_lambda) for fit in fits]
         if bits is not None:
@@ -214,19 +214,19 @@ class GridEncoder:
         best, slope, reached = coded, SLOPE, log_lambda
         count = max(8, round(self.steps * CORRECTION_SHARE))
         again = np.linspace(CORRECTION_FROM, 1.0, count).tolist()
-        for _ in range(MOST_CORRECTIONS):
+        for _ in range(MAX_CORRECTIONS):
             if 1.0 - 2 * TOLERANCE <= _bits(best) / bits <= 1.0:
                 break
             wanted = log_lambda + math.log(bits * (1.0 - TOLERANCE) / _bits(coded)) / slope
             move = min(max(wanted, reached - FARTHEST), reached + FARTHEST) - log_lambda
-            if abs(move) < LEAST_CORRECTION:
+            if abs(move) < MIN_CORRECTION:
                 break
             log_lambda += move
             for part in again:
                 self._step(fits, part, log_lambda)
             before, kept = _bits(coded), [plane.fineness for plane in coded]
             coded = [self._coded(fit, quality, log_lambda, at) for fit, at in zip(fits, kept, strict=True)]
-            slope = min(max(math.log(_bits(coded) / before) / move, LEAST_SLOPE), 2 * SLOPE)
+            slope = min(max(math.log(_bits(coded) / before) / move, MIN_SLOPE), 2 * SLOPE)
             best = min(best, coded, key=lambda found: (_bits(found) > bits, abs(_bits(found) - bits)))
         return best
 
@@ -246,7 +246,7 @@ class GridEncoder:
                 found += float(grid_bits(config, [grid.round() for grid in proposal(problem.values)], weights))
             move = (math.log(bits / found) - float(excess)) / SLOPE
             log_lambda = min(max(log_lambda + move, config.log_lambdas[0]), config.log_lambdas[1])
-            if abs(move) < LEAST_MOVE:
+            if abs(move) < MIN_MOVE:
                 break
         return log_lambda
 
@@ -277,7 +277,7 @@ class GridEncoder:
             raise LimitError("the signal is far from what the prior knows: its networks are out of range")
         _, weights, message = found[place]
         grids = [grid.to(torch.int64).numpy() for grid in reversed(fit.rounded())]
-        if max(int(np.abs(grid).max()) for grid in grids) >= MOST_LATENT:
+        if max(int(np.abs(grid).max()) for grid in grids) >= MAX_LATENT:
             raise LimitError("a latent is out of the range of its code: the signal is far from what the prior knows")
         return CodedGrids(place, message, encode_grids(grids, self.prior.context_network(weights)))
 

@@ -35,8 +35,8 @@ QUALITY_BITS = 8
 SPREAD_BITS = 10
 FINENESSES = range(-4, 5)
 """Powers of two that a file's steps may be finer than the prior's."""
-LARGEST_WEIGHT = 1 << 26
-MOST_STEP_BITS = WEIGHT_BITS + 4
+MAX_WEIGHT = 1 << 26
+MAX_STEP_BITS = WEIGHT_BITS + 4
 
 IntArray = NDArray[np.int64]
 
@@ -133,7 +133,7 @@ class GridsPrior:
     def weights(self, quality: int, fineness: int, numbers: IntArray) -> IntArray:
         """Weights (n,) in units of 2^-16 that lie ``numbers`` of steps from the mean; FormatError when too large."""
         found = self.mean_at(quality) + (numbers << self.steps(fineness))
-        if int(np.abs(found).max()) >= LARGEST_WEIGHT:
+        if int(np.abs(found).max()) >= MAX_WEIGHT:
             raise FormatError("a weight of a latent grid's networks is out of range")
         return found
 
@@ -186,9 +186,9 @@ class GridsPrior:
         shape = (config.anchors, config.n_weights)
         if tuple(mean.shape) != shape or tuple(spread.shape) != shape or {len(bits), len(proposed)} != {config.anchors}:
             raise FormatError(f"{source}: the tables do not fit their description")
-        fine = all(isinstance(step, int) and 0 <= step <= MOST_STEP_BITS for step in steps.values())
+        fine = all(isinstance(step, int) and 0 <= step <= MAX_STEP_BITS for step in steps.values())
         rising = all(0.0 < a < b < 1e3 for row in (bits, proposed) for a, b in itertools.pairwise(row))
-        if not fine or not rising or mean.abs().max() >= LARGEST_WEIGHT or spread.abs().max() >= 1 << 20:
+        if not fine or not rising or mean.abs().max() >= MAX_WEIGHT or spread.abs().max() >= 1 << 20:
             raise FormatError(f"{source}: means, spreads, steps or bits are out of range")
         check_known_answer(_answer(config, mean), answer, source)
         return cls(

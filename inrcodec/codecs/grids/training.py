@@ -27,10 +27,10 @@ from torch import Tensor
 from inrcodec.codecs.grids.config import WEIGHT_BITS, GridsConfig
 from inrcodec.codecs.grids.elbo import grid_bits, grid_errors, grid_features, sample
 from inrcodec.codecs.grids.fit import LATENT_GAIN, GridFit, GridProblem
-from inrcodec.codecs.grids.prior import MOST_STEP_BITS, GridProposal, GridsPrior
+from inrcodec.codecs.grids.prior import MAX_STEP_BITS, GridProposal, GridsPrior
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
-from inrcodec.training.loop import LOG_SECONDS, falling, run_timed, share_done
+from inrcodec.training.loop import LOG_SECONDS, cosine_lr, run_timed, share_done
 from inrcodec.training.muon import Muon
 from inrcodec.training.sources import PatchSource
 
@@ -38,17 +38,17 @@ FIRST_SHARE, MEANS_SHARE, PROPOSALS_SHARE = 0.15, 0.3, 0.4
 """Of the training's time: the middle anchor's mean, all others, and proposals."""
 PROPOSAL_RATE, PROPOSAL_RAMP = 0.01, 30
 PROPOSAL_TEMPERATURE, PROPOSAL_NOISE = 0.25, 1.2
-LARGEST_PROPOSAL_GRADIENT = 10.0
+MAX_PROPOSAL_GRADIENT = 10.0
 FIRST_DEVIATION = 0.3
 """Of the root mean square of a tensor's weights, the spread that the first single fits assume."""
-LEAST_DEVIATION = 2.0**-14
+MIN_DEVIATION = 2.0**-14
 STEP_DRAWS = 2
 TYPICAL_POINTS = 400_000
 """Of a picture, for the steps that weights are rounded to."""
 
 
 @dataclass(frozen=True)
-class GridTraining:
+class GridsTraining:
     """What is learned and for how long: ``minutes``, or ``steps`` where they are given (the same outcome).
 
     ``crop``: side of crops. ``mosaic``: how many of them are one picture for the means, down and across; ``singles``:
@@ -114,7 +114,7 @@ class ProposalFit:
     def step(self, progress: float, log_lambda: float) -> None:
         """See ``Fit``."""
         for group in self.descent.param_groups:
-            group["lr"] = falling(PROPOSAL_RATE, progress, self.steps, floor=0.02, ramp=PROPOSAL_RAMP)
+            group["lr"] = cosine_lr(PROPOSAL_RATE, progress, self.steps, floor=0.02, ramp=PROPOSAL_RAMP)
         self.steps += 1
         values = self.draw()
         points = values[0].numel()
@@ -126,7 +126,7 @@ class ProposalFit:
         error = grid_errors(self.config, grid_features(grids), values, mask, self.parts) / points
         self.descent.zero_grad()
         (bits + math.exp(log_lambda) * error).backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_PROPOSAL_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), MAX_PROPOSAL_GRADIENT)
         self.descent.step()
         self._seen.append((bits.item(), error.item()))
 
@@ -165,12 +165,12 @@ class GridState:
         }  # fmt: skip
 
 
-class GridTrainer:
+class GridsTrainer:
     """Runs the training on the processor; crops come from ``config.seed``."""
 
     device = torch.device("cpu")
 
-    def __init__(self, config: GridTraining, source: PatchSource) -> None:
+    def __init__(self, config: GridsTraining, source: PatchSource) -> None:
         self.config, self.source = config, source
         middle, anchors = config.network.anchors // 2, config.network.anchors
         others, proposal = MEANS_SHARE / (anchors - 1), PROPOSALS_SHARE / (anchors + 1)
@@ -314,7 +314,7 @@ class GridTrainer:
         before, out = fit.cost(weights, log_lambda), {}
         for name, place in self.config.network.places.items():
             count, found = place.stop - place.start, dict[int, float]()
-            for bits in range(3, MOST_STEP_BITS):
+            for bits in range(3, MAX_STEP_BITS):
                 lost = 0.0
                 for _ in range(STEP_DRAWS):
                     moved = weights.clone()
@@ -341,7 +341,7 @@ class GridTrainer:
             deviation[:, place] = (0.5 * own[:, place] + 0.5 * shared + rounding).sqrt()
         proposed = [self._proposed_bits(state, anchor) for anchor in range(network.anchors)]
         return GridsPrior.make(
-            self.config.name, network, state.mean, deviation.clamp_min(LEAST_DEVIATION), step_bits,
+            self.config.name, network, state.mean, deviation.clamp_min(MIN_DEVIATION), step_bits,
             _rising(state.bits.tolist()), _rising(proposed), state.proposals, card,
         )  # fmt: skip
 

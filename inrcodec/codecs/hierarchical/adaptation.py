@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from inrcodec.codecs.hierarchical.checkerboard import put
+from inrcodec.codecs.hierarchical.checkerboard import scatter_color
 from inrcodec.codecs.hierarchical.config import block_phase
 from inrcodec.codecs.hierarchical.elbo import Errors, elbo, rounded, sampled_points, softened
-from inrcodec.codecs.hierarchical.model import HierarchyINR, walk_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
 from inrcodec.codecs.hierarchical.refinement import Batch, Offsets, Tile, tiles, zero_offsets
-from inrcodec.training.loop import falling
+from inrcodec.training.loop import cosine_lr
 from inrcodec.training.muon import Muon
 
 CROP_POINTS = 192 * 192
@@ -41,9 +41,9 @@ WEIGHED_CROPS = 4
 
 
 def adapted(
-    model: HierarchyINR, batch: Batch, log_lambda: float, steps: int, tick: Callable[[int], None],
+    model: HierarchicalINR, batch: Batch, log_lambda: float, steps: int, tick: Callable[[int], None],
     errors: Errors | None = None,
-) -> HierarchyINR:  # fmt: skip
+) -> HierarchicalINR:  # fmt: skip
     """A model whose encoder has learned for ``steps`` steps from the signals of a batch; everything else is shared.
 
     ``errors``: what stands in for squared errors, weighted so that what is proposed costs as much as by these."""
@@ -59,7 +59,7 @@ def adapted(
     for step in range(steps):
         done = step / steps
         for group in optimiser.param_groups:
-            group["lr"] = falling(LEARNING_RATE, done, step, floor=LAST_RATE, ramp=RAMP)
+            group["lr"] = cosine_lr(LEARNING_RATE, done, step, floor=LAST_RATE, ramp=RAMP)
         crop = _crop(model, batch, numbers)
         every = errors is not None or crop.mask is not None
         points = sampled_points(crop.points, 1.0 if every else POINT_SHARE, random)
@@ -79,7 +79,7 @@ def adapted(
 
 
 @torch.no_grad()
-def offsets_to(model: HierarchyINR, other: HierarchyINR, batch: Batch, log_lambda: float) -> Offsets:
+def offsets_to(model: HierarchicalINR, other: HierarchicalINR, batch: Batch, log_lambda: float) -> Offsets:
     """What takes the proposals of a model's encoder to those of another model, block by block, as rounding by the other
     leads."""
     config = model.config
@@ -88,24 +88,24 @@ def offsets_to(model: HierarchyINR, other: HierarchyINR, batch: Batch, log_lambd
     rate = model.rates(torch.full((1,), log_lambda))
     for tile in tiles(config, height, width):
         values = batch.values[:, :, tile.outer[0], tile.outer[1]].contiguous(memory_format=torch.channels_last)
-        risen, others = model.rise(values, rate), other.rise(values, rate)
+        risen, others = model.bottom_up(values, rate), other.bottom_up(values, rate)
         found: Offsets = {}
 
         def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
             step = model.steps(name, rate)
-            wanted = other.ask(name, h, others, rate) / step  # noqa: B023
-            change = wanted - model.ask(name, h, risen, rate) / step  # noqa: B023
-            found[name] = put(change, block_phase(config, name))  # noqa: B023
+            wanted = other.propose(name, h, others, rate) / step  # noqa: B023
+            change = wanted - model.propose(name, h, risen, rate) / step  # noqa: B023
+            found[name] = scatter_color(change, block_phase(config, name))  # noqa: B023
             return prior.chunk(2, dim=1)[0] + step * wanted.round()
 
         rows = values.shape[2] if config.axes == 1 else values.shape[2] // config.coarsest
-        walk_down(model.layers(rate), count, rows, values.shape[3] // config.coarsest, choose)
+        top_down(model.layers(rate), count, rows, values.shape[3] // config.coarsest, choose)
         tile.put(config, found, out)
     return out
 
 
 @torch.no_grad()
-def _exchange(model: HierarchyINR, crops: list[Batch], at: Tensor, errors: Errors) -> float:
+def _exchange(model: HierarchicalINR, crops: list[Batch], at: Tensor, errors: Errors) -> float:
     """Squared errors over other ones, of what is proposed."""
     totals = [0.0, 0.0]
     for crop in crops:
@@ -116,7 +116,7 @@ def _exchange(model: HierarchyINR, crops: list[Batch], at: Tensor, errors: Error
     return totals[0] / max(totals[1], 1e-9)
 
 
-def _crop(model: HierarchyINR, batch: Batch, random: np.random.Generator) -> Batch:
+def _crop(model: HierarchicalINR, batch: Batch, random: np.random.Generator) -> Batch:
     """A part of one of the signals, its border on multiples of the coarsest stride."""
     coarsest = model.config.coarsest
     height, width = batch.values.shape[2:]

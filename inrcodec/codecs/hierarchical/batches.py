@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from inrcodec.codecs.base import Source
 from inrcodec.codecs.grids.config import GridsConfig
-from inrcodec.codecs.hierarchical.config import HierarchyConfig
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.encoder import POINTS_AT_ONCE
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.refinement import Batch
 from inrcodec.codecs.planes import PlaneMap
 from inrcodec.codecs.tiles import plane_tiles
@@ -36,7 +36,7 @@ class OwnedBatch:
     owners: list[tuple[int, int]]
 
 
-def padded_shape(config: HierarchyConfig | GridsConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
+def padded_shape(config: HierarchicalConfig | GridsConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
     """A plane's shape with every axis rounded up to the coarsest stride."""
     return tuple(-(-n // config.coarsest) * config.coarsest for n in shape)
 
@@ -46,7 +46,7 @@ def coarser_shape(shape: tuple[int, ...], halvings: int) -> tuple[int, ...]:
     return tuple(-(-n >> halvings) for n in shape)
 
 
-def make_batches(sources: Sequence[Source], prior: HierarchyPrior, gain: float, halvings: int = 0) -> list[OwnedBatch]:
+def make_batches(sources: Sequence[Source], prior: HierarchicalPrior, gain: float, halvings: int = 0) -> list[OwnedBatch]:
     """All planes of all sources, large ones cut into tiles, divided by ``gain``, those of one shape together, in the
     order of the sources; on grids halved so often."""
     by_shape: dict[tuple[int, ...], list[tuple[tuple[int, int], FloatArray]]] = {}
@@ -69,7 +69,7 @@ def make_batches(sources: Sequence[Source], prior: HierarchyPrior, gain: float, 
     return made
 
 
-def as_batch(values: FloatArray, config: HierarchyConfig) -> Batch:
+def as_batch(values: FloatArray, config: HierarchicalConfig) -> Batch:
     """Planes (N, *shape, C) of one shape, padded by their edges (a circle by its other end)."""
     shape = values.shape[1:-1]
     padded = padded_shape(config, shape)

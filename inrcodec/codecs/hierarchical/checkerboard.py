@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def pick(values: Tensor, phase: int | None) -> Tensor:
+def take_color(values: Tensor, phase: int | None) -> Tensor:
     """Values (N, C, H, W) at the places whose row + column + ``phase`` is even, (N, C, H, W / 2); W is even.
 
     All of them where ``phase`` is None.
@@ -16,7 +16,7 @@ def pick(values: Tensor, phase: int | None) -> Tensor:
     return values if phase is None else _Pick.apply(values, phase)
 
 
-def put(values: Tensor, phase: int | None) -> Tensor:
+def scatter_color(values: Tensor, phase: int | None) -> Tensor:
     """Inverse of ``pick``: places of the other colour are 0."""
     return values if phase is None else _Put.apply(values, phase)
 

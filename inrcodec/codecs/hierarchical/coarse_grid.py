@@ -19,32 +19,32 @@ from numpy.typing import NDArray
 
 from inrcodec.codecs.base import Rate, Source
 from inrcodec.codecs.hierarchical.batches import OwnedBatch, coarser_shape, make_batches
-from inrcodec.codecs.hierarchical.encoder import CodedLatents, LatentEncoder, latent_effort_named
+from inrcodec.codecs.hierarchical.encoder import CodedLatents, LatentEncoder, hierarchical_effort_named
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.rate_search import search_quality
 from inrcodec.codecs.hierarchical.render import render
 from inrcodec.codecs.planes import PlaneMap
 
 FloatArray = NDArray[np.float32]
 
-MOST_HALVINGS = 5
-LEAST_POINTS = 6
+MAX_HALVINGS = 5
+MIN_POINTS = 6
 """Along the shorter axis of the coarsest grid that is tried."""
 TRIAL_SOURCES = 3
 OVERRUN = 1.03
 """A grid on which a trial takes more than this times the wanted bits is out."""
 
 
-def choose_halvings(prior: HierarchyPrior, sources: Sequence[Source], rate: Rate, usual: float) -> int:
+def choose_halvings(prior: HierarchicalPrior, sources: Sequence[Source], rate: Rate, usual: float) -> int:
     """How often the grid is halved for a rate; ``usual``: log(lambda) where the rate says nothing."""
     points = sum(source.header.n_points for source in sources)
     some = sources[:: -(-len(sources) // TRIAL_SOURCES)]
     share = sum(source.header.n_points for source in some) / points
     shape = PlaneMap.make(some[0].header, prior).shape
     best, best_cost = 0, math.inf
-    for halvings in range(MOST_HALVINGS + 1):
-        if halvings and min(coarser_shape(shape, halvings)) < LEAST_POINTS:
+    for halvings in range(MAX_HALVINGS + 1):
+        if halvings and min(coarser_shape(shape, halvings)) < MIN_POINTS:
             break
         cost = _trial(prior, some, rate, share, usual, halvings)
         if cost < best_cost:
@@ -52,16 +52,16 @@ def choose_halvings(prior: HierarchyPrior, sources: Sequence[Source], rate: Rate
     return best
 
 
-def grid_log_lambda(prior: HierarchyPrior, log_lambda: float, halvings: int) -> float:
+def grid_log_lambda(prior: HierarchicalPrior, log_lambda: float, halvings: int) -> float:
     """Log(lambda) on a coarser grid whose points stand for many: bits and squared errors weigh as on the own grid."""
     return log_lambda + halvings * prior.axes * math.log(2.0)
 
 
 def _trial(
-    prior: HierarchyPrior, sources: Sequence[Source], rate: Rate, share: float, usual: float, halvings: int
+    prior: HierarchicalPrior, sources: Sequence[Source], rate: Rate, share: float, usual: float, halvings: int
 ) -> float:
     """Cost of a grid: summed squared error where bits are given, else bits + lambda * squared error."""
-    encoder = LatentEncoder(prior, latent_effort_named("fast"))
+    encoder = LatentEncoder(prior, hierarchical_effort_named("fast"))
     batches = make_batches(sources, prior, 1.0, halvings)
     if rate.bits is not None:
         quality, coded = search_quality(encoder, [owned.batch for owned in batches], rate.bits * share)
@@ -76,7 +76,7 @@ def _trial(
 
 @torch.no_grad()
 def _error(
-    prior: HierarchyPrior, sources: Sequence[Source], batches: Sequence[OwnedBatch], coded: Sequence[CodedLatents],
+    prior: HierarchicalPrior, sources: Sequence[Source], batches: Sequence[OwnedBatch], coded: Sequence[CodedLatents],
     quality: int,
 ) -> float:  # fmt: skip
     """Summed squared error of decodes on the planes' own grids."""

@@ -29,15 +29,15 @@ from inrcodec.codecs.hierarchical.batches import (
     padded_shape,
     split_messages,
 )
-from inrcodec.codecs.hierarchical.coarse_grid import MOST_HALVINGS, choose_halvings, grid_log_lambda
-from inrcodec.codecs.hierarchical.config import HierarchyConfig, block_names
+from inrcodec.codecs.hierarchical.coarse_grid import MAX_HALVINGS, choose_halvings, grid_log_lambda
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_names
 from inrcodec.codecs.hierarchical.encoder import (
     MEASURES,
     CodedLatents,
     LatentEncoder,
-    Request,
     Search,
-    latent_effort_named,
+    SearchRequest,
+    hierarchical_effort_named,
 )
 from inrcodec.codecs.hierarchical.exact import (
     RESIDUAL_BITS,
@@ -49,30 +49,30 @@ from inrcodec.codecs.hierarchical.exact import (
 )
 from inrcodec.codecs.hierarchical.head_weights import HeadProblem, fit_weights, receive_weights, send_weights
 from inrcodec.codecs.hierarchical.latent_coders import CODERS, make_reader
-from inrcodec.codecs.hierarchical.model import walk_down
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior, multiply_adds_per_point
+from inrcodec.codecs.hierarchical.model import top_down
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior, multiply_adds_per_point
 from inrcodec.codecs.hierarchical.rate_search import quality_search
-from inrcodec.codecs.hierarchical.refinement import Batch, Ticker
+from inrcodec.codecs.hierarchical.refinement import Batch, Progress
 from inrcodec.codecs.hierarchical.render import render
 from inrcodec.codecs.loudness import gain_of, has_level, level_of
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.codecs.tiles import Mosaic, plane_tiles
+from inrcodec.codecs.tiles import TileBlender, plane_tiles
 from inrcodec.coding.bits import read_varint, write_varint
 from inrcodec.coding.gaussian import scale_values
 from inrcodec.errors import FormatError, LimitError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.nn.exact import scale_indices
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.resample import window_axes
 
 FloatArray = NDArray[np.float32]
 Watch = Callable[[str, torch.Tensor, torch.Tensor], None]
 
-LEAST_POINTS_FOR_WEIGHTS = 1 << 15
+MIN_POINTS_FOR_WEIGHTS = 1 << 15
 """Weights of its own never pay for a smaller signal."""
 GRID_KEPT = 2.5
 """Distance of log(beta) over which a grid that was chosen is kept."""
-USUAL_PLACE = 0.45
+DEFAULT_PLACE = 0.45
 """Where nothing is asked for: this far up the range of log(lambda)."""
 
 
@@ -92,20 +92,20 @@ class HierarchicalCodec:
 
     name = "hierarchical"
 
-    def __init__(self, prior: HierarchyPrior) -> None:
+    def __init__(self, prior: HierarchicalPrior) -> None:
         self.prior = prior
 
     # Sender.
 
     def encoding(
-        self, sources: Sequence[Source], effort: str, tick: Ticker | None = None, coder: str | None = None,
+        self, sources: Sequence[Source], effort: str, tick: Progress | None = None, coder: str | None = None,
         measure: str = MEASURES[0],
     ) -> HierarchicalEncoding:  # fmt: skip
         """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name, ``coder`` one of
         ``codecs.hierarchical.latent_coders``, ``measure`` what is raised.
 
         UsageError when that takes steps and there are none."""
-        chosen = latent_effort_named(effort)
+        chosen = hierarchical_effort_named(effort)
         if measure != MEASURES[0] and (self.prior.kind != "image" or chosen.steps == 0):
             raise UsageError(f"optimising {measure} takes an image and steps of refinement: use effort default or best")
         encoder = LatentEncoder(
@@ -116,7 +116,7 @@ class HierarchicalCodec:
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
         """Gradient steps of ``encode`` (choosing a quality for a wanted rate may take some more)."""
-        preset = latent_effort_named(effort)
+        preset = hierarchical_effort_named(effort)
         sizes = [owned.batch.points for owned in make_batches(sources, self.prior, 1.0)]
         return sum(sum(preset.steps_for(self.prior.kind, points)) for points in sizes)
 
@@ -135,9 +135,9 @@ class HierarchicalCodec:
         """Loudness of all sources together about the prior's, in quarters of an octave."""
         return level_of(sources, self.prior, self.prior.config.spread)
 
-    def usual_beta(self, sources: Sequence[Source]) -> float:
+    def default_beta(self, sources: Sequence[Source]) -> float:
         """Beta where nothing is asked for."""
-        return gain_of(self.level_of(sources)) ** 2 * math.exp(-usual_log_lambda(self.prior.config))
+        return gain_of(self.level_of(sources)) ** 2 * math.exp(-default_log_lambda(self.prior.config))
 
     def write_parameters(self, parameters: Parameters) -> bytes:
         """Inverse of ``read_parameters``."""
@@ -162,7 +162,7 @@ class HierarchicalCodec:
             else:
                 halvings = data[position]
             position += 1
-        if halvings > MOST_HALVINGS:
+        if halvings > MAX_HALVINGS:
             raise FormatError(f"a grid halved {halvings} times does not exist")
         return Parameters(quality, CODERS[coder], bool(number % 2), level, halvings), position
 
@@ -170,7 +170,7 @@ class HierarchicalCodec:
 
     @torch.no_grad()
     def decode(
-        self, parameters: bytes, body: bytes, header: PlainHeader, size: tuple[int, ...] | None = None,
+        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
         limits: Limits = DEFAULT_LIMITS, window: Window | None = None,
     ) -> FloatArray:  # fmt: skip
         """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha), or in a window.
@@ -195,7 +195,7 @@ class HierarchicalCodec:
             if len(tiles) == 1:
                 out[place] = self._tile(messages, number, told, shape, wanted, part)
                 continue
-            mosaic = Mosaic(shape, tuple(axis.needed() for axis in axes), self.prior.channels)
+            mosaic = TileBlender(shape, tuple(axis.needed() for axis in axes), self.prior.channels)
             for index, tile in enumerate(tiles):
                 if mosaic.touches(tile):
                     own = tuple(p.stop - p.start for p in tile)
@@ -237,7 +237,7 @@ class HierarchicalCodec:
 
         coarsest = self.prior.config.coarsest
         rows = 1 if len(padded) == 1 else padded[0] // coarsest
-        h = walk_down(layers, 1, rows, padded[-1] // coarsest, choose)
+        h = top_down(layers, 1, rows, padded[-1] // coarsest, choose)
         reader.finish()
         return to_floats(h)
 
@@ -271,7 +271,7 @@ class HierarchicalEncoding:
     def search(self, rate: Rate) -> Search[Coded]:
         """``at`` as a dialogue, for encodings side by side."""
         prior, config = self.codec.prior, self.codec.prior.config
-        usual = usual_log_lambda(config)
+        usual = default_log_lambda(config)
         if self.codec.has_halvings:
             self._choose_grid(rate, usual)
         if rate.bits is None:
@@ -279,8 +279,8 @@ class HierarchicalEncoding:
             if rate.beta is not None:
                 log_lambda = 2.0 * math.log(gain_of(self.level)) - math.log(rate.beta)
             quality = quality_of(config, grid_log_lambda(prior, log_lambda, self.halvings))
-            yield [Request("refine", owned.batch, quality) for owned in self.batches]
-            coded = yield [Request("code", owned.batch, quality) for owned in self.batches]
+            yield [SearchRequest("refine", owned.batch, quality) for owned in self.batches]
+            coded = yield [SearchRequest("code", owned.batch, quality) for owned in self.batches]
         else:
             quality, coded = yield from quality_search(self.encoder, [o.batch for o in self.batches], rate.bits)
         weights = [self._weights(owned.batch, found, quality) for owned, found in zip(self.batches, coded, strict=True)]
@@ -315,7 +315,7 @@ class HierarchicalEncoding:
     def _weights(self, batch: Batch, coded: CodedLatents, quality: int) -> list[bytes]:
         """Messages of the weights of a batch's planes, empty where the prior's mean serves."""
         steps, prior = self.encoder.effort.weight_steps, self.codec.prior
-        if coded.features is None or batch.points < LEAST_POINTS_FOR_WEIGHTS:
+        if coded.features is None or batch.points < MIN_POINTS_FOR_WEIGHTS:
             return [b""] * len(batch.values)
         log_lambda = log_lambda_of(prior.config, quality)
         out = []
@@ -330,7 +330,7 @@ class HierarchicalEncoding:
         return out
 
 
-def usual_log_lambda(config: HierarchyConfig) -> float:
+def default_log_lambda(config: HierarchicalConfig) -> float:
     """Log(lambda) where nothing is asked for."""
     low, high = config.log_lambdas
-    return low + USUAL_PLACE * (high - low)
+    return low + DEFAULT_PLACE * (high - low)

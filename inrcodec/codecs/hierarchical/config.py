@@ -10,7 +10,7 @@ from typing import Any
 from inrcodec.errors import FormatError
 from inrcodec.nn.config import check_plain
 
-MOST_CHANNELS, MOST_CELL_POINTS, MOST_HEAD_INPUTS, MOST_NUMBERS_PER_POINT = 16, 1 << 16, 512, 128
+MAX_CHANNELS, MAX_CELL_POINTS, MAX_HEAD_INPUTS, MAX_NUMBERS_PER_POINT = 16, 1 << 16, 512, 128
 """Bounds that keep the memory of whoever opens a file in proportion to the file's grid, whatever its prior says."""
 
 
@@ -31,7 +31,7 @@ class LevelConfig:
 
 
 @dataclass(frozen=True)
-class HierarchyConfig:
+class HierarchicalConfig:
     """``levels`` from the coarsest to the finest, each at half or a quarter of the stride before.
 
     ``axes``: 1 or 2. ``periodic``: the last axis is a circle; ``sphere``: the axes are
@@ -76,11 +76,11 @@ class HierarchyConfig:
             and all(ratio in (1, 2, 4, 8) for ratio in ratios)
             and self.feature_stride >= 1
             and strides[0] <= 1 << 12
-            and strides[0] ** self.axes <= MOST_CELL_POINTS
-            and 1 <= self.channels <= MOST_CHANNELS
+            and strides[0] ** self.axes <= MAX_CELL_POINTS
+            and 1 <= self.channels <= MAX_CHANNELS
             and all(1 <= n <= 1 << 12 for n in sizes)
-            and max(self.feature_width, self.head_width, fourier_count(self)) <= MOST_HEAD_INPUTS
-            and self.numbers_per_point <= MOST_NUMBERS_PER_POINT
+            and max(self.feature_width, self.head_width, fourier_count(self)) <= MAX_HEAD_INPUTS
+            and self.numbers_per_point <= MAX_NUMBERS_PER_POINT
             and all(1 <= len(v.latents) <= 16 and 0 <= v.blocks_down <= 64 >= v.blocks_up >= 0 for v in self.levels)
             and self.levels[0].phases == 1
             and all(v.phases in (1, 2) and len(v.latents) % v.phases == 0 for v in self.levels)
@@ -96,7 +96,7 @@ class HierarchyConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> HierarchyConfig:
+    def from_dict(cls, data: dict[str, Any]) -> HierarchicalConfig:
         """Inverse of ``to_dict``; FormatError when a value is missing or cannot be."""
         try:
             values = {field.name: data[field.name] for field in fields(cls)}
@@ -115,26 +115,26 @@ class HierarchyConfig:
             raise FormatError(f"the model's configuration lacks or misstates {error}") from None
 
 
-def block_names(config: HierarchyConfig) -> list[str]:
+def block_names(config: HierarchicalConfig) -> list[str]:
     """Names of the latent blocks in coding order: level, block."""
     return [f"{i}.{j}" for i, level in enumerate(config.levels) for j in range(len(level.latents))]
 
 
-def block_phase(config: HierarchyConfig, name: str) -> int | None:
+def block_phase(config: HierarchicalConfig, name: str) -> int | None:
     """Colour of the places of a latent block, 0 or 1; None where it covers the whole grid."""
     level, block = (int(part) for part in name.split("."))
     phases = config.levels[level].phases
     return None if phases == 1 else block % phases
 
 
-def fourier_count(config: HierarchyConfig) -> int:
+def fourier_count(config: HierarchicalConfig) -> int:
     """Number F of Fourier features."""
     per_axis = waves_per_axis(config)
     waves = per_axis if config.axes == 1 else (1 + per_axis) ** 2 - 1
     return waves + (3 if config.sphere else 0)
 
 
-def waves_per_axis(config: HierarchyConfig) -> int:
+def waves_per_axis(config: HierarchicalConfig) -> int:
     """Fourier features of one axis."""
     stride = config.feature_stride
     return sum(2 if 2 * h < stride else 1 for h in range(1, config.harmonics + 1) if 2 * h <= stride)

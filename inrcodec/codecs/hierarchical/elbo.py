@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.hierarchical.checkerboard import pick, put
-from inrcodec.codecs.hierarchical.config import HierarchyConfig, block_phase
-from inrcodec.codecs.hierarchical.model import HierarchyINR, walk_down
+from inrcodec.codecs.hierarchical.checkerboard import scatter_color, take_color
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_phase
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
 from inrcodec.codecs.hierarchical.render import fourier_features, interpolate
-from inrcodec.coding.gaussian import LARGEST_SCALE, SMALLEST_SCALE
+from inrcodec.coding.gaussian import MAX_SCALE, MIN_SCALE
 from inrcodec.nn.soft_rounding import soft_round
 
-SMALLEST_PROBABILITY = 2.0**-16
-MIN_LOG_SCALE, MAX_LOG_SCALE = math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE)
+MIN_PROBABILITY = 2.0**-16
+MIN_LOG_SCALE, MAX_LOG_SCALE = math.log(MIN_SCALE), math.log(MAX_SCALE)
 """Prior scales in units of the posterior step."""
 
 
@@ -46,7 +46,7 @@ def symbol_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
     inverse = torch.exp(-log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE)) * math.sqrt(0.5)
     size = residual.abs()
     probability = 0.5 * (torch.erfc((size - 0.5) * inverse) - torch.erfc((size + 0.5) * inverse))
-    return -torch.log2(_FloorWithGradient.apply(probability, SMALLEST_PROBABILITY))
+    return -torch.log2(_FloorWithGradient.apply(probability, MIN_PROBABILITY))
 
 
 Quantise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -110,7 +110,7 @@ class Elbo:
 
 
 def native_fourier(
-    config: HierarchyConfig,
+    config: HierarchicalConfig,
     height: int,
     width: int,
     *,
@@ -145,13 +145,13 @@ Watch = Callable[[str, Tensor], None]
 
 
 def latents_and_bits(
-    model: HierarchyINR, values: Tensor, log_lambda: Tensor, quantise: Quantise, *,
+    model: HierarchicalINR, values: Tensor, log_lambda: Tensor, quantise: Quantise, *,
     risen: list[Tensor] | None = None, offsets: dict[str, Tensor] | None = None, watch: Watch | None = None,
 ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
     """Features at the finest stride after one sample of every posterior, and ``Elbo.bit_maps``; arguments as in
     ``elbo``."""
     rate = model.rates(log_lambda)
-    found = model.rise(values, rate) if risen is None else risen
+    found = model.bottom_up(values, rate) if risen is None else risen
     counted: list[tuple[str, Tensor, Tensor]] = []
 
     def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
@@ -159,9 +159,9 @@ def latents_and_bits(
             watch(name, h)
         mean, log_scale = prior.float().chunk(2, dim=1)
         step = model.steps(name, rate)
-        residual = model.ask(name, h, found, rate).float() / step
+        residual = model.propose(name, h, found, rate).float() / step
         if offsets is not None:
-            residual = residual + pick(offsets[name], block_phase(model.config, name))
+            residual = residual + take_color(offsets[name], block_phase(model.config, name))
         sent, priced = quantise(residual, log_scale)
         counted.append((name, priced, log_scale))
         return mean + step * sent
@@ -169,11 +169,11 @@ def latents_and_bits(
     stride = model.config.coarsest
     height, width = values.shape[2], values.shape[3]
     rows = height if model.config.axes == 1 else height // stride
-    h = walk_down(model.layers(rate), len(values), rows, width // stride, choose)
+    h = top_down(model.layers(rate), len(values), rows, width // stride, choose)
     return h, _bit_maps(model.config, counted)
 
 
-def _bit_maps(config: HierarchyConfig, counted: list[tuple[str, Tensor, Tensor]]) -> list[Tensor]:
+def _bit_maps(config: HierarchicalConfig, counted: list[tuple[str, Tensor, Tensor]]) -> list[Tensor]:
     """``Elbo.bit_maps`` of latent blocks' residuals and log scales (N, c, h, w): one pass over all blocks."""
     flat = [[each.permute(0, 2, 3, 1).flatten(1) for each in both] for _, *both in counted]
     residuals, log_scales = (torch.cat(some, dim=1) for some in zip(*flat, strict=True))
@@ -181,12 +181,12 @@ def _bit_maps(config: HierarchyConfig, counted: list[tuple[str, Tensor, Tensor]]
     out = []
     for (name, block, _), part in zip(counted, bits, strict=True):
         places = part.unflatten(1, (*block.shape[2:], block.shape[1])).sum(-1)
-        out.append(put(places[:, None], block_phase(config, name))[:, 0])
+        out.append(scatter_color(places[:, None], block_phase(config, name))[:, 0])
     return out
 
 
 def elbo(
-    model: HierarchyINR, values: Tensor, log_lambda: Tensor, fourier: Tensor, quantise: Quantise, *,
+    model: HierarchicalINR, values: Tensor, log_lambda: Tensor, fourier: Tensor, quantise: Quantise, *,
     risen: list[Tensor] | None = None, offsets: dict[str, Tensor] | None = None, weights: Tensor | None = None,
     mask: Tensor | None = None, watch: Watch | None = None, errors: Errors | None = None,
     points: Tensor | None = None,

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from inrcodec.codecs.hierarchical.adaptation import adapted, offsets_to
-from inrcodec.codecs.hierarchical.checkerboard import pick
+from inrcodec.codecs.hierarchical.checkerboard import take_color
 from inrcodec.codecs.hierarchical.config import block_phase
 from inrcodec.codecs.hierarchical.elbo import latents_and_bits, rounded
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, place_latents, to_floats
 from inrcodec.codecs.hierarchical.latent_coders import CODERS, check_coder, make_writer
-from inrcodec.codecs.hierarchical.model import HierarchyINR, walk_down
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
-from inrcodec.codecs.hierarchical.refinement import Batch, Ticker, joined, refine
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+from inrcodec.codecs.hierarchical.refinement import Batch, Progress, joined, refine
 from inrcodec.errors import UsageError
 from inrcodec.nn.exact import ACTIVATION_BITS, scale_indices
 from inrcodec.signals.ms_ssim import structure_errors
@@ -49,7 +49,7 @@ SAVED_BY_TRIALS, SAVED_BY_ADAPTING = 1.035, 1.005
 
 
 @dataclass(frozen=True)
-class LatentEffort:
+class HierarchicalEffort:
     """``steps``: trial steps of refinement per signal, ``small_steps`` for one of at most ``SMALL_POINTS`` (``steps``
     by default), which gains more by them; ``weight_steps``: gradient steps on the head's weights. ``adapting_steps``:
     those of the encoder's adaptation to an image of ``ADAPTED_POINTS``, which takes the place of trial steps; they grow
@@ -89,7 +89,7 @@ class CodedLatents:
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class SearchRequest:
     """Something to be done with a batch at a quality. ``what``: "propose" (answered by the bits of its rounded
     proposals), "refine" (by nothing) or "code" (by ``CodedLatents``)."""
 
@@ -99,7 +99,7 @@ class Request:
 
 
 Found = TypeVar("Found")
-Search = Generator[list[Request], list[Any], Found]
+Search = Generator[list[SearchRequest], list[Any], Found]
 """An encoding as a dialogue: it asks for what it needs done next, is sent the answers, and returns what it found. So
 the encodings of many signals can be done side by side, each as if it were alone."""
 
@@ -108,7 +108,7 @@ class LatentEncoder:
     """Encodes batches under one prior."""
 
     def __init__(
-        self, prior: HierarchyPrior, effort: LatentEffort, coder: str = CODERS[0], tick: Ticker = lambda steps: None,
+        self, prior: HierarchicalPrior, effort: HierarchicalEffort, coder: str = CODERS[0], tick: Progress = lambda steps: None,
         measure: str = MEASURES[0], keep_features: bool = True,
     ) -> None:  # fmt: skip
         check_coder(coder)
@@ -116,7 +116,7 @@ class LatentEncoder:
         self.errors = structure_errors if measure == "ms-ssim" else None
         self.keep_features = keep_features
         self._kept: tuple[Batch, int, list[Tensor]] | None = None
-        self._adapted: list[tuple[Batch, int, HierarchyINR]] = []
+        self._adapted: list[tuple[Batch, int, HierarchicalINR]] = []
 
     def refine(self, batch: Batch, quality: int) -> None:
         """Offsets to the proposals for a batch; an earlier call at about this quality is gone on from."""
@@ -159,7 +159,7 @@ class LatentEncoder:
         found: dict[int, Found] = {}
         answers: dict[int, Any] = dict.fromkeys(range(len(searches)))
         while answers:
-            asked: dict[int, list[Request]] = {}
+            asked: dict[int, list[SearchRequest]] = {}
             for number, answer in answers.items():
                 try:
                     asked[number] = searches[number].send(answer)
@@ -169,7 +169,7 @@ class LatentEncoder:
             answers = {number: [next(given) for _ in requests] for number, requests in asked.items()}
         return [found[number] for number in range(len(searches))]
 
-    def answer(self, requests: Sequence[Request]) -> list[Any]:
+    def answer(self, requests: Sequence[SearchRequest]) -> list[Any]:
         """Answers in the order of the requests; small batches of one shape go through the networks together."""
         out: list[Any] = [None] * len(requests)
         for members in _alike(requests):
@@ -201,7 +201,7 @@ class LatentEncoder:
         change with the quality that it was made at."""
         if self._kept is not None and self._kept[0] is batch and abs(self._kept[1] - quality) <= KEPT_QUALITIES:
             return list(self._kept[2])
-        self._kept, found = None, self.prior.model.rise(batch.values, rate)
+        self._kept, found = None, self.prior.model.bottom_up(batch.values, rate)
         if len(batch.values) == 1 and POINTS_AT_ONCE < math.prod(batch.values.shape[2:]) <= KEPT_POINTS:
             self._kept = batch, quality, list(found)
         return found
@@ -218,20 +218,20 @@ class LatentEncoder:
 
         def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
             scales = scale_indices(prior.chunk(2, dim=1)[1])
-            proposed = model.ask(name, h, risen, rate, 1.0 / UNIT) / model.steps(name, rate)
+            proposed = model.propose(name, h, risen, rate, 1.0 / UNIT) / model.steps(name, rate)
             if batch.offsets:
-                proposed = proposed + pick(batch.offsets[name], block_phase(config, name))
+                proposed = proposed + take_color(batch.offsets[name], block_phase(config, name))
             flat, contexts = proposed.flatten(1).numpy(), scales.flatten(1).numpy()
             sent = [w.send(values, context) for w, values, context in zip(writers, flat, contexts, strict=True)]
             return place_latents(layers, name, prior, torch.from_numpy(np.stack(sent)).view(proposed.shape))
 
         rows = height if config.axes == 1 else height // config.coarsest
-        h = walk_down(layers, count, rows, width // config.coarsest, choose)
+        h = top_down(layers, count, rows, width // config.coarsest, choose)
         risen.clear()
         return CodedLatents([writer.to_bytes() for writer in writers], to_floats(h) if self.keep_features else None)
 
 
-def _alike(requests: Sequence[Request]) -> list[list[int]]:
+def _alike(requests: Sequence[SearchRequest]) -> list[list[int]]:
     """Numbers of requests that can be answered as one: the same thing done to the same shape, few points in all."""
     open_groups: dict[Hashable, list[int]] = {}
     groups: list[list[int]] = []
@@ -253,14 +253,14 @@ def _alike(requests: Sequence[Request]) -> list[list[int]]:
 LATENT_EFFORTS = {
     effort.name: effort
     for effort in (
-        LatentEffort("fast", 0),
-        LatentEffort("default", 12, small_steps=48, adapting_steps=110),
-        LatentEffort("best", 120, 100, small_steps=300, adapting_steps=400),
+        HierarchicalEffort("fast", 0),
+        HierarchicalEffort("default", 12, small_steps=48, adapting_steps=110),
+        HierarchicalEffort("best", 120, 100, small_steps=300, adapting_steps=400),
     )
 }  # fmt: skip
 
 
-def latent_effort_named(name: str) -> LatentEffort:
+def hierarchical_effort_named(name: str) -> HierarchicalEffort:
     """The preset of this name; UsageError when there is none."""
     try:
         return LATENT_EFFORTS[name]

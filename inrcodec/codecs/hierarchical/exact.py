@@ -12,34 +12,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.hierarchical.config import HierarchyConfig, block_names
-from inrcodec.codecs.hierarchical.model import HierarchyINR
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_names
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.nn.exact import ACTIVATION_BITS, ACTIVATION_LIMIT, WEIGHT_BITS, ExactConv, between_anchors, to_fixed
 from inrcodec.nn.strips import in_strips, narrow_integers
 
 QUALITY_BITS = 8
 BIAS_BITS = ACTIVATION_BITS + WEIGHT_BITS
 WEIGHT_LIMIT = (1 << 15) - 1
-USUAL_ROW = round(0.98 * (1 << 19))
+TARGET_ROW_SUM = round(0.98 * (1 << 19))
 """What the magnitudes of a row of weights sum to at most where that is to be had: decoders in 32-bit integers (the
 viewer's) hold no more than 2^19."""
 RESIDUAL_BITS = 8
 """Residuals of latents are in units of 2^-8 posterior steps."""
 
 
-def max_quality(config: HierarchyConfig) -> int:
+def max_quality(config: HierarchicalConfig) -> int:
     """Largest quality."""
     return (config.n_anchors - 1) << QUALITY_BITS
 
 
-def quality_of(config: HierarchyConfig, log_lambda: float) -> int:
+def quality_of(config: HierarchicalConfig, log_lambda: float) -> int:
     """Nearest quality of a log lambda."""
     low, high = config.log_lambdas
     place = (log_lambda - low) / (high - low) * max_quality(config)
     return min(max(round(place), 0), max_quality(config))
 
 
-def log_lambda_of(config: HierarchyConfig, quality: int) -> float:
+def log_lambda_of(config: HierarchicalConfig, quality: int) -> float:
     """The log lambda that a quality stands for."""
     low, high = config.log_lambdas
     return low + (high - low) * quality / max_quality(config)
@@ -63,7 +63,7 @@ class ExactTables:
     first: Tensor
 
     @classmethod
-    def from_model(cls, model: HierarchyINR) -> ExactTables:
+    def from_model(cls, model: HierarchicalINR) -> ExactTables:
         """Rounded from a trained model."""
         real = {
             name: (conv.weight.detach().clone(), conv.bias.detach().clone())
@@ -81,7 +81,7 @@ class ExactTables:
         }
         return cls(weights, biases, steps, to_fixed(model.first, ACTIVATION_BITS))
 
-    def put_into(self, model: HierarchyINR) -> None:
+    def put_into(self, model: HierarchicalINR) -> None:
         """Give a model the values that the integers stand for."""
         with torch.no_grad():
             for name, weight in self.weights.items():
@@ -104,7 +104,7 @@ def _lessen_rows(real: dict[str, tuple[Tensor, Tensor]]) -> None:
         else:
             continue
         sizes = weight.abs().flatten(1) * (1 << WEIGHT_BITS)
-        excess = torch.maximum(sizes.sum(1) / USUAL_ROW, sizes.amax(1) / WEIGHT_LIMIT).clamp_min(1.0)
+        excess = torch.maximum(sizes.sum(1) / TARGET_ROW_SUM, sizes.amax(1) / WEIGHT_LIMIT).clamp_min(1.0)
         weight.div_(excess[:, None, None, None])
         bias.div_(excess)
         real[reader][0].mul_(excess[:, None, None])
@@ -113,7 +113,7 @@ def _lessen_rows(real: dict[str, tuple[Tensor, Tensor]]) -> None:
 class ExactLayers:
     """``codecs.hierarchical.model.Layers`` in integers, at one quality."""
 
-    def __init__(self, config: HierarchyConfig, tables: ExactTables, quality: int) -> None:
+    def __init__(self, config: HierarchicalConfig, tables: ExactTables, quality: int) -> None:
         self.config, self.quality = config, quality
         self._first = tables.first.double()
         self._convs = {

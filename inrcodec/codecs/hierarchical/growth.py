@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.hierarchical.config import HierarchyConfig
-from inrcodec.codecs.hierarchical.model import HierarchyINR
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.errors import UsageError
 
 
-def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
+def grown(model: HierarchicalINR, config: HierarchicalConfig) -> HierarchicalINR:
     """A network of ``config`` that computes what ``model`` does at the rates that both have.
 
     New parameters are drawn from torch's global generator.
@@ -24,7 +24,7 @@ def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
         UsageError: strides, latents, channels or the head differ, or something of ``config`` is smaller.
     """
     _check(model.config, config)
-    larger = HierarchyINR(config)
+    larger = HierarchicalINR(config)
     old = dict(model.named_convs())
     anchors = _carried_anchors(model.config, config)
     with torch.no_grad():
@@ -48,7 +48,7 @@ def grown(model: HierarchyINR, config: HierarchyConfig) -> HierarchyINR:
     return larger
 
 
-def network_to_go_on_in(learned: HierarchyConfig, wanted: HierarchyConfig) -> HierarchyConfig:
+def network_to_go_on_in(learned: HierarchicalConfig, wanted: HierarchicalConfig) -> HierarchicalConfig:
     """``wanted``, or where it cannot grow from what was learned, the learned network itself.
 
     Raises:
@@ -62,14 +62,14 @@ def network_to_go_on_in(learned: HierarchyConfig, wanted: HierarchyConfig) -> Hi
     return learned
 
 
-def _check(small: HierarchyConfig, large: HierarchyConfig) -> None:
+def _check(small: HierarchicalConfig, large: HierarchicalConfig) -> None:
     if not _fits(small, large):
         raise UsageError(
             "training can go on only in a network with the same channels, strides, latents and head, and no smaller"
         )
 
 
-def _fits(small: HierarchyConfig, large: HierarchyConfig) -> bool:
+def _fits(small: HierarchicalConfig, large: HierarchicalConfig) -> bool:
     same = (
         "channels", "axes", "feature_stride", "feature_width", "head_width", "harmonics", "sphere", "centre", "spread",
     )  # fmt: skip
@@ -82,7 +82,7 @@ def _fits(small: HierarchyConfig, large: HierarchyConfig) -> bool:
     return fits
 
 
-def _carried_anchors(small: HierarchyConfig, large: HierarchyConfig) -> Tensor:
+def _carried_anchors(small: HierarchicalConfig, large: HierarchicalConfig) -> Tensor:
     """Matrix (A', A) from tables over the old anchors to the new ones: linear, the first and last line going on."""
     old = torch.linspace(*small.log_lambdas, small.n_anchors)
     new = torch.linspace(*large.log_lambdas, large.n_anchors)

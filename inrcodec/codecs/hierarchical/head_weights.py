@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.hierarchical.model import HierarchyINR
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.render import interpolate
 from inrcodec.coding.bits import BitReader, BitWriter, read_varint, write_varint
 from inrcodec.coding.randomness import permutation
@@ -45,7 +45,7 @@ class HeadProblem:
 
     @classmethod
     def make(
-        cls, model: HierarchyINR, features: Tensor, values: Tensor, fourier: Tensor, mask: Tensor | None
+        cls, model: HierarchicalINR, features: Tensor, values: Tensor, fourier: Tensor, mask: Tensor | None
     ) -> HeadProblem:
         """Of one signal: features (1, F, H', W') that the receiver will have, values (1, C, H, W)."""
         points = interpolate(model.config, features, values.shape[2], values.shape[3])[0]
@@ -56,7 +56,7 @@ class HeadProblem:
         return cls(points[counts], fourier[counts], target[counts])
 
     def squared_error(
-        self, model: HierarchyINR, weights: Tensor | None, chosen: Tensor | slice = slice(None)
+        self, model: HierarchicalINR, weights: Tensor | None, chosen: Tensor | slice = slice(None)
     ) -> Tensor:
         """Mean over points and channels; ``weights`` (n,)."""
         rows = None if weights is None else weights[None]
@@ -65,7 +65,7 @@ class HeadProblem:
 
 
 def fit_weights(
-    prior: HierarchyPrior, problem: HeadProblem, error_weight: float, steps: int, points: int = POINTS_AT_ONCE
+    prior: HierarchicalPrior, problem: HeadProblem, error_weight: float, steps: int, points: int = POINTS_AT_ONCE
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Posterior mean and scale (n,) of a signal's weights in units of the prior, by gradient steps on the beta-ELBO,
     each of so many points."""
@@ -94,7 +94,7 @@ def kl_bits(mean: Tensor, log_scale: Tensor) -> Tensor:
 
 @torch.no_grad()
 def send_weights(
-    prior: HierarchyPrior, problem: HeadProblem, error_weight: float, mean: Tensor, scale: Tensor
+    prior: HierarchicalPrior, problem: HeadProblem, error_weight: float, mean: Tensor, scale: Tensor
 ) -> bytes | None:
     """The message of a posterior's weights; None where they do not pay."""
     blocks = round(float(kl_bits(mean, scale.log()).sum()) / KL_BITS_PER_BLOCK)
@@ -112,14 +112,14 @@ def send_weights(
 
 
 @torch.no_grad()
-def gain_bits(prior: HierarchyPrior, problem: HeadProblem, error_weight: float, message: bytes) -> float:
+def gain_bits(prior: HierarchicalPrior, problem: HeadProblem, error_weight: float, message: bytes) -> float:
     """How much the cost of a signal falls when a message of weights is sent."""
     weights = receive_weights(prior, message)
     before, after = (float(problem.squared_error(prior.model, w)) for w in (None, weights))
     return error_weight * len(problem.target) * (before - after) - 8.0 * len(message)
 
 
-def receive_weights(prior: HierarchyPrior, message: bytes) -> Tensor | None:
+def receive_weights(prior: HierarchicalPrior, message: bytes) -> Tensor | None:
     """Weights (n,) that a message stands for, None for an empty one; FormatError when it is damaged."""
     if not message:
         return None

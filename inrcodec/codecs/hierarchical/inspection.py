@@ -11,16 +11,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from inrcodec.codecs.hierarchical.batches import as_batch, coarser_shape, padded_shape, split_messages
-from inrcodec.codecs.hierarchical.checkerboard import put
+from inrcodec.codecs.hierarchical.checkerboard import scatter_color
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
-from inrcodec.codecs.hierarchical.config import HierarchyConfig, block_phase
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_phase
 from inrcodec.codecs.hierarchical.elbo import symbol_bits
 from inrcodec.codecs.hierarchical.exact import log_lambda_of
-from inrcodec.codecs.hierarchical.model import walk_down
+from inrcodec.codecs.hierarchical.model import top_down
 from inrcodec.codecs.hierarchical.render import render
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.codecs.tiles import Mosaic, plane_tiles
-from inrcodec.signals.header import PlainHeader
+from inrcodec.codecs.tiles import TileBlender, plane_tiles
+from inrcodec.signals.header import SignalHeader
 
 FloatArray = NDArray[np.float32]
 
@@ -40,7 +40,7 @@ class Inspection:
 
 @torch.no_grad()
 def inspect(
-    codec: HierarchicalCodec, parameters: bytes, body: bytes, header: PlainHeader, *, plane: int = 0, samples: int = 8
+    codec: HierarchicalCodec, parameters: bytes, body: bytes, header: SignalHeader, *, plane: int = 0, samples: int = 8
 ) -> Inspection:
     """Bits and spread of one plane of a signal; without ``samples``, or of a plane in tiles, no spread."""
     told, _ = codec.read_parameters(parameters)
@@ -49,7 +49,7 @@ def inspect(
     tiles, config = plane_tiles(codec.prior, shape), codec.prior.config
     step = 1 + told.weights
     messages = split_messages(body, planes.n_planes * len(tiles) * step)
-    mosaic = Mosaic(shape, tuple(slice(0, n) for n in shape), 1)
+    mosaic = TileBlender(shape, tuple(slice(0, n) for n in shape), 1)
     by_level: dict[int, float] = {}
     spread = None
     for index, tile in enumerate(tiles):
@@ -57,7 +57,7 @@ def inspect(
         density = torch.zeros(padded_shape(config, own) if config.axes == 2 else (1, *padded_shape(config, own)))
 
         def watch(name: str, residual: Tensor, scales: Tensor, density: Tensor = density) -> None:
-            bits = put(symbol_bits(residual, scales.log()).sum(1, keepdim=True), block_phase(config, name))[0, 0]
+            bits = scatter_color(symbol_bits(residual, scales.log()).sum(1, keepdim=True), block_phase(config, name))[0, 0]
             stride = config.levels[int(name.split(".")[0])].stride
             by_level[stride] = by_level.get(stride, 0.0) + float(bits.sum())
             rows = stride if config.axes == 2 else 1
@@ -74,7 +74,7 @@ def inspect(
     return Inspection(_cells(mosaic.values[..., 0], config), dict(sorted(by_level.items(), reverse=True)), spread)
 
 
-def _cells(density: FloatArray, config: HierarchyConfig) -> FloatArray:
+def _cells(density: FloatArray, config: HierarchicalConfig) -> FloatArray:
     """Bits of cells from bits of points."""
     plane = torch.from_numpy(density).view(1, 1, *((1, -1) if config.axes == 1 else density.shape))
     rows = CELL if config.axes == 2 else 1
@@ -90,19 +90,19 @@ def _spread(codec: HierarchicalCodec, decoded: FloatArray, quality: int, samples
     rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
     random = torch.Generator().manual_seed(0)
     batch = as_batch(decoded[None], config)
-    risen = model.rise(batch.values, rate)
+    risen = model.bottom_up(batch.values, rate)
     shape, padded = decoded.shape[:-1], batch.values.shape[2:]
     rows = 1 if config.axes == 1 else padded[0] // config.coarsest
 
     def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
         step = model.steps(name, rate)
-        proposed = model.ask(name, h, risen, rate)
+        proposed = model.propose(name, h, risen, rate)
         noise = torch.rand(proposed.shape, generator=random) - 0.5
         return prior.chunk(2, dim=1)[0] + proposed + step * noise
 
     total, squares = np.zeros(shape, np.float64), np.zeros(shape, np.float64)
     for _ in range(samples):
-        h = walk_down(model.layers(rate), 1, rows, padded[1] // config.coarsest, choose)
+        h = top_down(model.layers(rate), 1, rows, padded[1] // config.coarsest, choose)
         values = render(model, h, rate, shape, shape).mean(axis=-1, dtype=np.float64)
         total += values
         squares += values * values

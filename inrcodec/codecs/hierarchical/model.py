@@ -9,7 +9,7 @@ signal proposes posteriors: their mean is the prior mean plus what it says.
 One network serves all rates: biases and the posterior step of every latent channel are tables over anchors of
 log(lambda) (lambda = 1 / beta), linear in between, which is exact in integers too (``nn.exact``).
 
-The way down is written once, for any arithmetic: ``walk_down`` asks a ``Layers`` object for its convolutions, and the
+The way down is written once, for any arithmetic: ``top_down`` asks a ``Layers`` object for its convolutions, and the
 trained network as well as its exact integer form are such objects.
 
 Sources: hierarchical variational autoencoders with a top-down path (Sonderby et al. 2016; Kingma et al. 2016), uniform
@@ -30,8 +30,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inrcodec.codecs.hierarchical.checkerboard import pick, put
-from inrcodec.codecs.hierarchical.config import HierarchyConfig, LevelConfig, block_phase, fourier_count
+from inrcodec.codecs.hierarchical.checkerboard import scatter_color, take_color
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig, block_phase, fourier_count
 from inrcodec.nn.strips import in_strips
 
 LARGE = 1 << 23
@@ -43,7 +43,7 @@ ENCODER = ("shrink.", "rise.", "ask_in.", "ask_out.")
 class Layers(Protocol):
     """Arithmetic of the way down; tensors are (N, C, H, W)."""
 
-    config: HierarchyConfig
+    config: HierarchicalConfig
 
     def start(self, count: int, height: int, width: int) -> Tensor:
         """Features before anything is decoded, at the coarsest stride."""
@@ -68,7 +68,7 @@ Choose = Callable[[str, Tensor, Tensor], Tensor]
 features are those of the whole grid, (h, w) the block's places on it (``codecs.hierarchical.checkerboard.pick``)"""
 
 
-def walk_down(layers: Layers, count: int, height: int, width: int, choose: Choose) -> Tensor:
+def top_down(layers: Layers, count: int, height: int, width: int, choose: Choose) -> Tensor:
     """Features at the finest stride, after ``choose`` has given the latents of every block.
 
     ``height`` and ``width`` are those of the coarsest level's grid.
@@ -83,8 +83,8 @@ def walk_down(layers: Layers, count: int, height: int, width: int, choose: Choos
                 h = layers.local(_residual(layers, f"down.{i}.{j}.{k}"), h, halo=1)
             name = f"{i}.{j}"
             phase = block_phase(config, name)
-            prior = layers.local(_prior(layers, name), pick(h, phase), halo=0)
-            h = layers.local(_with_latents(layers, name), h, put(choose(name, h, prior), phase), halo=1)
+            prior = layers.local(_prior(layers, name), take_color(h, phase), halo=0)
+            h = layers.local(_with_latents(layers, name), h, scatter_color(choose(name, h, prior), phase), halo=1)
     return h
 
 
@@ -140,7 +140,7 @@ def drawn(*shape: int, scale: float = 1.0) -> Tensor:
 class RateConv(nn.Module):
     """Convolution whose bias is a table over rate anchors, (A, C_out); 3x3 (1x3 for one axis) or 1x1."""
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, config: HierarchyConfig, gain: float = 1.0) -> None:
+    def __init__(self, n_in: int, n_out: int, kernel: int, config: HierarchicalConfig, gain: float = 1.0) -> None:
         super().__init__()
         rows = kernel if config.axes == 2 else 1
         self.kernel, self.periodic = (rows, kernel), config.periodic
@@ -167,7 +167,7 @@ def pad_border(values: Tensor, kernel: tuple[int, int], periodic: bool) -> Tenso
     return functional.pad(values, (columns, columns, rows, rows)) if rows or columns else values
 
 
-def rate_weights(config: HierarchyConfig, log_lambda: Tensor) -> Tensor:
+def rate_weights(config: HierarchicalConfig, log_lambda: Tensor) -> Tensor:
     """Weights (N, A) of the anchors for (N,) log lambdas: linear between neighbours, the ends beyond."""
     low, high = config.log_lambdas
     place = ((log_lambda - low) / (high - low)).clamp(0.0, 1.0) * (config.n_anchors - 1)
@@ -175,10 +175,10 @@ def rate_weights(config: HierarchyConfig, log_lambda: Tensor) -> Tensor:
     return (1.0 - (place[:, None] - anchors).abs()).clamp_min(0.0)
 
 
-class HierarchyINR(nn.Module):
+class HierarchicalINR(nn.Module):
     """The whole model in floating point: proposals on the way up, priors on the way down, the SIREN head."""
 
-    def __init__(self, config: HierarchyConfig) -> None:
+    def __init__(self, config: HierarchicalConfig) -> None:
         super().__init__()
         self.config = config
         self.convs = nn.ModuleDict()
@@ -233,7 +233,7 @@ class HierarchyINR(nn.Module):
         for key, conv in self.convs.items():
             yield key.replace("-", "."), conv  # type: ignore[misc]
 
-    def with_own_encoder(self) -> HierarchyINR:
+    def with_own_encoder(self) -> HierarchicalINR:
         """A model that shares everything but the way up and the proposals, of which it has copies."""
         made = copy.copy(self)
         made._modules = dict(self._modules)
@@ -274,7 +274,7 @@ class HierarchyINR(nn.Module):
         """Posterior steps (N, c, 1, 1) of a latent block."""
         return (rate @ self.log_step(name).exp())[:, :, None, None]
 
-    def rise(self, values: Tensor, rate: Tensor) -> list[Tensor]:
+    def bottom_up(self, values: Tensor, rate: Tensor) -> list[Tensor]:
         """Features of a signal (N, C, H, W), sizes multiples of the coarsest stride: one tensor per level, coarsest
         first; large ones in float16 where no gradient is wanted."""
         out: list[Tensor] = []
@@ -303,7 +303,7 @@ class HierarchyINR(nn.Module):
             return function(values, *others)
         return in_strips(function, values, *others, halo=halo)
 
-    def ask(self, name: str, h: Tensor, risen: list[Tensor], rate: Tensor, unit: float = 1.0) -> Tensor:
+    def propose(self, name: str, h: Tensor, risen: list[Tensor], rate: Tensor, unit: float = 1.0) -> Tensor:
         """Posterior mean less prior mean of a latent block at its places, in latent units; features are in units of
         ``unit``."""
 
@@ -315,7 +315,7 @@ class HierarchyINR(nn.Module):
             return out
 
         found = self._local(asked, h, risen[int(name.split(".")[0])], halo=1)
-        return pick(found, block_phase(self.config, name))
+        return take_color(found, block_phase(self.config, name))
 
     def layers(self, rate: Tensor) -> FloatLayers:
         """The way down at given rates."""
@@ -378,7 +378,7 @@ def cut_head(weights: Tensor, width: int, channels: int) -> tuple[Tensor, Tensor
 class FloatLayers:
     """``Layers`` of a trained network at given rates."""
 
-    def __init__(self, model: HierarchyINR, rate: Tensor) -> None:
+    def __init__(self, model: HierarchicalINR, rate: Tensor) -> None:
         self.model, self.rate, self.config = model, rate, model.config
 
     def start(self, count: int, height: int, width: int) -> Tensor:

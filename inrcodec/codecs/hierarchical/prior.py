@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.hierarchical.config import HierarchyConfig
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.exact import (
     DOWNWARD,
     RESIDUAL_BITS,
@@ -25,19 +25,19 @@ from inrcodec.codecs.hierarchical.exact import (
     max_quality,
     place_latents,
 )
-from inrcodec.codecs.hierarchical.model import HierarchyINR, walk_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
 from inrcodec.codecs.prior_file import check_known_answer, read_prior_bytes, telling_what_is_missing, write_prior_bytes
 from inrcodec.errors import FormatError
 from inrcodec.nn.exact import scale_indices
 
 FORMAT = "inrcodec-hierarchy-1"
 _KEPT_LAYERS = 4
-MOST_ANSWER_WORK = 1 << 32
+MAX_ANSWER_WORK = 1 << 32
 """Multiply-adds of a known answer: seconds."""
 
 
 @dataclass(frozen=True)
-class HierarchyPrior:
+class HierarchicalPrior:
     """See the module's text.
 
     ``kind``: "image", "audio" or "field". ``floats``: parameters that are not in ``tables``, by their names in the
@@ -47,7 +47,7 @@ class HierarchyPrior:
 
     name: str
     kind: str
-    config: HierarchyConfig
+    config: HierarchicalConfig
     tables: ExactTables
     floats: dict[str, Tensor]
     weight_log_scale: Tensor
@@ -57,8 +57,8 @@ class HierarchyPrior:
 
     @classmethod
     def from_model(
-        cls, model: HierarchyINR, name: str, kind: str, weight_log_scale: Tensor, card: dict[str, Any]
-    ) -> HierarchyPrior:
+        cls, model: HierarchicalINR, name: str, kind: str, weight_log_scale: Tensor, card: dict[str, Any]
+    ) -> HierarchicalPrior:
         """From a trained model, as its file will be read back."""
         tables = ExactTables.from_model(model)
         floats = {
@@ -81,16 +81,16 @@ class HierarchyPrior:
         return self.config.channels
 
     @cached_property
-    def model(self) -> HierarchyINR:
+    def model(self) -> HierarchicalINR:
         """The network in floating point, no gradients; the way down has the values of the integers."""
-        model = HierarchyINR(self.config)
+        model = HierarchicalINR(self.config)
         model.load_state_dict(self.floats, strict=False)
         self.tables.put_into(model)
         return model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
 
-    def with_weight_scales(self, log_scale: Tensor) -> HierarchyPrior:
+    def with_weight_scales(self, log_scale: Tensor) -> HierarchicalPrior:
         """The same prior with other standard deviations of the head's weights, as its file will be read back."""
-        return HierarchyPrior.from_bytes(replace(self, weight_log_scale=log_scale).to_bytes(), self.name)
+        return HierarchicalPrior.from_bytes(replace(self, weight_log_scale=log_scale).to_bytes(), self.name)
 
     @cached_property
     def _layers(self) -> dict[int, ExactLayers]:
@@ -120,7 +120,7 @@ class HierarchyPrior:
         return write_prior_bytes(head, {name: value.contiguous() for name, value in tensors.items()})
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> HierarchyPrior:
+    def from_bytes(cls, data: bytes, source: str = "prior") -> HierarchicalPrior:
         """Read a prior.
 
         Raises:
@@ -129,7 +129,7 @@ class HierarchyPrior:
         """
         head, tensors = read_prior_bytes(data, source, FORMAT)
         with telling_what_is_missing(source):
-            config = HierarchyConfig.from_dict(head["config"])
+            config = HierarchicalConfig.from_dict(head["config"])
             name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
             answer = str(head["known_answer"])
             tables = ExactTables(
@@ -146,10 +146,10 @@ class HierarchyPrior:
 
     def _check(self, source: str) -> None:
         cells = (2 * self.config.coarsest) ** self.config.axes
-        if cells * multiply_adds_per_point(self.config) > MOST_ANSWER_WORK:
+        if cells * multiply_adds_per_point(self.config) > MAX_ANSWER_WORK:
             raise FormatError(f"{source}: the network is too large for its known answer to be computed")
         with torch.device("meta"):
-            model = HierarchyINR(self.config)
+            model = HierarchicalINR(self.config)
         expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         found = {key: tuple(value.shape) for key, value in self.floats.items()}
         found["first"] = tuple(self.tables.first.shape)
@@ -178,7 +178,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v.to(torch.int64) for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _answer(config: HierarchyConfig, tables: ExactTables) -> str:
+def _answer(config: HierarchicalConfig, tables: ExactTables) -> str:
     """Hash of all prior parameters and the last features on a small grid with made-up latents, at a middle quality."""
     layers = ExactLayers(config, tables, max_quality(config) * 3 // 7)
     seen = hashlib.sha256()
@@ -192,16 +192,16 @@ def _answer(config: HierarchyConfig, tables: ExactTables) -> str:
         return place_latents(layers, name, prior, torch.from_numpy(made).view(index.shape))
 
     rows = 1 if config.axes == 1 else 2
-    h = walk_down(layers, 1, rows, 2, choose)
+    h = top_down(layers, 1, rows, 2, choose)
     seen.update(h.to(torch.int64).numpy().astype("<i8").tobytes())
     return seen.hexdigest()
 
 
 @cache
-def multiply_adds_per_point(config: HierarchyConfig) -> int:
+def multiply_adds_per_point(config: HierarchicalConfig) -> int:
     """Multiply-adds of a decode per grid point, the head included."""
     with torch.device("meta"):
-        model = HierarchyINR(config)
+        model = HierarchicalINR(config)
     strides = {str(i): level.stride for i, level in enumerate(config.levels)}
     total = 0.0
     for name, conv in model.named_convs():

@@ -12,25 +12,25 @@ from collections.abc import Sequence
 
 import torch
 
-from inrcodec.codecs.hierarchical.config import HierarchyConfig
-from inrcodec.codecs.hierarchical.encoder import CodedLatents, LatentEncoder, Request, Search
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig
+from inrcodec.codecs.hierarchical.encoder import CodedLatents, LatentEncoder, Search, SearchRequest
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, max_quality, quality_of
 from inrcodec.codecs.hierarchical.refinement import Batch
 
 TOLERANCE = 0.015
-MOST_TRIES, MOST_REFINED, PILOT_TRIES = 7, 3, 2
+MAX_TRIES, MAX_REFINED, PILOT_TRIES = 7, 3, 2
 GUESSES, GUESS_TOLERANCE, WHOLE_GUESSES = 3, 0.02, 2
 PILOTS = 4
 CROP_POINTS = 1 << 12
-MOST_CROPS = 16
-USUAL_SLOPE = 0.6
+MAX_CROPS = 16
+TYPICAL_SLOPE = 0.6
 """d log(bits) / d log(lambda) where nothing else is known."""
 
 
 class _Track:
     """Bits seen at qualities, and the quality that they lead to."""
 
-    def __init__(self, config: HierarchyConfig, bits: float, slope: float = USUAL_SLOPE) -> None:
+    def __init__(self, config: HierarchicalConfig, bits: float, slope: float = TYPICAL_SLOPE) -> None:
         self.config, self.bits, self.usual = config, bits, slope
         self.seen: dict[int, float] = {}
 
@@ -75,9 +75,9 @@ def quality_search(
     quality, slope = guess.following(), guess.slope
     if share < 1.0 and len(pilots) == len(batches):
         # Proposals for all of a large signal take less than half of the time that coding it takes.
-        track = _Track(config, bits * (1.0 - TOLERANCE / 2) * saved, 0.5 * (slope + USUAL_SLOPE))
+        track = _Track(config, bits * (1.0 - TOLERANCE / 2) * saved, 0.5 * (slope + TYPICAL_SLOPE))
         for _ in range(WHOLE_GUESSES):
-            proposed: float = sum((yield [Request("propose", batch, quality) for batch in batches]))
+            proposed: float = sum((yield [SearchRequest("propose", batch, quality) for batch in batches]))
             track.add(quality, proposed)
             quality, slope = track.following(), track.slope
             if abs(proposed / track.bits - 1.0) < GUESS_TOLERANCE:
@@ -86,16 +86,16 @@ def quality_search(
     if trials and len(pilots) < len(batches):
         track = _Track(config, bits * share, slope)
         for _ in range(PILOT_TRIES):
-            yield [Request("refine", batch, quality) for batch in pilots]
-            coded = yield [Request("code", batch, quality) for batch in pilots]
+            yield [SearchRequest("refine", batch, quality) for batch in pilots]
+            coded = yield [SearchRequest("code", batch, quality) for batch in pilots]
             track.add(quality, sum(_coded_bits(found.messages) for found in coded))
             quality = track.following()
     track = _Track(config, bits * (1.0 - TOLERANCE / 2), slope)
     best, best_miss = None, (True, math.inf)
-    for attempt in range(MOST_TRIES):
-        if attempt < MOST_REFINED:
-            yield [Request("refine", batch, quality) for batch in batches]
-        coded = yield [Request("code", batch, quality) for batch in batches]
+    for attempt in range(MAX_TRIES):
+        if attempt < MAX_REFINED:
+            yield [SearchRequest("refine", batch, quality) for batch in batches]
+        coded = yield [SearchRequest("code", batch, quality) for batch in batches]
         found = sum(_coded_bits(c.messages) for c in coded)
         track.add(quality, found)
         miss = found > bits, abs(math.log(max(found, 1.0) / bits))
@@ -117,20 +117,20 @@ def _coded_bits(messages: Sequence[bytes]) -> float:
     return 8.0 * sum(len(message) for message in messages)
 
 
-def _pilots(config: HierarchyConfig, batches: Sequence[Batch]) -> list[Batch]:
+def _pilots(config: HierarchicalConfig, batches: Sequence[Batch]) -> list[Batch]:
     """Some of the batches, or crops of large ones (whose refinement is thrown away)."""
     chosen = list(batches[:: max(1, len(batches) // PILOTS)])
-    return [_crops(config, batch) if batch.points > MOST_CROPS * CROP_POINTS else batch for batch in chosen]
+    return [_crops(config, batch) if batch.points > MAX_CROPS * CROP_POINTS else batch for batch in chosen]
 
 
-def _crops(config: HierarchyConfig, batch: Batch) -> Batch:
+def _crops(config: HierarchicalConfig, batch: Batch) -> Batch:
     """Crops on a regular grid over large signals."""
     height, width = batch.values.shape[2:]
     if config.axes == 1:
-        tall, wide, down, across = 1, CROP_POINTS // config.coarsest * config.coarsest, 1, MOST_CROPS
+        tall, wide, down, across = 1, CROP_POINTS // config.coarsest * config.coarsest, 1, MAX_CROPS
     else:
         side = max(1, math.isqrt(CROP_POINTS) // config.coarsest) * config.coarsest
-        down = across = math.isqrt(MOST_CROPS)
+        down = across = math.isqrt(MAX_CROPS)
         tall, wide = min(side, height), min(side, width)
     tops = [round(i * (height - tall) / max(1, down - 1)) for i in range(down)]
     lefts = [round(i * (width - wide) / max(1, across - 1)) for i in range(across)]
@@ -138,12 +138,12 @@ def _crops(config: HierarchyConfig, batch: Batch) -> Batch:
     return Batch(torch.cat(crops).contiguous(memory_format=torch.channels_last), None, tall * wide, batch.extent)
 
 
-def _guess(config: HierarchyConfig, pilots: Sequence[Batch], bits: float) -> Search[_Track]:
+def _guess(config: HierarchicalConfig, pilots: Sequence[Batch], bits: float) -> Search[_Track]:
     """What the proposals, rounded, take at qualities that lead to ``bits``."""
     track = _Track(config, bits)
     quality = max_quality(config) // 2
     for _ in range(GUESSES):
-        found = sum((yield [Request("propose", batch, quality) for batch in pilots]))
+        found = sum((yield [SearchRequest("propose", batch, quality) for batch in pilots]))
         track.add(quality, found)
         quality = track.following()
         if quality in track.seen or abs(found / bits - 1.0) < GUESS_TOLERANCE:

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from inrcodec.codecs.hierarchical.config import HierarchyConfig
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.config import LevelConfig as Level
-from inrcodec.codecs.hierarchical.training import HierarchyTraining
+from inrcodec.codecs.hierarchical.training import HierarchicalTraining
 from inrcodec.errors import UsageError
-from inrcodec.training.folders import Wanted
+from inrcodec.training.folders import DataSpec
 
 
 @dataclass(frozen=True)
-class HierarchyRecipe:
+class HierarchicalRecipe:
     """What a prior is for; ``tile``: training images are mosaics of tiles of this size, each a signal of its own.
-    ``scales``: training images are resampled by factors between these two. ``point_share``: see ``HierarchyTraining``.
+    ``scales``: training images are resampled by factors between these two. ``point_share``: see ``HierarchicalTraining``.
     """
 
     name: str
     kind: str
-    network: HierarchyConfig
+    network: HierarchicalConfig
     patch_shape: tuple[int, ...]
     batch: int
     tile: int = 0
@@ -32,52 +32,52 @@ class HierarchyRecipe:
     point_share: float = 1.0
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> DataSpec:
         """The training data that it reads."""
-        return Wanted(
+        return DataSpec(
             self.kind, self.patch_shape, self.tile, normalised=True, globe=self.network.sphere, scales=self.scales
         )
 
-    def training(self, minutes: float, seed: int = 0) -> HierarchyTraining:
+    def training(self, minutes: float, seed: int = 0) -> HierarchicalTraining:
         """Settings of a training of this length."""
         small = 0.0 if self.tile or self.kind == "field" else 0.45
         # Smooth fields are asked for to a precision that bfloat16 does not have.
         fast = 0.0 if self.kind == "field" else 0.8
-        return HierarchyTraining(
+        return HierarchicalTraining(
             self.network, self.name, self.kind, minutes, self.patch_shape, self.batch, lr=self.lr,
             rate_power=self.rate_power, small_share=small, fast_share=fast, point_share=self.point_share, seed=seed,
         )  # fmt: skip
 
 
-_IMAGES32 = HierarchyConfig(
+_IMAGES32 = HierarchicalConfig(
     channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.375, 10.5), n_anchors=11,
     levels=(
         Level(16, 128, (8, 8), 2, 1), Level(8, 128, (8, 8), 3, 2), Level(4, 96, (6, 6), 3, 2),
         Level(2, 48, (3, 3), 2, 1),
     ),
 )  # fmt: skip
-_PHOTOGRAPHS = HierarchyConfig(
+_PHOTOGRAPHS = HierarchicalConfig(
     channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.0, 10.5), n_anchors=12,
     levels=(
         Level(32, 160, (16,), 1, 1), Level(16, 160, (32, 32), 3, 2, phases=2),
         Level(8, 128, (24, 24, 24, 24), 4, 2, phases=2), Level(4, 64, (24, 24), 2, 1, phases=2),
     ),
 )  # fmt: skip
-_PHOTOGRAPHS_LARGE = HierarchyConfig(
+_PHOTOGRAPHS_LARGE = HierarchicalConfig(
     channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.0, 10.5), n_anchors=12,
     levels=(
         Level(32, 192, (32,), 2, 2), Level(16, 208, (32, 32, 32, 32), 4, 3, phases=2),
         Level(8, 128, (24, 24, 24, 24), 4, 3, phases=2), Level(4, 64, (24, 24), 3, 2, phases=2),
     ),
 )  # fmt: skip
-_SPEECH = HierarchyConfig(
+_SPEECH = HierarchicalConfig(
     channels=1, axes=1, feature_stride=2, feature_width=32, log_lambdas=(-0.5, 9.5), centre=0.0, spread=1.0,
     levels=(
         Level(256, 192, (24,), 1, 1), Level(64, 192, (24, 24), 3, 3), Level(16, 128, (12, 12), 3, 2),
         Level(4, 64, (5, 5), 2, 1),
     ),
 )  # fmt: skip
-_FIELDS = HierarchyConfig(
+_FIELDS = HierarchicalConfig(
     channels=1, axes=2, feature_stride=2, feature_width=24, log_lambdas=(4.0, 16.0),
     levels=(
         Level(32, 128, (12,), 1, 1), Level(16, 128, (8, 8), 3, 2), Level(8, 96, (6, 6), 3, 2),
@@ -88,29 +88,29 @@ _FIELDS = HierarchyConfig(
 HIERARCHY_RECIPES = {
     recipe.name: recipe
     for recipe in (
-        HierarchyRecipe("images32", "image", _IMAGES32, (32, 32), 32, tile=32),
-        HierarchyRecipe(
+        HierarchicalRecipe("images32", "image", _IMAGES32, (32, 32), 32, tile=32),
+        HierarchicalRecipe(
             "photographs", "image", _PHOTOGRAPHS, (128, 128), 8, lr=4e-3, rate_power=1.25, point_share=0.25
         ),
-        HierarchyRecipe(
+        HierarchicalRecipe(
             "photographs-large", "image", _PHOTOGRAPHS_LARGE, (192, 192), 28, lr=3e-3, rate_power=1.15,
             scales=(0.5, 2.0), point_share=0.25,
         ),
-        HierarchyRecipe("fields", "field", _FIELDS, (64, 64), 16),
-        HierarchyRecipe("globe", "field", replace(_FIELDS, sphere=True, periodic=True), (64, 64), 16),
-        HierarchyRecipe("speech16k", "audio", _SPEECH, (8192,), 8),
+        HierarchicalRecipe("fields", "field", _FIELDS, (64, 64), 16),
+        HierarchicalRecipe("globe", "field", replace(_FIELDS, sphere=True, periodic=True), (64, 64), 16),
+        HierarchicalRecipe("speech16k", "audio", _SPEECH, (8192,), 8),
     )
 }  # fmt: skip
 
 
-def hierarchy_recipe_named(name: str) -> HierarchyRecipe:
+def hierarchical_recipe_named(name: str) -> HierarchicalRecipe:
     """The recipe; UsageError when there is none."""
     if name not in HIERARCHY_RECIPES:
         raise UsageError(f"recipe must be one of {', '.join(HIERARCHY_RECIPES)}, got {name!r}")
     return HIERARCHY_RECIPES[name]
 
 
-def adapted_hierarchy(recipe: HierarchyRecipe, *, name: str | None = None, tile: int | None = None) -> HierarchyRecipe:
+def adapted_hierarchical_recipe(recipe: HierarchicalRecipe, *, name: str | None = None, tile: int | None = None) -> HierarchicalRecipe:
     """A recipe under another name or for mosaics of another tile size."""
     if tile:
         recipe = replace(recipe, tile=tile, patch_shape=(tile, tile))

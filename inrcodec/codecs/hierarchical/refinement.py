@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inrcodec.codecs.hierarchical.config import HierarchyConfig
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.elbo import Elbo, Errors, elbo, native_fourier, rounded
 from inrcodec.codecs.hierarchical.exact import log_lambda_of
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 
-Ticker = Callable[[int], None]
+Progress = Callable[[int], None]
 Offsets = dict[str, Tensor]
 
 TILE_POINTS = 1 << 19
@@ -35,7 +35,7 @@ CELL_STRIDES = 4
 CURVATURE_BITS = 12.0 / math.log(2.0)
 """Second derivative of the cost by a latent, in bits per squared step, at the step that training settles on: there
 lambda * error'' * step^2 / 12 - log2(step) is stationary."""
-LARGEST_GRADIENT = 40.0
+MAX_GRADIENT = 40.0
 NEAR_QUALITY, FOLLOWING_STEPS = 24, 10
 LENGTHS = (0.03, 0.2)
 SHARES = (0.03, 0.6)
@@ -61,12 +61,12 @@ class Batch:
     adapted_at: int | None = None
     """Quality that an encoder was adapted to the signals at, if one was."""
 
-    def fourier(self, config: HierarchyConfig) -> Tensor:
+    def fourier(self, config: HierarchicalConfig) -> Tensor:
         """Fourier features of all points, (H * W, F)."""
         return native_fourier(config, *self.values.shape[2:], origin=self.origin, extent=self.extent)
 
 
-def zero_offsets(config: HierarchyConfig, count: int, height: int, width: int) -> Offsets:
+def zero_offsets(config: HierarchicalConfig, count: int, height: int, width: int) -> Offsets:
     """Offsets that leave every proposal as it is."""
     out = {}
     for i, level in enumerate(config.levels):
@@ -87,7 +87,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 def refine(
-    prior: HierarchyPrior, batches: Sequence[Batch], qualities: Sequence[int], steps: int, tick: Ticker,
+    prior: HierarchicalPrior, batches: Sequence[Batch], qualities: Sequence[int], steps: int, tick: Progress,
     errors: Errors | None = None,
 ) -> None:  # fmt: skip
     """Take trial steps on the offsets of batches of one shape, of each at its quality, by squared errors or ``errors``.
@@ -125,7 +125,7 @@ class Tile:
     outer: tuple[slice, slice]
     inner: tuple[slice, slice]
 
-    def cut(self, config: HierarchyConfig, batch: Batch) -> Batch:
+    def cut(self, config: HierarchicalConfig, batch: Batch) -> Batch:
         """The tile as a batch of its own."""
         rows, columns = self.outer
         values = batch.values[:, :, rows, columns].contiguous(memory_format=torch.channels_last)
@@ -137,7 +137,7 @@ class Tile:
         origin = batch.origin[0] + rows.start, batch.origin[1] + columns.start
         return Batch(values, mask, points, batch.extent, origin, offsets)
 
-    def put(self, config: HierarchyConfig, found: Offsets, into: Offsets) -> None:
+    def put(self, config: HierarchicalConfig, found: Offsets, into: Offsets) -> None:
         """Write the inner part of a tile's offsets to those of the whole."""
         inside = tuple(
             slice(i.start - o.start, i.stop - o.start) for i, o in zip(self.inner, self.outer, strict=True)
@@ -146,7 +146,7 @@ class Tile:
             into[name][_at_stride(config, name, self.inner)] = value[_at_stride(config, name, (inside[0], inside[1]))]
 
 
-def _at_stride(config: HierarchyConfig, name: str, window: tuple[slice, slice]) -> tuple[slice, ...]:
+def _at_stride(config: HierarchicalConfig, name: str, window: tuple[slice, slice]) -> tuple[slice, ...]:
     stride = config.levels[int(name.split(".")[0])].stride
     rows, columns = (
         slice(s.start // n, s.stop // n) for s, n in zip(window, (_row_stride(config, stride), stride), strict=True)
@@ -154,11 +154,11 @@ def _at_stride(config: HierarchyConfig, name: str, window: tuple[slice, slice]) 
     return slice(None), slice(None), rows, columns
 
 
-def _row_stride(config: HierarchyConfig, stride: int) -> int:
+def _row_stride(config: HierarchicalConfig, stride: int) -> int:
     return stride if config.axes == 2 else 1
 
 
-def tiles(config: HierarchyConfig, height: int, width: int) -> list[Tile]:
+def tiles(config: HierarchicalConfig, height: int, width: int) -> list[Tile]:
     """Tiles of at most about ``TILE_POINTS`` points with a margin of a cell on every side."""
     cell = CELL_STRIDES * config.coarsest
     if config.axes == 1:
@@ -182,13 +182,13 @@ def _cuts(size: int, piece: int, margin: int) -> Iterator[tuple[slice, slice]]:
 class _Descent:
     """Trial steps on one batch, every row at a quality of its own."""
 
-    def __init__(self, prior: HierarchyPrior, batch: Batch, qualities: Sequence[int], errors: Errors | None) -> None:
+    def __init__(self, prior: HierarchicalPrior, batch: Batch, qualities: Sequence[int], errors: Errors | None) -> None:
         self.model, self.config, self.batch = prior.model, prior.config, batch
         log_lambdas = [log_lambda_of(self.config, quality) for quality in qualities]
         self.log_lambda = torch.tensor(log_lambdas)
         self.error_weight = torch.tensor([math.exp(value) for value in log_lambdas])
         with torch.no_grad():
-            self.risen = self.model.rise(batch.values, self.model.rates(self.log_lambda))
+            self.risen = self.model.bottom_up(batch.values, self.model.rates(self.log_lambda))
         self.fourier = batch.fourier(self.config)
         self.random = {quality: torch.Generator().manual_seed(quality) for quality in dict.fromkeys(qualities)}
         places = {quality: place for place, quality in enumerate(self.random)}
@@ -204,7 +204,7 @@ class _Descent:
         self.errors = errors
         self.error_weight = self.error_weight * squared / self._evaluate(self.batch.offsets).mse.clamp_min(1e-9)
 
-    def run(self, steps: int, tick: Ticker) -> None:
+    def run(self, steps: int, tick: Progress) -> None:
         """Leaves the best offsets found in the batch."""
         trial = {name: value.clone().requires_grad_(True) for name, value in self.batch.offsets.items()}
         best, slope = self.batch.offsets, dict[str, Tensor]()
@@ -269,7 +269,7 @@ class _Descent:
         if step < N_FIRST:
             length, share = torch.full_like(length, FIRST_LENGTH), torch.ones_like(share)
         for name, value in trial.items():
-            move = slope[name].clamp(-LARGEST_GRADIENT, LARGEST_GRADIENT) / CURVATURE_BITS
+            move = slope[name].clamp(-MAX_GRADIENT, MAX_GRADIENT) / CURVATURE_BITS
             chosen = self._rand(value.shape[1:]) < self._spread(share, name, value)
             value.copy_(best[name] - self._spread(length, name, value) * move * chosen)
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from inrcodec.codecs.hierarchical.config import HierarchyConfig
-from inrcodec.codecs.hierarchical.model import HierarchyINR
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.signals.resample import window_axes
 
 FloatArray = NDArray[np.float32]
@@ -27,7 +27,7 @@ POINTS_AT_ONCE, FEATURES_AT_ONCE = 1 << 16, 1 << 18
 
 
 def render(
-    model: HierarchyINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], size: tuple[int, ...],
+    model: HierarchicalINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], size: tuple[int, ...],
     weights: Tensor | None = None, window: tuple[slice, ...] | None = None,
 ) -> FloatArray:  # fmt: skip
     """Values (*size, C) of one signal, or those of them in ``window``, to the last bit the same.
@@ -44,7 +44,7 @@ def render(
 
 
 def _native(
-    model: HierarchyINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], weights: Tensor | None, wanted: slice
+    model: HierarchicalINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], weights: Tensor | None, wanted: slice
 ) -> tuple[FloatArray, int]:
     """Values of the native grid in the bands of rows that hold the wanted ones, and the first row of these bands.
 
@@ -98,7 +98,7 @@ def _taps(places: Tensor, cells: int, stride: int, periodic: bool) -> tuple[Tens
     return before.clamp(0, cells - 1), after.clamp(0, cells - 1), share
 
 
-def fourier_features(config: HierarchyConfig, places: Tensor, extent: tuple[int, ...]) -> Tensor:
+def fourier_features(config: HierarchicalConfig, places: Tensor, extent: tuple[int, ...]) -> Tensor:
     """Fourier features (P, F) of places (P, axes) in units of the native grid, 0 at its border.
 
     Sines and cosines with periods of a cell of the feature grid over 1, 2 .. ``harmonics``, as far as points of the
@@ -118,7 +118,7 @@ def fourier_features(config: HierarchyConfig, places: Tensor, extent: tuple[int,
     return torch.cat([products, torch.stack(ball, dim=1)], dim=1)
 
 
-def _axis_waves(config: HierarchyConfig, places: Tensor) -> Tensor:
+def _axis_waves(config: HierarchicalConfig, places: Tensor) -> Tensor:
     """Waves (P, n) along one axis; the cosine of two points per period is 0 at every native point and left out."""
     stride, out = config.feature_stride, [places.new_empty(len(places), 0)]
     for h in range(1, config.harmonics + 1):
@@ -131,7 +131,7 @@ def _axis_waves(config: HierarchyConfig, places: Tensor) -> Tensor:
     return torch.cat(out, dim=1)
 
 
-def interpolate(config: HierarchyConfig, features: Tensor, height: int, width: int) -> Tensor:
+def interpolate(config: HierarchicalConfig, features: Tensor, height: int, width: int) -> Tensor:
     """Features (N, F, H', W') at the points of the native grid, (N, height * width, F), bilinear between cell centres.
 
     ``codecs.hierarchical.render`` does the same band by band.

@@ -28,19 +28,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inrcodec.codecs.hierarchical.config import HierarchyConfig
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.elbo import elbo, mixed, native_fourier, noisy, rounded, sampled_points
-from inrcodec.codecs.hierarchical.encoder import LatentEffort, LatentEncoder
+from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort, LatentEncoder
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
 from inrcodec.codecs.hierarchical.growth import grown
 from inrcodec.codecs.hierarchical.head_weights import HeadProblem, fit_weights
-from inrcodec.codecs.hierarchical.model import HierarchyINR, shuffle_up
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, shuffle_up
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.refinement import Batch
 from inrcodec.errors import UsageError
 from inrcodec.parallel.all_reduce import Peers
 from inrcodec.training.field_sources import GlobeSource
-from inrcodec.training.loop import NetworkState, falling, faster_arithmetic, moved, run_timed, share_done
+from inrcodec.training.loop import NetworkState, cosine_lr, faster_arithmetic, moved, run_timed, share_done
 from inrcodec.training.muon import Muon
 from inrcodec.training.sources import PatchSource
 
@@ -50,7 +50,7 @@ BALANCE = 0.4
 
 
 @dataclass(frozen=True)
-class HierarchyTraining:
+class HierarchicalTraining:
     """What is trained and for how long: ``minutes``, or ``steps`` where they are given (the same outcome every time).
 
     ``patch_shape``: crops; ``batch`` of them per step. The first ``small_share`` of the time uses crops of half the
@@ -63,7 +63,7 @@ class HierarchyTraining:
     ``weight_signals`` crops at the end.
     """
 
-    network: HierarchyConfig
+    network: HierarchicalConfig
     name: str
     kind: str
     minutes: float
@@ -93,7 +93,7 @@ class HierarchyTraining:
         if len(self.patch_shape) != self.network.axes or any(n % self.network.coarsest for n in sizes):
             raise UsageError(f"crops of {self.patch_shape} do not fit a coarsest stride of {self.network.coarsest}")
 
-    def going_on(self) -> HierarchyTraining:
+    def going_on(self) -> HierarchicalTraining:
         """The settings for a model that has learned before: nothing of the first stages, 0.15 of the learning rate.
 
         At half of it, an hour (15,000 steps) on 32x32 images ended 4 % above the cost that it had started from.
@@ -112,15 +112,15 @@ class HierarchyTraining:
         return {**asdict(self), "network": None}
 
 
-HierarchyState = NetworkState[HierarchyINR]
+HierarchyState = NetworkState[HierarchicalINR]
 
 
-class HierarchyTrainer:
+class HierarchicalTrainer:
     """Runs the training; random numbers come from ``config.seed`` and the step. ``begin``: a model to go on from.
     ``peers``: the processes that train it together, each with a batch of its own."""
 
     def __init__(
-        self, config: HierarchyTraining, source: PatchSource, device: str = "cpu", begin: HierarchyINR | None = None,
+        self, config: HierarchicalTraining, source: PatchSource, device: str = "cpu", begin: HierarchicalINR | None = None,
         peers: Peers | None = None,
     ) -> None:  # fmt: skip
         self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
@@ -133,7 +133,7 @@ class HierarchyTrainer:
         network = replace(self.config.network, periodic=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            model = HierarchyINR(network) if self.begin is None else grown(self.begin, network)
+            model = HierarchicalINR(network) if self.begin is None else grown(self.begin, network)
             levels = enumerate(network.levels)
             auxiliary = nn.ModuleDict(
                 {str(i): nn.Conv2d(level.width, self._asked_channels(i), 1) for i, level in levels if i}
@@ -235,17 +235,17 @@ class HierarchyTrainer:
 
     def _set_rate(self, state: HierarchyState, done: float) -> None:
         for group in state.optimiser.param_groups:
-            group["lr"] = falling(self.config.lr, done, state.steps, floor=0.02, ramp=300)
+            group["lr"] = cosine_lr(self.config.lr, done, state.steps, floor=0.02, ramp=300)
 
-    def averaged_model(self, state: HierarchyState) -> HierarchyINR:
+    def averaged_model(self, state: HierarchyState) -> HierarchicalINR:
         """A model with the moving average of the parameters, on the CPU."""
-        return state.put_average_into(HierarchyINR(self.config.network))
+        return state.put_average_into(HierarchicalINR(self.config.network))
 
-    def finish(self, state: HierarchyState, card: dict[str, Any]) -> HierarchyPrior:
+    def finish(self, state: HierarchyState, card: dict[str, Any]) -> HierarchicalPrior:
         """The prior that the training has reached, the scales of its head's weights learned from fits."""
         model = self.averaged_model(state)
         scale = torch.full(model.head.shape, UNLEARNED_LOG_SCALE)
-        prior = HierarchyPrior.from_model(model, self.config.name, self.config.kind, scale, card)
+        prior = HierarchicalPrior.from_model(model, self.config.name, self.config.kind, scale, card)
         if self.config.weight_signals == 0:
             return prior
         values, _ = self._draw(self.config.weight_signals, np.random.default_rng((self.config.seed, 1 << 40)), False)
@@ -262,7 +262,7 @@ class HierarchyTrainer:
         return state
 
 
-def balanced(costs: Tensor, log_lambda: Tensor, network: HierarchyConfig, balance: float = BALANCE) -> Tensor:
+def balanced(costs: Tensor, log_lambda: Tensor, network: HierarchicalConfig, balance: float = BALANCE) -> Tensor:
     """Mean of costs (N,) at log lambdas (N,), each times e^(-balance (log lambda - middle of the range)): costs grow
     with lambda, and high rates would be learned alone."""
     middle = 0.5 * sum(network.log_lambdas)
@@ -284,8 +284,8 @@ class RateResult:
 
 
 @torch.no_grad()
-def evaluate_hierarchy(
-    prior: HierarchyPrior, source: PatchSource, *, count: int = 32, seed: int = 0
+def evaluate_hierarchical(
+    prior: HierarchicalPrior, source: PatchSource, *, count: int = 32, seed: int = 0
 ) -> list[RateResult]:
     """Proposals for ``count`` patches at six rates from the lowest to the highest."""
     values = torch.from_numpy(source.draw(count, np.random.default_rng(seed)))
@@ -307,7 +307,7 @@ ROUNDS, STEPS, POINTS = 3, 60, 4096
 FIRST_LOG_SCALE = math.log(0.02)
 
 
-def learn_weight_scales(prior: HierarchyPrior, signals: Tensor) -> Tensor:
+def learn_weight_scales(prior: HierarchicalPrior, signals: Tensor) -> Tensor:
     """Log standard deviations (n,) of the head's weights, from signals (N, C, H, W) at rates all over the range.
 
     In rounds: posteriors are fitted under the current prior, whose variance becomes their mean second moment.
@@ -320,7 +320,7 @@ def learn_weight_scales(prior: HierarchyPrior, signals: Tensor) -> Tensor:
         quality = quality_of(config, log_lambda)
         one = values[None].contiguous(memory_format=torch.channels_last)
         batch = Batch(one, None, one[0, 0].numel(), tuple(one.shape[2:] if config.axes == 2 else one.shape[3:]))
-        coded = LatentEncoder(prior, LatentEffort("fast", 0)).code(batch, quality)
+        coded = LatentEncoder(prior, HierarchicalEffort("fast", 0)).code(batch, quality)
         rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
         with torch.no_grad():
             assert coded.features is not None

@@ -11,7 +11,7 @@ import soundfile
 
 from inrcodec.errors import DataError, LimitError, UnsupportedError
 from inrcodec.limits import Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 from inrcodec.storage import write_whole
 
@@ -53,7 +53,7 @@ def read_audio(data: bytes, name: str, limits: Limits) -> Signal:
     layout = {1: "mono", 2: "stereo"}.get(values.shape[1], "multi")
     # Lossy sources (Vorbis, Opus, MP3, companded) come back as 16 bits, which is what they are usually decoded to.
     return Signal(
-        values, PlainHeader("audio", layout, _SUBTYPES.get(subtype, "pcm_16"), (len(values),), values.shape[1], rate)
+        values, SignalHeader("audio", layout, _SUBTYPES.get(subtype, "pcm_16"), (len(values),), values.shape[1], rate)
     )
 
 

@@ -15,12 +15,12 @@ from scipy.io import netcdf_file
 
 from inrcodec.errors import DataError, LimitError, UnsupportedError, UsageError
 from inrcodec.limits import Limits
-from inrcodec.signals.header import SAMPLE_TYPES, PlainHeader
+from inrcodec.signals.header import SAMPLE_TYPES, SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 from inrcodec.storage import write_whole
 
-MOST_AXES = 3
+MAX_AXES = 3
 NPY_MAGIC, HDF5_MAGIC = b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"
 # NumPy reads a description with Python's parser, whose errors are many.
 _UNREADABLE = (
@@ -145,9 +145,9 @@ def _select(
         fixed[dim] = float(along[index]) if along is not None else float(index)
         array = array.take(index, axis=axis)
         dims = tuple(d for d in dims if d != dim)
-    if len(dims) > MOST_AXES:
+    if len(dims) > MAX_AXES:
         sizes = ", ".join(f"{d} ({n})" for d, n in zip(dims, array.shape, strict=True))
-        raise UsageError(f"{name}: a field has at most {MOST_AXES} axes, got {sizes}: fix some, --select {dims[0]}=0")
+        raise UsageError(f"{name}: a field has at most {MAX_AXES} axes, got {sizes}: fix some, --select {dims[0]}=0")
     if not dims:
         raise UsageError(f"{name}: the selection leaves a single value")
     return dims, array, fixed
@@ -170,8 +170,8 @@ def _is_periodic(dim: str, coordinates: dict[str, NDArray[Any]], attributes: dic
 def _field(array: NDArray[Any], name: str, meta: SignalMeta, periodic: tuple[bool, ...]) -> Signal:
     if array.size == 0:
         raise DataError(f"{name}: the field is empty")
-    if not 1 <= array.ndim <= MOST_AXES:
-        raise UnsupportedError(f"{name}: a field has 1 to {MOST_AXES} axes, got {array.ndim}")
+    if not 1 <= array.ndim <= MAX_AXES:
+        raise UnsupportedError(f"{name}: a field has 1 to {MAX_AXES} axes, got {array.ndim}")
     if array.dtype.kind not in "fiub":
         raise UnsupportedError(f"{name}: values of type {array.dtype} are not carried")
     # Signalling NaNs warn when they are converted; they are refused in the next line.
@@ -182,7 +182,7 @@ def _field(array: NDArray[Any], name: str, meta: SignalMeta, periodic: tuple[boo
     offset = float(wide.min())
     scale = float(wide.max() - offset) or 1.0
     values = ((wide - offset) / scale).astype(np.float32)[..., None]
-    header = PlainHeader("field", "field", array.dtype.newbyteorder("=").name, array.shape, 1, periodic=periodic)
+    header = SignalHeader("field", "field", array.dtype.newbyteorder("=").name, array.shape, 1, periodic=periodic)
     fields = {key: getattr(meta, key) for key in meta.__dataclass_fields__}
     return Signal(values, header, SignalMeta(**{**fields, "offset": offset, "scale": scale}))
 

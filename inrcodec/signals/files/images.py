@@ -13,13 +13,13 @@ from PIL import Image, UnidentifiedImageError
 
 from inrcodec.errors import DataError, LimitError, UnsupportedError
 from inrcodec.limits import Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 from inrcodec.storage import write_whole
 
 ORIENTATION_TAG = 0x0112
-MOST_DPI = 65535
+MAX_DPI = 65535
 """What every format has room for."""
 SUFFIXES = {
     ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
@@ -132,7 +132,7 @@ def from_pillow(image: Image.Image, name: str, icc: bytes = b"", orientation: in
     layout = "gray" if deep else _LAYOUTS[image.mode]
     values = (levels / np.float32(65535 if deep else 255)).astype(np.float32)
     values = values.reshape(levels.shape[0], levels.shape[1], -1)
-    header = PlainHeader("image", layout, "u16" if deep else "u8", values.shape[:2], values.shape[2])
+    header = SignalHeader("image", layout, "u16" if deep else "u8", values.shape[:2], values.shape[2])
     resolution = None
     if dpi is not None and all(0 < float(d) < 1e6 for d in dpi):
         resolution = (float(dpi[0]), float(dpi[1]))
@@ -159,7 +159,7 @@ def write_image(signal: Signal, path: Path, force: bool) -> None:
         options["lossless"] = True
     if signal.meta.icc_profile and format_name in ("PNG", "JPEG", "WEBP", "TIFF"):
         options["icc_profile"] = signal.meta.icc_profile
-    if signal.meta.dpi and max(signal.meta.dpi) <= MOST_DPI and format_name in ("PNG", "JPEG", "TIFF", "BMP"):
+    if signal.meta.dpi and max(signal.meta.dpi) <= MAX_DPI and format_name in ("PNG", "JPEG", "TIFF", "BMP"):
         options["dpi"] = signal.meta.dpi
     if signal.meta.exif_orientation != 1 and format_name in ("PNG", "JPEG", "WEBP", "TIFF"):
         exif = Image.Exif()

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from inrcodec.codecs.bitswap.bits_back import SCHEMES, BitsBack
-from inrcodec.codecs.bitswap.config import BitsBackConfig
+from inrcodec.codecs.bitswap.config import BitSwapConfig
 from inrcodec.codecs.bitswap.model import PhaseNetwork, from_phases, to_phases
 from inrcodec.coding.ans import Message
 from inrcodec.errors import FormatError, UsageError
-from tests.support.tiny_bitswap import BINARY, COLOUR, GRAY, LAYERED, tiny_bitsback, tiny_model
+from tests.support.tiny_bitswap import BINARY, COLOUR, GRAY, LAYERED, tiny_bitswap, tiny_model
 
 SHAPES = [(1, 1), (1, 5), (6, 1), (2, 2), (7, 9), (16, 12)]
 
 
-def pictures(config: BitsBackConfig, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+def pictures(config: BitSwapConfig, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     """Soft random levels (N, C, H, W)."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width] / 7.0
@@ -55,8 +55,8 @@ def test_phases_outside_of_the_picture_are_filled_with_phase_0() -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("config", [COLOUR, GRAY, LAYERED, BINARY])
 @pytest.mark.parametrize("size", SHAPES)
-def test_pictures_come_back(config: BitsBackConfig, scheme: str, size: tuple[int, int]) -> None:
-    coder = BitsBack(tiny_bitsback(config).layers, scheme)
+def test_pictures_come_back(config: BitSwapConfig, scheme: str, size: tuple[int, int]) -> None:
+    coder = BitsBack(tiny_bitswap(config).layers, scheme)
     images = pictures(config, 2, *size)
     for start in (b"", b"some bits that are there before"):
         message = Message(start)
@@ -67,7 +67,7 @@ def test_pictures_come_back(config: BitsBackConfig, scheme: str, size: tuple[int
 
 
 def test_pictures_that_no_model_expects_come_back() -> None:
-    coder = BitsBack(tiny_bitsback().layers)
+    coder = BitsBack(tiny_bitswap().layers)
     rng = np.random.default_rng(0)
     for images in (rng.integers(0, 256, (1, 3, 9, 8)), np.zeros((1, 3, 9, 8)), np.full((1, 3, 9, 8), 255)):
         message = Message()
@@ -76,7 +76,7 @@ def test_pictures_that_no_model_expects_come_back() -> None:
 
 
 @pytest.mark.parametrize("config", [COLOUR, LAYERED, BINARY])
-def test_net_length_is_the_negative_elbo(config: BitsBackConfig) -> None:
+def test_net_length_is_the_negative_elbo(config: BitSwapConfig) -> None:
     images = pictures(config, 12, 16, 16)
     with torch.no_grad():
         nats = [sum(tiny_model(config).elbo(torch.from_numpy(images).float()).values()) for _ in range(12)]
@@ -84,11 +84,11 @@ def test_net_length_is_the_negative_elbo(config: BitsBackConfig) -> None:
     for scheme in SCHEMES:
         message = random_message(1 << 16)
         before = message.n_bits
-        BitsBack(tiny_bitsback(config).layers, scheme).push(message, images)
+        BitsBack(tiny_bitswap(config).layers, scheme).push(message, images)
         assert abs(message.n_bits - before - wanted) / wanted < 0.02
 
 
-def lowest(scheme: str, config: BitsBackConfig, images: np.ndarray) -> int:
+def lowest(scheme: str, config: BitSwapConfig, images: np.ndarray) -> int:
     """How far below its start the message falls, bits."""
     message = random_message(1 << 14)
     start, least = message.n_bits, message.n_bits
@@ -101,7 +101,7 @@ def lowest(scheme: str, config: BitsBackConfig, images: np.ndarray) -> int:
         return found
 
     message.pop = watched  # type: ignore[method-assign]
-    BitsBack(tiny_bitsback(config).layers, scheme).push(message, images)
+    BitsBack(tiny_bitswap(config).layers, scheme).push(message, images)
     return start - least
 
 
@@ -116,7 +116,7 @@ def test_finer_scales_pay_for_the_latents() -> None:
 
 
 def test_strips_give_what_the_whole_gives() -> None:
-    layers = tiny_bitsback().layers
+    layers = tiny_bitswap().layers
     inputs = [layers.of_levels(torch.from_numpy(pictures(COLOUR, 1, 23, 9, seed)).long()) for seed in range(3)]
     whole = PhaseNetwork(layers, COLOUR, "scale0")
     for strip in (1, 4, 64):
@@ -127,7 +127,7 @@ def test_strips_give_what_the_whole_gives() -> None:
 
 
 def test_integers_follow_floating_point() -> None:
-    model, layers = tiny_model(COLOUR), tiny_bitsback().layers
+    model, layers = tiny_model(COLOUR), tiny_bitswap().layers
     levels = torch.from_numpy(pictures(COLOUR, 1, 8, 8)).long()
     exact = PhaseNetwork(layers, COLOUR, "scale0").step(layers.of_levels(levels)) / 8192.0
     with torch.no_grad():
@@ -137,18 +137,18 @@ def test_integers_follow_floating_point() -> None:
 
 def test_configs_and_schemes_that_cannot_be_are_refused() -> None:
     with pytest.raises(FormatError):
-        BitsBackConfig(2)
+        BitSwapConfig(2)
     with pytest.raises(FormatError):
-        BitsBackConfig(3, latents=(4, 4), strides=(1,))
+        BitSwapConfig(3, latents=(4, 4), strides=(1,))
     with pytest.raises(UsageError, match="bitswap, bbans"):
-        BitsBack(tiny_bitsback().layers, "swap")
+        BitsBack(tiny_bitswap().layers, "swap")
 
 
 @pytest.mark.parametrize("config", [COLOUR, GRAY, LAYERED])
-def test_every_value_is_counted_once(config: BitsBackConfig) -> None:
+def test_every_value_is_counted_once(config: BitSwapConfig) -> None:
     told: list[int] = []
     images = pictures(config, 2, 9, 7)
-    coder, message = BitsBack(tiny_bitsback(config).layers, tick=told.append), Message()
+    coder, message = BitsBack(tiny_bitswap(config).layers, tick=told.append), Message()
     coder.push(message, images)
     assert sum(told) == images.size
     coder.pop(message, images.shape)

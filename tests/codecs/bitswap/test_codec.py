@@ -24,14 +24,14 @@ from inrcodec.codecs import prior_store
 from inrcodec.codecs.bitswap import codec as lossless
 from inrcodec.codecs.bitswap import messages as picture_messages
 from inrcodec.codecs.bitswap import messages as tiling
-from inrcodec.codecs.bitswap.prior import BitsBackPrior
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.encoding import Settings, compress_signals
 from inrcodec.errors import FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.limits import Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
-from tests.support.tiny_bitswap import BINARY, COLOUR, GRAY, LAYERED, tiny_bitsback
+from tests.support.tiny_bitswap import BINARY, COLOUR, GRAY, LAYERED, tiny_bitswap
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of tiny models under the names of the shipped ones."""
     place = tmp_path_factory.mktemp("priors")
     for config, name in ((COLOUR, "bitswap-colour"), (GRAY, "bitswap-gray"), (LAYERED, "layered"), (BINARY, "binary")):
-        (place / f"{name}.safetensors").write_bytes(tiny_bitsback(config).to_bytes())
+        (place / f"{name}.safetensors").write_bytes(tiny_bitswap(config).to_bytes())
     before = os.environ.get(prior_store.ENVIRONMENT)
     os.environ[prior_store.ENVIRONMENT] = str(place)
     yield place
@@ -64,7 +64,7 @@ def levels_of(height: int, width: int, channels: int, depth: int = 8, seed: int 
 def signal_of(levels: np.ndarray, **meta: object) -> Signal:
     channels, deep = levels.shape[2], levels.dtype == np.uint16
     layout = {1: "gray", 2: "gray+alpha", 3: "rgb", 4: "rgba"}[channels]
-    header = PlainHeader("image", layout, "u16" if deep else "u8", levels.shape[:2], channels)
+    header = SignalHeader("image", layout, "u16" if deep else "u8", levels.shape[:2], channels)
     values = (levels / np.float32(65535 if deep else 255)).astype(np.float32)
     return Signal(values, header, SignalMeta(16 if deep else 8, **meta))  # type: ignore[arg-type]
 
@@ -234,10 +234,10 @@ def test_truncated_messages_are_refused() -> None:
 def test_a_stored_picture_of_another_size_is_refused() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (7, 7)).save(buffer, "PNG")
-    codec = lossless.LosslessCodec(tiny_bitsback())
+    codec = lossless.BitSwapCodec(tiny_bitswap())
     body = bytes([lossless.STORED]) + bytes(4) + buffer.getvalue()
     with pytest.raises(FormatError, match="stored picture"):
-        codec.decode(b"", body, PlainHeader("image", "rgb", "u8", (8, 8), 3))
+        codec.decode(b"", body, SignalHeader("image", "rgb", "u8", (8, 8), 3))
 
 
 def test_a_file_that_asks_for_too_much_is_refused_before_work() -> None:
@@ -250,7 +250,7 @@ def test_a_file_that_asks_for_too_much_is_refused_before_work() -> None:
 
 def test_what_it_cannot_do_is_said() -> None:
     signal = signal_of(levels_of(8, 8, 3))
-    sound = Signal(np.zeros((100, 1), np.float32), PlainHeader("audio", "mono", "pcm_16", (100,), 1, 16000))
+    sound = Signal(np.zeros((100, 1), np.float32), SignalHeader("audio", "mono", "pcm_16", (100,), 1, 16000))
     with pytest.raises(UsageError, match="lossless"):
         inrcodec.compress(signal, lossless=True, target_bpp=1.0)
     with pytest.raises(UsageError, match="lossless"):
@@ -266,13 +266,13 @@ def test_what_it_cannot_do_is_said() -> None:
 
 
 def test_priors_are_checked_when_they_are_read() -> None:
-    data = tiny_bitsback().to_bytes()
-    assert BitsBackPrior.from_bytes(data).to_bytes() == data
-    text = data.replace(tiny_bitsback().known_answer[:8].encode(), b"00000000")
+    data = tiny_bitswap().to_bytes()
+    assert BitSwapPrior.from_bytes(data).to_bytes() == data
+    text = data.replace(tiny_bitswap().known_answer[:8].encode(), b"00000000")
     with pytest.raises(InrcodecError, match="otherwise than it should"):
-        BitsBackPrior.from_bytes(text)
+        BitSwapPrior.from_bytes(text)
     with pytest.raises(FormatError):
-        BitsBackPrior.from_bytes(data.replace(b'\\"width\\": 8', b'\\"width\\": 9'))
+        BitSwapPrior.from_bytes(data.replace(b'\\"width\\": 8', b'\\"width\\": 9'))
 
 
 # Machines and doors.
@@ -319,8 +319,8 @@ def test_pictures_side_by_side_are_coded_as_each_alone(channels: int, monkeypatc
     pictures = [levels_of(20, 27, channels, seed=seed) for seed in range(5)]
     signals = [signal_of(p) for p in pictures]
     monkeypatch.setattr(picture_messages, "CHUNK", 2 * 1 << 10)
-    prior = tiny_bitsback(COLOUR if channels == 3 else GRAY)
-    assert 2 <= lossless.LosslessCodec(prior).messages.at_once(signals[0].values.shape) < 20
+    prior = tiny_bitswap(COLOUR if channels == 3 else GRAY)
+    assert 2 <= lossless.BitSwapCodec(prior).messages.at_once(signals[0].values.shape) < 20
     data = inrcodec.compress(signals, lossless=True)
     with inrcodec.open(data) as opened:
         for number in (0, 2, 4):
@@ -362,7 +362,7 @@ def shipped(pattern: str) -> list[Path]:
 @pytest.mark.parametrize("path", shipped("bitswap-*.safetensors"), ids=lambda path: path.stem)
 def test_shipped_models_bring_pictures_back(path: Path, picture: np.ndarray) -> None:
     prior = prior_store.load(path)
-    assert isinstance(prior, BitsBackPrior) and prior.name == path.stem
+    assert isinstance(prior, BitSwapPrior) and prior.name == path.stem
     levels = picture[100:128, 200:228, : prior.channels]
     if prior.config.levels == 2:
         levels = (levels > 128).astype(np.uint8) * 255

@@ -11,8 +11,8 @@ from PIL import Image
 
 from inrcodec.cli import main
 from inrcodec.codecs.bitswap.data import LevelSource, in_channels, read_level_data, reduced, softened
-from inrcodec.codecs.bitswap.recipes import RECIPES, bitsback_recipe_named
-from inrcodec.codecs.bitswap.training import BitsBackTrainer, BitsBackTraining, evaluate_bitsback
+from inrcodec.codecs.bitswap.recipes import RECIPES, bitswap_recipe_named
+from inrcodec.codecs.bitswap.training import BitSwapTrainer, BitSwapTraining, evaluate_bitswap
 from inrcodec.errors import DataError, FormatError, UsageError
 from tests.support.tiny import smooth_tiles
 from tests.support.tiny_bitswap import COLOUR
@@ -22,8 +22,8 @@ def source(count: int = 40) -> LevelSource:
     return LevelSource([smooth_tiles(count, 3, size=16)], [], 16, mirror=True, binary=False)
 
 
-def trainer(steps: int) -> BitsBackTrainer:
-    return BitsBackTrainer(BitsBackTraining(COLOUR, "tiny", 1.0, 8 * 256, lr=3e-3, steps=steps), source())
+def trainer(steps: int) -> BitSwapTrainer:
+    return BitSwapTrainer(BitSwapTraining(COLOUR, "tiny", 1.0, 8 * 256, lr=3e-3, steps=steps), source())
 
 
 def silent(state: object, stage: str) -> None:
@@ -33,9 +33,9 @@ def silent(state: object, stage: str) -> None:
 def test_it_learns_and_the_integers_keep_it() -> None:
     made = trainer(150)
     state = made.start()
-    before = evaluate_bitsback(made.finish(state, {}), source(), points=2048)[0]
+    before = evaluate_bitswap(made.finish(state, {}), source(), points=2048)[0]
     made.run(state, until_seconds=1e9, checkpoint=None, progress=silent)
-    after = evaluate_bitsback(made.finish(state, {"seconds": 1}), source(), points=2048)[0]
+    after = evaluate_bitswap(made.finish(state, {"seconds": 1}), source(), points=2048)[0]
     assert state.steps == 150 and after.net < before.net - 0.5
     assert abs(after.net - after.elbo) < 0.03
 
@@ -57,7 +57,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     made = trainer(3)
     made.save(made.start(), tmp_path)
-    other = BitsBackTrainer(BitsBackTraining(RECIPES["gray"].network, "tiny", 1.0, 512), source())
+    other = BitSwapTrainer(BitSwapTraining(RECIPES["gray"].network, "tiny", 1.0, 512), source())
     with pytest.raises(FormatError):
         other.resume(tmp_path)
 
@@ -103,12 +103,12 @@ def test_gray_is_the_luma() -> None:
 
 def test_recipes() -> None:
     for layers in (1, 8):
-        network = bitsback_recipe_named("colour").with_layers(layers).network
+        network = bitswap_recipe_named("colour").with_layers(layers).network
         assert len(network.latents) == layers and network.splits == 0 and not network.phases
     with pytest.raises(UsageError):
-        bitsback_recipe_named("colour").with_layers(0)
+        bitswap_recipe_named("colour").with_layers(0)
     with pytest.raises(UsageError, match="colour"):
-        bitsback_recipe_named("photographs")
+        bitswap_recipe_named("photographs")
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_a_training_goes_on_from_a_learned_model() -> None:
     state = made.start()
     made.run(state, until_seconds=1e9, checkpoint=None, progress=silent)
     learned = made.finish(state, {})
-    further = BitsBackTrainer(made.config.going_on(), source(), begin=learned.model)
+    further = BitSwapTrainer(made.config.going_on(), source(), begin=learned.model)
     first = further.finish(further.start(), {})
     assert all(torch.equal(a, learned.tables.weights[name]) for name, a in first.tables.weights.items())
     assert further.config.lr < made.config.lr and further.config.warm_share == 0.0
@@ -140,6 +140,6 @@ def test_a_training_goes_on_from_a_learned_model() -> None:
 
 def test_going_on_from_another_shape_is_refused() -> None:
     made = trainer(1)
-    other = BitsBackTraining(RECIPES["gray"].network, "other", 1.0, 512)
+    other = BitSwapTraining(RECIPES["gray"].network, "other", 1.0, 512)
     with pytest.raises(UsageError, match="shape"):
-        BitsBackTrainer(other, source(), begin=made.start().model)
+        BitSwapTrainer(other, source(), begin=made.start().model)

@@ -18,7 +18,7 @@ from inrcodec.encoding import Settings, compress_signals
 from inrcodec.errors import FormatError, InrcodecError, UsageError
 from inrcodec.nn.siren import SirenShape, siren
 from inrcodec.signals.coordinates import grid_coordinates
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal
 from tests.support.tiny import smooth_tiles
@@ -37,7 +37,7 @@ def weights(seed: int = 0) -> torch.Tensor:
 
 def picture(size: int = 32) -> Signal:
     tile = smooth_tiles(1, 5, size=size)[0].astype(np.float32) / 255
-    return Signal(tile, PlainHeader("image", "rgb", "u8", (size, size), 3))
+    return Signal(tile, SignalHeader("image", "rgb", "u8", (size, size), 3))
 
 
 def test_finer_numbers_are_nearer_and_longer() -> None:
@@ -111,13 +111,13 @@ def test_a_wanted_rate_is_met_from_below(coder: str | None) -> None:
 def test_sounds_and_fields() -> None:
     time = np.arange(2000, dtype=np.float32)[:, None] / 2000
     sound = Signal(
-        (0.02 * np.sin(40 * time)).astype(np.float32), PlainHeader("audio", "mono", "pcm_16", (2000,), 1, 16000)
+        (0.02 * np.sin(40 * time)).astype(np.float32), SignalHeader("audio", "mono", "pcm_16", (2000,), 1, 16000)
     )
     back = inrcodec.decompress(compress_signals([sound], Settings("coin", target_kbps=48, effort="fast")).data)
     assert np.square(sound.values).mean() > 5 * np.square(sound.values - back.values).mean()
     z, y, x = np.mgrid[0:5, 0:8, 0:9].astype(np.float32) / 9
     field = Signal(np.sin(2 * x + y - z)[..., None].astype(np.float32) * 0.5 + 0.5,
-                   PlainHeader("field", "field", "float32", (5, 8, 9), 1))  # fmt: skip
+                   SignalHeader("field", "field", "float32", (5, 8, 9), 1))  # fmt: skip
     back = inrcodec.decompress(compress_signals([field], Settings("coin", target_bpp=10, effort="fast")).data)
     assert np.abs(field.values - back.values).mean() < 0.05
 

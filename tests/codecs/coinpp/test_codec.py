@@ -16,17 +16,17 @@ from inrcodec.cli import main
 from inrcodec.codecs import prior_store
 from inrcodec.encoding import Settings, compress_signals
 from inrcodec.errors import InrcodecError, UsageError
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal
 from tests.support.tiny import smooth_tiles
-from tests.support.tiny_coinpp import tiny_modulation_prior
+from tests.support.tiny_coinpp import tiny_coinpp_prior
 
 
 @pytest.fixture(autouse=True)
 def _priors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("priors")
-    (folder / "tiny-coinpp.safetensors").write_bytes(tiny_modulation_prior().to_bytes())
+    (folder / "tiny-coinpp.safetensors").write_bytes(tiny_coinpp_prior().to_bytes())
     monkeypatch.setenv(prior_store.ENVIRONMENT, str(folder))
     yield
 
@@ -36,7 +36,7 @@ def picture(height: int = 20, width: int = 27, layout: str = "rgb", seed: int = 
     channels = {"gray": 1, "rgb": 3, "rgba": 4}[layout]
     tile = smooth_tiles(1, seed, size=32)[0, :height, :width].astype(np.float32) / 255
     values = np.concatenate([tile, tile[..., :1]], axis=-1)[..., :channels]
-    return Signal(np.ascontiguousarray(values), PlainHeader("image", layout, "u8", (height, width), channels))
+    return Signal(np.ascontiguousarray(values), SignalHeader("image", layout, "u8", (height, width), channels))
 
 
 def settings(**changes: object) -> Settings:
@@ -176,14 +176,14 @@ def test_shipped_networks_on_a_picture_a_sound_and_a_field() -> None:
     voice = 0.1 * (np.sin(2 * np.pi * 220 * time) + 0.5 * np.sin(2 * np.pi * 660 * time)) * np.hanning(8000)
     y, x = np.mgrid[0:40, 0:50] / 50
     signals = {
-        "image": (Signal(cat, PlainHeader("image", "rgb", "u8", (96, 100), 3)), {"target_bpp": 1.0}, 14.0),
+        "image": (Signal(cat, SignalHeader("image", "rgb", "u8", (96, 100), 3)), {"target_bpp": 1.0}, 14.0),
         "audio": (
-            Signal(voice[:, None].astype(np.float32), PlainHeader("audio", "mono", "pcm_16", (8000,), 1, 16000)),
+            Signal(voice[:, None].astype(np.float32), SignalHeader("audio", "mono", "pcm_16", (8000,), 1, 16000)),
             {"target_kbps": 16.0}, 20.0,
         ),
         "field": (
             Signal(np.sin(4 * x + 3 * y)[..., None].astype(np.float32) / 2 + 0.5,
-                   PlainHeader("field", "field", "float32", (40, 50), 1)), {"target_bpp": 0.5}, 17.0,
+                   SignalHeader("field", "field", "float32", (40, 50), 1)), {"target_bpp": 0.5}, 17.0,
         ),
     }  # fmt: skip
     for signal, target, least in signals.values():

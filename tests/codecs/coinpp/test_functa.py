@@ -24,31 +24,31 @@ from inrcodec.codecs.coinpp.functa import (
 )
 from inrcodec.codecs.coinpp.inner_loop import fit_latents
 from inrcodec.codecs.coinpp.predictor import ModulationPredictor
-from inrcodec.codecs.coinpp.prior import ModulationPrior
+from inrcodec.codecs.coinpp.prior import CoinPPPrior
 from inrcodec.encoding import Settings, compress_signals
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.signals.coordinates import grid_coordinates
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 from inrcodec.training.sources import TileSource
 from tests.support.tiny import smooth_tiles
-from tests.support.tiny_coinpp import CONFIG, tiny_modulation_prior
+from tests.support.tiny_coinpp import CONFIG, tiny_coinpp_prior
 
 
 def exported(count: int = 600) -> Modulations:
     source = TileSource(smooth_tiles(400), mirror=True)
-    return export_modulations(tiny_modulation_prior(), source, "smooth tiles", count, 4)
+    return export_modulations(tiny_coinpp_prior(), source, "smooth tiles", count, 4)
 
 
 @pytest.fixture(scope="module")
-def learned() -> tuple[ModulationPrior, object]:
+def learned() -> tuple[CoinPPPrior, object]:
     torch.set_num_threads(1)
-    return learn_predictor(tiny_modulation_prior(), exported(), 10.0, steps=300)
+    return learn_predictor(tiny_coinpp_prior(), exported(), 10.0, steps=300)
 
 
 def test_an_export_holds_patches_and_their_latents() -> None:
     data = exported(30)
-    prior = tiny_modulation_prior()
+    prior = tiny_coinpp_prior()
     coordinates = torch.from_numpy(grid_coordinates((8, 8)).reshape(-1, 2))
     torch.testing.assert_close(data.latents, fit_latents(prior.model, data.values, coordinates, 4))
     assert data.values.shape == (30, 64, 3) and data.prior_id == prior.id
@@ -64,7 +64,7 @@ def test_file_of_modulations(tmp_path: Path) -> None:
     path.write_bytes(data.to_bytes()[:-9])
     with pytest.raises(FormatError):
         Modulations.from_file(path)
-    path.write_bytes(tiny_modulation_prior().to_bytes())
+    path.write_bytes(tiny_coinpp_prior().to_bytes())
     with pytest.raises(FormatError, match="not a set of modulations"):
         Modulations.from_file(path)
     path.write_bytes(dataclasses.replace(data, latents=data.latents * float("nan")).to_bytes())
@@ -72,7 +72,7 @@ def test_file_of_modulations(tmp_path: Path) -> None:
         Modulations.from_file(path)
 
 
-def test_predictions_are_near_what_inner_steps_find(learned: tuple[ModulationPrior, object]) -> None:
+def test_predictions_are_near_what_inner_steps_find(learned: tuple[CoinPPPrior, object]) -> None:
     _, found = learned
     assert found.predicted_db >= found.linear_db - 0.05  # type: ignore[attr-defined]
     assert found.predicted_db > found.exported_db - 3.0  # type: ignore[attr-defined]
@@ -86,29 +86,29 @@ def test_least_squares_finds_a_linear_map() -> None:
     torch.testing.assert_close(predictor(values), values.flatten(1) @ true + 2.0, rtol=1e-3, atol=1e-3)
 
 
-def test_a_prior_keeps_its_predictor(learned: tuple[ModulationPrior, object]) -> None:
+def test_a_prior_keeps_its_predictor(learned: tuple[CoinPPPrior, object]) -> None:
     prior, _ = learned
-    assert prior.predictor and prior.id != tiny_modulation_prior().id
+    assert prior.predictor and prior.id != tiny_coinpp_prior().id
     data = prior.to_bytes()
-    assert ModulationPrior.from_bytes(data).to_bytes() == data
+    assert CoinPPPrior.from_bytes(data).to_bytes() == data
     broken = dict(prior.predictor)
     broken["read.bias"] = torch.zeros(7)
     with pytest.raises(FormatError, match="predictor"):
-        ModulationPrior.from_bytes(dataclasses.replace(prior, predictor=broken).to_bytes())
+        CoinPPPrior.from_bytes(dataclasses.replace(prior, predictor=broken).to_bytes())
     broken = {**prior.predictor, "scales": -prior.predictor["scales"]}
     with pytest.raises(FormatError, match="finite"):
-        ModulationPrior.from_bytes(dataclasses.replace(prior, predictor=broken).to_bytes())
+        CoinPPPrior.from_bytes(dataclasses.replace(prior, predictor=broken).to_bytes())
 
 
-def test_data_of_another_prior_or_too_few_are_refused(learned: tuple[ModulationPrior, object]) -> None:
+def test_data_of_another_prior_or_too_few_are_refused(learned: tuple[CoinPPPrior, object]) -> None:
     with pytest.raises(UsageError, match="were made with"):
         learn_predictor(learned[0], dataclasses.replace(exported(200), prior_id=b"another."), 1.0, steps=1)
     with pytest.raises(UsageError, match="too few"):
-        learn_predictor(tiny_modulation_prior(), exported(40), 1.0, steps=1)
+        learn_predictor(tiny_coinpp_prior(), exported(40), 1.0, steps=1)
 
 
 def test_effort_fast_predicts(
-    learned: tuple[ModulationPrior, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learned: tuple[CoinPPPrior, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No inner step is taken, and the file is one like any other."""
     (tmp_path / "quick.safetensors").write_bytes(learned[0].to_bytes())
@@ -120,7 +120,7 @@ def test_effort_fast_predicts(
 
     monkeypatch.setattr(modulation, "fit_latents", never)
     tile = smooth_tiles(1, 5, size=20)[0].astype(np.float32) / 255
-    signal = Signal(tile, PlainHeader("image", "rgb", "u8", (20, 20), 3))
+    signal = Signal(tile, SignalHeader("image", "rgb", "u8", (20, 20), 3))
     data = compress_signals([signal], Settings(prior="quick", effort="fast", target_bpp=6.0)).data
     back = inrcodec.decompress(data)
     assert -10 * np.log10(np.square(back.values - signal.values).mean()) > 26
@@ -150,7 +150,7 @@ def test_cells_of_a_flow_sum_to_one() -> None:
 
 def test_a_flow_learns_what_histograms_cannot() -> None:
     """Dimensions that follow from one another: shorter under the flow, and its samples are alike."""
-    prior = tiny_modulation_prior()
+    prior = tiny_coinpp_prior()
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(2000, CONFIG.latent_dims, generator=generator)
     latents[:, 1::2] = latents[:, ::2] + 0.1 * latents[:, 1::2]
@@ -170,7 +170,7 @@ def test_nats_of_a_histogram() -> None:
 
 
 def test_samples_are_signals() -> None:
-    prior = tiny_modulation_prior()
+    prior = tiny_coinpp_prior()
     data = exported(300)
     made, _ = learn_flow(prior, data, 10.0, steps=60)
     signal = sample_signal(made, 5, scale=2)
@@ -185,7 +185,7 @@ def test_samples_are_signals() -> None:
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
 
-    (tmp_path / "base.safetensors").write_bytes(tiny_modulation_prior().to_bytes())
+    (tmp_path / "base.safetensors").write_bytes(tiny_coinpp_prior().to_bytes())
     monkeypatch.setenv(prior_store.ENVIRONMENT, str(tmp_path))
     mosaic = smooth_tiles(100).reshape(10, 10, 8, 8, 3).swapaxes(1, 2).reshape(80, 80, 3)
     Image.fromarray(mosaic).save(tmp_path / "tiles.png")

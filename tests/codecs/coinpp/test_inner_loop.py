@@ -8,7 +8,7 @@ from inrcodec.codecs.coinpp.inner_loop import fit_latents, inner_steps, slopes, 
 from inrcodec.codecs.coinpp.model import ModulatedINR
 from inrcodec.signals.coordinates import grid_coordinates
 from tests.support.tiny import smooth_tiles
-from tests.support.tiny_coinpp import CONFIG, tiny_modulation_prior
+from tests.support.tiny_coinpp import CONFIG, tiny_coinpp_prior
 
 COORDINATES = torch.from_numpy(grid_coordinates((8, 8)).reshape(-1, 2))
 
@@ -61,7 +61,7 @@ def test_steps_never_end_worse() -> None:
 
 
 def test_points_of_no_weight_are_not_seen() -> None:
-    model = tiny_modulation_prior().model
+    model = tiny_coinpp_prior().model
     values = patches()
     weight = torch.ones(len(values), 64)
     weight[:, 40:] = 0.0
@@ -94,7 +94,7 @@ def test_second_order_reaches_the_step_sizes() -> None:
 
 
 def test_slopes_are_gradients_of_half_the_error() -> None:
-    model = tiny_modulation_prior().model
+    model = tiny_coinpp_prior().model
     values, latents = patches(2), torch.randn(2, CONFIG.latent_dims, generator=torch.Generator().manual_seed(1))
     error, slope = slopes(model, latents, values, COORDINATES, model.base_values(COORDINATES))
     direction = slope / slope.norm()

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inrcodec.codecs.coinpp.latents import choose_gains, gaussian_nats, quantise, read_latents, write_latents
-from inrcodec.codecs.coinpp.prior import MAX_FINENESS, MOST_GAIN, fineness_of, step_of
+from inrcodec.codecs.coinpp.prior import MAX_FINENESS, MAX_GAIN, fineness_of, step_of
 from inrcodec.errors import FormatError
-from tests.support.tiny_coinpp import CONFIG, tiny_modulation_prior
+from tests.support.tiny_coinpp import CONFIG, tiny_coinpp_prior
 
 GOLDEN = "827fa8eea2d030b6825866793de2802ebe705147be67ff84dfddff805dfdff4d98d6916c3ee0ffff19ffff4665741571df9dff52730c"
 
 
 def samples(count: int, gains: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """Latents drawn from the prior with gains."""
-    prior = tiny_modulation_prior()
+    prior = tiny_coinpp_prior()
     noise = torch.randn(count, CONFIG.latent_dims, generator=torch.Generator().manual_seed(seed))
     return noise * prior.log_scales(gains).exp()
 
@@ -28,16 +28,16 @@ def samples(count: int, gains: torch.Tensor, seed: int = 0) -> torch.Tensor:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 9), st.integers(0, MAX_FINENESS), st.integers(0, 1000))
 def test_round_trip(count: int, fineness: int, seed: int) -> None:
-    prior = tiny_modulation_prior()
+    prior = tiny_coinpp_prior()
     generator = torch.Generator().manual_seed(seed)
-    gains = torch.randint(-MOST_GAIN, MOST_GAIN + 1, (count,), generator=generator)
+    gains = torch.randint(-MAX_GAIN, MAX_GAIN + 1, (count,), generator=generator)
     numbers = torch.randint(-40, 41, (count, CONFIG.latent_dims), generator=generator)
     message = write_latents(prior, numbers, gains, fineness)
     torch.testing.assert_close(read_latents(prior, message, count, fineness), numbers.float() * step_of(fineness))
 
 
 def test_length_is_near_the_information() -> None:
-    prior, gains = tiny_modulation_prior(), torch.tensor([0, 0, 1, 1, 0, -1, -1, 0] * 8)
+    prior, gains = tiny_coinpp_prior(), torch.tensor([0, 0, 1, 1, 0, -1, -1, 0] * 8)
     latents = samples(64, gains)
     for step in (2.0, 0.3):
         fineness = fineness_of(step)
@@ -53,13 +53,13 @@ def test_length_is_near_the_information() -> None:
 
 def test_gains_are_found() -> None:
     gains = torch.tensor([-5, -2, 0, 3, 6])
-    found = choose_gains(tiny_modulation_prior(), samples(5, gains), step_of(fineness_of(0.02)))
+    found = choose_gains(tiny_coinpp_prior(), samples(5, gains), step_of(fineness_of(0.02)))
     assert (found - gains).abs().max() <= 1
 
 
 def test_quantising_trades_error_for_bits() -> None:
     """Of the two costs together, never more than rounding; fewer bits, more error."""
-    prior, gains, step = tiny_modulation_prior(), torch.zeros(32, dtype=torch.int64), 1.0
+    prior, gains, step = tiny_coinpp_prior(), torch.zeros(32, dtype=torch.int64), 1.0
     latents = samples(32, gains)
     cost = {}
     for name, numbers in (("nearest", torch.round(latents)), ("traded", quantise(prior, latents, gains, step).float())):
@@ -85,7 +85,7 @@ def test_step_of_a_fineness() -> None:
 
 
 def test_a_damaged_message_is_refused_or_read_whole() -> None:
-    prior, gains = tiny_modulation_prior(), torch.zeros(3, dtype=torch.int64)
+    prior, gains = tiny_coinpp_prior(), torch.zeros(3, dtype=torch.int64)
     numbers = torch.round(samples(3, gains)).long()
     message = write_latents(prior, numbers, gains, 128)
     refused = 0
@@ -105,7 +105,7 @@ def test_a_damaged_message_is_refused_or_read_whole() -> None:
 
 def test_golden_bytes() -> None:
     """Part of the format: scales, gains and numbers made by hand."""
-    prior = dataclasses.replace(tiny_modulation_prior(), log_scale=torch.arange(48) * 400 - 9000)
+    prior = dataclasses.replace(tiny_coinpp_prior(), log_scale=torch.arange(48) * 400 - 9000)
     numbers = (torch.arange(96).reshape(2, 48) * 7919 % 13 - 6) // 3
     message = write_latents(prior, numbers, torch.tensor([1, -2]), 130)
     assert message.hex() == GOLDEN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inrcodec.codecs.combiner.model import BayesianINR, NetworkConfig, Reparameterisation
+from inrcodec.codecs.combiner.model import BayesianINR, CombinerConfig, Reparameterisation
 from inrcodec.errors import FormatError
 
 SMALL = {"features": 6, "hidden": 5, "hidden_layers": 2, "latent_dims": 9, "proposal_hidden": 4}
@@ -14,7 +14,7 @@ SMALL = {"features": 6, "hidden": 5, "hidden_layers": 2, "latent_dims": 9, "prop
 @pytest.mark.parametrize("axes", [(16,), (4, 4), (3, 3, 2)])
 @pytest.mark.parametrize("kind", list(Reparameterisation))
 def test_values_of_every_kind_and_dimension(axes: tuple[int, ...], kind: Reparameterisation) -> None:
-    config = NetworkConfig(axes, 2, reparameterisation=kind, **SMALL)
+    config = CombinerConfig(axes, 2, reparameterisation=kind, **SMALL)
     model = BayesianINR(config, 3)
     latent = torch.randn(4, config.dims)
     features = model.features(torch.rand(7, len(axes)))
@@ -24,13 +24,13 @@ def test_values_of_every_kind_and_dimension(axes: tuple[int, ...], kind: Reparam
 
 
 def test_none_is_the_weights_themselves() -> None:
-    model = BayesianINR(NetworkConfig((4, 4), 1, reparameterisation="none", **SMALL), 1)  # type: ignore[arg-type]
+    model = BayesianINR(CombinerConfig((4, 4), 1, reparameterisation="none", **SMALL), 1)  # type: ignore[arg-type]
     latent = torch.randn(2, model.config.dims)
     assert torch.equal(model.weights(latent), latent + model.base)
 
 
 def test_joint_is_linear_in_the_latents() -> None:
-    model = BayesianINR(NetworkConfig((4, 4), 1, **SMALL), 1)
+    model = BayesianINR(CombinerConfig((4, 4), 1, **SMALL), 1)
     a, b = torch.randn(2, 1, 9)
     zero = model.weights(torch.zeros(1, 9))
     assert torch.allclose(model.weights(a + b) - zero, (model.weights(a) - zero) + (model.weights(b) - zero), atol=1e-5)
@@ -38,7 +38,7 @@ def test_joint_is_linear_in_the_latents() -> None:
 
 @pytest.mark.parametrize("kind", ["none", "joint"])
 def test_draws_vary_as_the_posterior_says(kind: str) -> None:
-    model = BayesianINR(NetworkConfig((4, 4), 1, reparameterisation=kind, **SMALL), 1)  # type: ignore[arg-type]
+    model = BayesianINR(CombinerConfig((4, 4), 1, reparameterisation=kind, **SMALL), 1)  # type: ignore[arg-type]
     features = model.features(torch.rand(5, 2))
     mean = torch.zeros(64, model.config.dims)
     wide = model.sampled_values(mean, torch.full_like(mean, 0.5), features, torch.Generator().manual_seed(0))
@@ -49,8 +49,8 @@ def test_draws_vary_as_the_posterior_says(kind: str) -> None:
 
 
 def test_config_survives_json_and_refuses_nonsense() -> None:
-    config = NetworkConfig((4, 4), 3, reparameterisation=Reparameterisation.LAYER)
-    assert NetworkConfig.from_dict(config.to_dict()) == config
+    config = CombinerConfig((4, 4), 3, reparameterisation=Reparameterisation.LAYER)
+    assert CombinerConfig.from_dict(config.to_dict()) == config
     for change in ({"channels": 0}, {"patch_shape": []}, {"patch_shape": [1 << 20, 4]}, {"hidden": 10**9}, {"odd": 1}):
         with pytest.raises(FormatError):
-            NetworkConfig.from_dict({**config.to_dict(), **change})
+            CombinerConfig.from_dict({**config.to_dict(), **change})

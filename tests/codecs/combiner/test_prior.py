@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.coinpp.prior import ModulationPrior
-from inrcodec.codecs.combiner.prior import Prior
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.coinpp.prior import CoinPPPrior
+from inrcodec.codecs.combiner.prior import CombinerPrior
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.errors import FormatError, PriorError
 from tests.support.tiny import tiny_prior
 
@@ -21,7 +21,7 @@ SHIPPED = ("combiner-images32", "combiner-photographs", "combiner-speech16k")
 
 def test_bytes_are_stable_and_name_the_prior() -> None:
     prior = tiny_prior()
-    again = Prior.from_bytes(prior.to_bytes())
+    again = CombinerPrior.from_bytes(prior.to_bytes())
     assert again.to_bytes() == prior.to_bytes()
     assert again.id == prior.id and len(prior.id) == 8
     assert torch.equal(again.mean, prior.mean) and np.array_equal(again.kl_units, prior.kl_units)
@@ -31,9 +31,9 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
     data = tiny_prior().to_bytes()
     for cut in (0, 7, 100, len(data) // 2, len(data) - 1):
         with pytest.raises(FormatError):
-            Prior.from_bytes(data[:cut])
+            CombinerPrior.from_bytes(data[:cut])
     with pytest.raises(FormatError):
-        Prior.from_bytes(b"\x89PNG" + bytes(1000))
+        CombinerPrior.from_bytes(b"\x89PNG" + bytes(1000))
     with pytest.raises(PriorError):
         prior_store.load(tmp_path / "missing.safetensors")
 
@@ -45,7 +45,7 @@ def test_every_flipped_byte_of_the_head_is_refused_or_read_without_a_crash() -> 
         changed = bytearray(data)
         changed[position] ^= 0x11
         try:
-            Prior.from_bytes(bytes(changed))
+            CombinerPrior.from_bytes(bytes(changed))
         except FormatError:
             continue
 
@@ -66,7 +66,7 @@ def test_every_flipped_byte_of_the_head_is_refused_or_read_without_a_crash() -> 
 )
 def test_values_that_cannot_be_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(FormatError):
-        Prior.from_bytes(replace(tiny_prior(), **change).to_bytes())
+        CombinerPrior.from_bytes(replace(tiny_prior(), **change).to_bytes())
 
 
 def test_store_finds_by_name_id_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_shipped_priors_are_whole(name: str) -> None:
 def test_shipped_hierarchical_priors_are_whole(name: str) -> None:
     path = prior_store.prior_files()[name]
     prior = prior_store.load(path)
-    assert prior.name == name and isinstance(prior, HierarchyPrior)
+    assert prior.name == name and isinstance(prior, HierarchicalPrior)
     assert path.stat().st_size < 25 << 20
     assert prior.card["seconds"] > 0 and f"`{prior.id.hex()}`" in path.with_suffix(".md").read_text()
 
@@ -105,6 +105,6 @@ def test_shipped_hierarchical_priors_are_whole(name: str) -> None:
 def test_shipped_base_networks_are_whole(name: str) -> None:
     path = prior_store.prior_files()[name]
     prior = prior_store.load(path)
-    assert prior.name == name and isinstance(prior, ModulationPrior)
+    assert prior.name == name and isinstance(prior, CoinPPPrior)
     assert path.stat().st_size < 25 << 20
     assert prior.card["seconds"] > 0 and f"`{prior.id.hex()}`" in path.with_suffix(".md").read_text()

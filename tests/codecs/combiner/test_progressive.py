@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from inrcodec.codecs.combiner.blocks import count_blocks
-from inrcodec.codecs.combiner.effort import EFFORTS, effort_named
+from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS, combiner_effort_named
 from inrcodec.codecs.combiner.posterior import kl_bits
 from inrcodec.codecs.combiner.progressive import OperatingPoint, Patches, ProgressiveEncoder, decode_latents
 from inrcodec.codecs.combiner.rate_control import (
@@ -24,7 +24,7 @@ from inrcodec.errors import UsageError
 from inrcodec.signals.coordinates import grid_coordinates
 from tests.support.tiny import smooth_tiles, tiny_prior
 
-FAST = EFFORTS["fast"]
+FAST = COMBINER_EFFORTS["fast"]
 
 
 def patches(n: int, signal: list[int] | None = None) -> Patches:
@@ -131,4 +131,4 @@ def test_blocks_are_counted_to_the_wanted_number() -> None:
 
 def test_unknown_effort_is_refused() -> None:
     with pytest.raises(UsageError, match="fast, default, best"):
-        effort_named("extreme")
+        combiner_effort_named("extreme")

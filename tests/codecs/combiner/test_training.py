@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from inrcodec.codecs.combiner.effort import EFFORTS
+from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS
 from inrcodec.codecs.combiner.model import Reparameterisation
 from inrcodec.codecs.combiner.prior import class_cost_bits
-from inrcodec.codecs.combiner.training import PriorTrainer, evaluate_prior
+from inrcodec.codecs.combiner.training import CombinerTrainer, evaluate_combiner
 from inrcodec.codecs.combiner.training_state import save_state
 from inrcodec.errors import DataError, FormatError, UsageError
 from inrcodec.parallel.local import LocalWorkers
@@ -36,10 +36,10 @@ def test_closed_form_is_the_moments_of_the_posteriors() -> None:
 
 def test_a_trained_prior_beats_an_untrained_one() -> None:
     source = TileSource(smooth_tiles(64, seed=9), mirror=False)
-    trainer = PriorTrainer(tiny_config(), source)
+    trainer = CombinerTrainer(tiny_config(), source)
     untrained = trainer.finish(trainer.start(), {})
-    before = evaluate_prior(untrained, source, EFFORTS["default"], count=32)[1]
-    after = evaluate_prior(tiny_prior(), source, EFFORTS["default"], count=32)[1]
+    before = evaluate_combiner(untrained, source, COMBINER_EFFORTS["default"], count=32)[1]
+    after = evaluate_combiner(tiny_prior(), source, COMBINER_EFFORTS["default"], count=32)[1]
 
     def loss(result: object) -> float:
         return 10 ** (-result.sample_db / 10) / result.beta + result.kl_bits_per_point  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ def test_parts_fitted_by_any_number_of_workers_give_the_same_bits() -> None:
 def test_parts_learn() -> None:
     """What is shared takes a step where posteriors take several; priors in closed form and networks still learn."""
     config = tiny_config(network=replace(NETWORK, proposal_hidden=0), parts=2)
-    trainer = PriorTrainer(config, TileSource(smooth_tiles(256), mirror=True), workers=LocalWorkers(1))
+    trainer = CombinerTrainer(config, TileSource(smooth_tiles(256), mirror=True), workers=LocalWorkers(1))
     state = trainer.start()
     for number in range(30):
         trainer._iterative_pass(state, number / 30, float("inf"))
@@ -79,7 +79,7 @@ def test_parts_learn() -> None:
 def test_parts_ask_for_workers() -> None:
     source = TileSource(smooth_tiles(8), mirror=False)
     with pytest.raises(UsageError, match="workers"):
-        PriorTrainer(tiny_config(parts=2), source)
+        CombinerTrainer(tiny_config(parts=2), source)
     with pytest.raises(UsageError, match="parts"):
         tiny_config(parts=-1)
 
@@ -92,11 +92,11 @@ def test_rates_rise_from_anchor_to_anchor() -> None:
 
 def test_training_stops_on_time_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     config = tiny_config(minutes=0.05)
-    trainer = PriorTrainer(config, TileSource(smooth_tiles(256), mirror=True))
+    trainer = CombinerTrainer(config, TileSource(smooth_tiles(256), mirror=True))
     state = trainer.start()
     trainer.run(state, until_seconds=1.0, checkpoint=tmp_path, progress=lambda s, stage: None)
     assert 1.0 <= state.seconds < 2.5
-    again = PriorTrainer(config, TileSource(smooth_tiles(256), mirror=True)).resume(tmp_path)
+    again = CombinerTrainer(config, TileSource(smooth_tiles(256), mirror=True)).resume(tmp_path)
     assert (again.steps, again.passes) == (state.steps, state.passes)
     for a, b in zip(state.model.state_dict().values(), again.model.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -107,7 +107,7 @@ def test_training_stops_on_time_and_goes_on_from_its_checkpoint(tmp_path: Path) 
 
 def test_checkpoint_files_stay_below_16_mb(tmp_path: Path) -> None:
     network = replace(NETWORK, latent_dims=2048, hidden=64, features=64, proposal_hidden=512)
-    trainer = PriorTrainer(tiny_config(network=network), TileSource(smooth_tiles(8), mirror=True))
+    trainer = CombinerTrainer(tiny_config(network=network), TileSource(smooth_tiles(8), mirror=True))
     save_state(trainer.start(), tmp_path)
     files = list(tmp_path.glob("*.safetensors"))
     assert len(files) > 2
@@ -117,7 +117,7 @@ def test_checkpoint_files_stay_below_16_mb(tmp_path: Path) -> None:
 
 
 def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    trainer = PriorTrainer(tiny_config(), TileSource(smooth_tiles(8), mirror=True))
+    trainer = CombinerTrainer(tiny_config(), TileSource(smooth_tiles(8), mirror=True))
     with pytest.raises(FormatError):
         trainer.resume(tmp_path)
     save_state(trainer.start(), tmp_path)

@@ -30,7 +30,7 @@ from inrcodec.codecs.grids.config import (
     LOG_LARGEST_SCALE,
     LOG_SCALE_STEP,
     LOG_SMALLEST_SCALE,
-    MOST_LATENT,
+    MAX_LATENT,
     N_INPUTS,
     N_SCALES,
     NEIGHBOURS,
@@ -39,11 +39,11 @@ from inrcodec.codecs.grids.config import (
 )
 from inrcodec.codecs.grids.elbo import grid_bits, grid_errors, grid_features, grid_values, interpolated
 from inrcodec.codecs.grids.prior import GridsPrior
-from inrcodec.codecs.grids.training import GridTrainer, evaluate_grids
+from inrcodec.codecs.grids.training import GridsTrainer, evaluate_grids
 from inrcodec.coding.gaussian import scale_values
 from inrcodec.errors import FormatError, LimitError, PriorError, UsageError
 from inrcodec.limits import Limits
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.training.sources import TileSource
 from tests.support.tiny import smooth_tiles
 from tests.support.tiny_grids import CONFIG, tiny_prior, tiny_training, train
@@ -180,7 +180,7 @@ def test_grids_come_back(seed: int, log_spread: float, size: float) -> None:
     grids = made_grids(seed, math.exp(log_spread) - 1.0)
     rng = np.random.default_rng(seed)
     for grid in grids:
-        grid.flat[rng.integers(grid.size)] = rng.choice([MOST_LATENT - 1, 1 - MOST_LATENT, 0])
+        grid.flat[rng.integers(grid.size)] = rng.choice([MAX_LATENT - 1, 1 - MAX_LATENT, 0])
     network = network_of(CONFIG, weights_of(CONFIG, seed % 1000, size))
     message = encode_grids(grids, network)
     for grid, back in zip(grids, decode_grids(message, SHAPES, network), strict=True):
@@ -227,7 +227,7 @@ def whole_prediction(grids: list[np.ndarray], level: int, y: int, x: int, networ
         sum(w * v for w, v in zip(row, hidden, strict=True)) + (b << 12) for row, b in zip(w3, b3[0], strict=True)
     )
     index = (scale + (7 << 27) + (1 << 24)) >> 25
-    return min(max((mean + (1 << 23)) >> 24, -16 * MOST_LATENT), 16 * MOST_LATENT), min(max(index, 0), N_SCALES - 1)
+    return min(max((mean + (1 << 23)) >> 24, -16 * MAX_LATENT), 16 * MAX_LATENT), min(max(index, 0), N_SCALES - 1)
 
 
 def test_predictions_are_those_of_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +312,7 @@ def test_training_buys_something() -> None:
 
 
 def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
-    trainer = GridTrainer(tiny_training(steps=400), TileSource(smooth_tiles(64, size=32), mirror=True))
+    trainer = GridsTrainer(tiny_training(steps=400), TileSource(smooth_tiles(64, size=32), mirror=True))
     whole = trainer.start()
     trainer.run(whole, until_seconds=60, checkpoint=None, progress=lambda state, stage: None)
     state = trainer.start()
@@ -374,7 +374,7 @@ def image(rows: int, columns: int, layout: str = "rgb", seed: int = 0) -> Source
     side = max(rows, columns, 16)
     values = smooth_tiles(1, seed=seed, size=side)[0, :rows, :columns].astype(np.float32) / 255
     channels = 1 if layout == "gray" else 3
-    return Source(values[..., :channels], PlainHeader("image", layout, "u8", (rows, columns), channels))
+    return Source(values[..., :channels], SignalHeader("image", layout, "u8", (rows, columns), channels))
 
 
 def encode(source: Source, rate: Rate, effort: str = "fast") -> Coded:
@@ -412,7 +412,7 @@ def test_more_steps_cost_less() -> None:
 @pytest.mark.parametrize("bpp", [0.6, 1.5])
 def test_rates_are_met(bpp: float, picture: np.ndarray) -> None:
     values = picture[100:260, 100:292].astype(np.float32) / 255
-    source = Source(values, PlainHeader("image", "rgb", "u8", (160, 192), 3))
+    source = Source(values, SignalHeader("image", "rgb", "u8", (160, 192), 3))
     bits = bpp * 160 * 192
     coded = encode(source, Rate(bits=bits), "default")
     assert 0.98 * bits <= 8 * len(coded.bodies[0]) <= bits

@@ -12,9 +12,9 @@ import torch
 from inrcodec.codecs.hierarchical import adaptation as encoder_adaptation
 from inrcodec.codecs.hierarchical.adaptation import adapted, offsets_to
 from inrcodec.codecs.hierarchical.elbo import Errors, elbo, rounded
-from inrcodec.codecs.hierarchical.encoder import LatentEffort, LatentEncoder
+from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort, LatentEncoder
 from inrcodec.codecs.hierarchical.exact import log_lambda_of
-from inrcodec.codecs.hierarchical.model import HierarchyINR
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.codecs.hierarchical.rate_search import quality_search, search_quality
 from inrcodec.codecs.hierarchical.refinement import Batch, Offsets
 from inrcodec.codecs.hierarchical.render import render
@@ -55,7 +55,7 @@ def cost(of: Batch, offsets: Offsets | None, errors: Errors | None = None) -> tu
 
 
 @lru_cache(maxsize=2)
-def own_encoder(measure: Errors | None = None) -> HierarchyINR:
+def own_encoder(measure: Errors | None = None) -> HierarchicalINR:
     """The tiny model, its encoder adapted to ``batch()``."""
     return adapted(tiny_prior().model, batch(), LOG_LAMBDA, STEPS, lambda steps: None, measure)
 
@@ -104,7 +104,7 @@ def test_another_measure_is_what_it_learns_for() -> None:
 def test_files_are_better_at_a_wanted_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     one, bits = batch(), 9000.0
     found = {}
-    for effort in (LatentEffort("none", 0), LatentEffort("adapting", 0, adapting_steps=2 * STEPS)):
+    for effort in (HierarchicalEffort("none", 0), HierarchicalEffort("adapting", 0, adapting_steps=2 * STEPS)):
         fresh = replace(one, offsets={}, refined_at=None)
         encoder = LatentEncoder(tiny_prior(), effort)
         calls: list[int] = []
@@ -127,18 +127,18 @@ def test_files_are_better_at_a_wanted_rate(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_steps_go_with_the_size_of_the_picture() -> None:
-    effort = LatentEffort("x", 12, small_steps=48, adapting_steps=110)
+    effort = HierarchicalEffort("x", 12, small_steps=48, adapting_steps=110)
     assert effort.steps_for("image", 768 * 512) == (110, 0)
     assert effort.steps_for("image", 384 * 256) == (55, 0)
     assert effort.steps_for("image", 1 << 24) == (220, 0)
     assert effort.steps_for("image", 32 * 32) == (0, 48)
     assert effort.steps_for("audio", 768 * 512) == (0, 12)
-    assert LatentEffort("fast", 0).steps_for("image", 768 * 512) == (0, 0)
+    assert HierarchicalEffort("fast", 0).steps_for("image", 768 * 512) == (0, 0)
 
 
 def test_many_at_once_come_out_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inrcodec.codecs.hierarchical.encoder.ADAPTED_KEPT", 1)
-    effort = LatentEffort("adapting", 0, adapting_steps=STEPS)
+    effort = HierarchicalEffort("adapting", 0, adapting_steps=STEPS)
     alone = []
     for seed in (1, 2):
         one = batch(seed)

@@ -10,19 +10,19 @@ import pytest
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.base import Rate, Source
 from inrcodec.codecs.hierarchical.batches import coarser_shape, make_batches, on_coarser_grid
-from inrcodec.codecs.hierarchical.coarse_grid import MOST_HALVINGS, choose_halvings, grid_log_lambda
-from inrcodec.codecs.hierarchical.codec import HierarchicalCodec, usual_log_lambda
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.coarse_grid import MAX_HALVINGS, choose_halvings, grid_log_lambda
+from inrcodec.codecs.hierarchical.codec import HierarchicalCodec, default_log_lambda
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.errors import FormatError
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.resample import resample
 
 PRIOR = prior_store.find("fields")
-assert isinstance(PRIOR, HierarchyPrior)
+assert isinstance(PRIOR, HierarchicalPrior)
 
 
 def field(values: np.ndarray) -> Source:
-    return Source(values[..., None].astype(np.float32), PlainHeader("field", "field", "float32", values.shape, 1))
+    return Source(values[..., None].astype(np.float32), SignalHeader("field", "field", "float32", values.shape, 1))
 
 
 def smooth(rows: int = 64, columns: int = 96) -> np.ndarray:
@@ -35,7 +35,7 @@ def noise() -> np.ndarray:
 
 
 def choice(source: Source, rate: Rate) -> int:
-    return choose_halvings(PRIOR, [source], rate, usual_log_lambda(PRIOR.config))
+    return choose_halvings(PRIOR, [source], rate, default_log_lambda(PRIOR.config))
 
 
 @pytest.mark.parametrize("rate", [Rate(bits=1500.0), Rate(beta=2e-6)])
@@ -90,4 +90,4 @@ def test_halvings_that_do_not_exist_are_refused() -> None:
     with pytest.raises(FormatError, match="cut short"):
         codec.read_parameters(data[:-1])
     with pytest.raises(FormatError, match="halved"):
-        codec.read_parameters(data[:-1] + bytes([MOST_HALVINGS + 1]))
+        codec.read_parameters(data[:-1] + bytes([MAX_HALVINGS + 1]))

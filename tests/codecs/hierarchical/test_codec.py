@@ -22,14 +22,14 @@ from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.elbo import elbo, native_fourier, rounded, sampled_points
 from inrcodec.codecs.hierarchical.exact import ExactTables, log_lambda_of, max_quality, quality_of
 from inrcodec.codecs.hierarchical.latent_coders import CODERS
-from inrcodec.codecs.hierarchical.model import HierarchyINR, walk_down
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.render import interpolate, render
-from inrcodec.codecs.hierarchical.training import HierarchyTrainer, evaluate_hierarchy
+from inrcodec.codecs.hierarchical.training import HierarchicalTrainer, evaluate_hierarchical
 from inrcodec.errors import FormatError, InrcodecError, LimitError, PriorError, UsageError
 from inrcodec.limits import Limits
 from inrcodec.nn import strips
-from inrcodec.signals.header import PlainHeader
+from inrcodec.signals.header import SignalHeader
 from inrcodec.training.sources import TileSource
 from tests.support.tiny import smooth_tiles
 from tests.support.tiny_hierarchical import CONFIG, tiny_prior, tiny_training, train
@@ -41,7 +41,7 @@ def image(rows: int, columns: int, seed: int = 0) -> Source:
     """A smooth colour picture of any size."""
     side = max(rows, columns, 16)
     values = smooth_tiles(1, seed=seed, size=side)[0, :rows, :columns].astype(np.float32) / 255
-    return Source(values, PlainHeader("image", "rgb", "u8", (rows, columns), 3))
+    return Source(values, SignalHeader("image", "rgb", "u8", (rows, columns), 3))
 
 
 def encode(source: Source, rate: Rate, effort: str = "fast") -> Coded:
@@ -58,9 +58,9 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_training_buys_something() -> None:
     source = TileSource(smooth_tiles(64, seed=9, size=16), mirror=False)
-    trainer = HierarchyTrainer(tiny_training(), source)
-    before = evaluate_hierarchy(trainer.finish(trainer.start(), {}), source)
-    after = evaluate_hierarchy(tiny_prior(), source)
+    trainer = HierarchicalTrainer(tiny_training(), source)
+    before = evaluate_hierarchical(trainer.finish(trainer.start(), {}), source)
+    after = evaluate_hierarchical(tiny_prior(), source)
     for old, new in zip(before, after, strict=True):
         cost = [10 ** (-r.db / 10) / r.beta + r.bits_per_point for r in (old, new)]
         assert cost[1] < 0.8 * cost[0]
@@ -69,7 +69,7 @@ def test_training_buys_something() -> None:
 
 def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     config = tiny_training(minutes=3 / 60, steps=0)
-    trainer = HierarchyTrainer(config, TileSource(smooth_tiles(64, size=16), mirror=True))
+    trainer = HierarchicalTrainer(config, TileSource(smooth_tiles(64, size=16), mirror=True))
     state = trainer.start()
     trainer.run(state, until_seconds=1.0, checkpoint=tmp_path, progress=lambda state, stage: None)
     again = trainer.resume(tmp_path)
@@ -112,20 +112,20 @@ def test_errors_at_some_points_stand_for_all() -> None:
 def test_prior_file_round_trip_and_refusals() -> None:
     prior = tiny_prior()
     data = prior.to_bytes()
-    again = HierarchyPrior.from_bytes(data)
+    again = HierarchicalPrior.from_bytes(data)
     assert again.to_bytes() == data and again.id == hashlib.sha256(data).digest()[:8]
     for cut in (0, 7, 100, len(data) // 2, len(data) - 1):
         with pytest.raises(FormatError):
-            HierarchyPrior.from_bytes(data[:cut])
+            HierarchicalPrior.from_bytes(data[:cut])
     with pytest.raises(PriorError, match="this machine"):
-        HierarchyPrior.from_bytes(replace(prior, known_answer="0" * 64).to_bytes())
+        HierarchicalPrior.from_bytes(replace(prior, known_answer="0" * 64).to_bytes())
     weights = {name: value + (name == "prior_out.1.0") for name, value in prior.tables.weights.items()}
     tables = ExactTables(weights, prior.tables.biases, prior.tables.steps, prior.tables.first)
     with pytest.raises(PriorError, match="this machine"):
-        HierarchyPrior.from_bytes(replace(prior, tables=tables).to_bytes())
+        HierarchicalPrior.from_bytes(replace(prior, tables=tables).to_bytes())
     wider = replace(prior, config=replace(CONFIG, feature_width=9))
     with pytest.raises(FormatError, match="do not fit"):
-        HierarchyPrior.from_bytes(wider.to_bytes())
+        HierarchicalPrior.from_bytes(wider.to_bytes())
 
 
 def test_configurations_out_of_range_are_refused() -> None:
@@ -263,7 +263,7 @@ def test_both_coders_round_trip_and_are_named_in_the_file(coder: str) -> None:
 
 def test_gray_and_other_channels_go_plane_by_plane() -> None:
     values = image(24, 24).values[..., :2].copy()
-    source = Source(values, PlainHeader("field", "field", "float32", (24, 24), 2))
+    source = Source(values, SignalHeader("field", "field", "float32", (24, 24), 2))
     coded = encode(source, Rate(beta=5e-4))
     back = decode(coded, source)
     assert back.shape == values.shape and psnr(back, values) > 15
@@ -298,11 +298,11 @@ import numpy as np, torch
 torch.set_num_threads(int(sys.argv[2]))
 from pathlib import Path
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
-from inrcodec.signals.header import PlainHeader
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.signals.header import SignalHeader
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 folder = Path(sys.argv[1])
-codec = HierarchicalCodec(HierarchyPrior.from_bytes((folder / "prior").read_bytes()))
-header = PlainHeader("image", "rgb", "u8", (72, 88), 3)
+codec = HierarchicalCodec(HierarchicalPrior.from_bytes((folder / "prior").read_bytes()))
+header = SignalHeader("image", "rgb", "u8", (72, 88), 3)
 parameters, body = (folder / "parameters").read_bytes(), (folder / "body").read_bytes()
 told, _ = codec.read_parameters(parameters)
 features = codec.latent_features(body, told.quality, told.coder, (72, 88))
@@ -343,7 +343,7 @@ def test_large_weights_before_a_relu_are_shared_with_what_reads_them() -> None:
     """Rows that 32-bit integers (the viewer's) would not hold are lessened, and the function stays what it was."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = HierarchyINR(CONFIG)
+        model = HierarchicalINR(CONFIG)
         with torch.no_grad():
             for name, conv in model.named_convs():
                 if name in ("down.0.0.0.in", "prior_in.1.0"):
@@ -351,17 +351,17 @@ def test_large_weights_before_a_relu_are_shared_with_what_reads_them() -> None:
                     conv.bias.normal_()
     tables = ExactTables.from_model(model)
     assert max(float(w.abs().flatten(1).sum(1).max()) for w in tables.weights.values()) < 1 << 19
-    lessened = HierarchyINR(CONFIG)
+    lessened = HierarchicalINR(CONFIG)
     lessened.load_state_dict(model.state_dict())
     tables.put_into(lessened)
     rate = model.rates(torch.tensor([5.0]))
 
-    def features(network: HierarchyINR) -> torch.Tensor:
+    def features(network: HierarchicalINR) -> torch.Tensor:
         def choose(name: str, h: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
             return prior.chunk(2, dim=1)[0]
 
         with torch.no_grad():
-            return walk_down(network.layers(rate), 1, 3, 4, choose)
+            return top_down(network.layers(rate), 1, 3, 4, choose)
 
     before, after = features(model), features(lessened)
     assert float((before - after).abs().max()) < 0.01 * float(before.abs().max())

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inrcodec.codecs.hierarchical.config import HierarchyConfig, LevelConfig
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig
 from inrcodec.codecs.hierarchical.elbo import elbo, native_fourier, rounded
 from inrcodec.codecs.hierarchical.growth import grown, network_to_go_on_in
-from inrcodec.codecs.hierarchical.model import HierarchyINR
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.errors import UsageError
 
-SMALL = HierarchyConfig(
+SMALL = HierarchicalConfig(
     channels=3, axes=2, feature_stride=2, feature_width=8, head_width=8, log_lambdas=(4.0, 10.0),
     levels=(LevelConfig(8, 12, (4, 4), 3, 1), LevelConfig(4, 10, (3,), 1, 1), LevelConfig(2, 8, (2,), 1, 0)),
 )  # fmt: skip
@@ -23,9 +23,9 @@ LARGE = replace(
 )  # fmt: skip
 
 
-def _random_model() -> HierarchyINR:
+def _random_model() -> HierarchicalINR:
     torch.manual_seed(3)
-    model = HierarchyINR(SMALL)
+    model = HierarchicalINR(SMALL)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.05 * torch.randn_like(parameter)

@@ -10,7 +10,7 @@ from inrcodec.codecs.base import Rate
 from inrcodec.codecs.hierarchical import encoder as latent_presets
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.config import fourier_count
-from inrcodec.codecs.hierarchical.encoder import LatentEffort
+from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort
 from inrcodec.codecs.hierarchical.head_weights import (
     HeadProblem,
     fit_weights,
@@ -19,18 +19,18 @@ from inrcodec.codecs.hierarchical.head_weights import (
     receive_weights,
     send_weights,
 )
-from inrcodec.codecs.hierarchical.prior import HierarchyPrior
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.training import learn_weight_scales
 from inrcodec.errors import FormatError
 from tests.codecs.hierarchical.test_codec import image, psnr
 from tests.support.tiny_hierarchical import CONFIG, tiny_prior
 
 
-def wide_prior() -> HierarchyPrior:
+def wide_prior() -> HierarchicalPrior:
     return tiny_prior().with_weight_scales(torch.full(tiny_prior().weight_log_scale.shape, -2.0))
 
 
-def problem_of(prior: HierarchyPrior, shift: float) -> HeadProblem:
+def problem_of(prior: HierarchicalPrior, shift: float) -> HeadProblem:
     """Targets that the head says with its weights moved by ``shift`` prior scales."""
     random = torch.Generator().manual_seed(1)
     n_features = CONFIG.head_width + CONFIG.channels * (1 + fourier_count(CONFIG))
@@ -66,12 +66,12 @@ def test_weights_that_do_not_pay_are_not_sent() -> None:
 
 
 def test_files_with_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(latent_presets.LATENT_EFFORTS, "fast", LatentEffort("fast", 0, 150))
+    monkeypatch.setitem(latent_presets.LATENT_EFFORTS, "fast", HierarchicalEffort("fast", 0, 150))
     codec = HierarchicalCodec(wide_prior())
     source = image(192, 192, seed=4)
     coded = codec.encoding([source], "fast").at(Rate(beta=float(np.exp(-8.0))))
     assert codec.read_parameters(coded.parameters)[0].weights
-    monkeypatch.setitem(latent_presets.LATENT_EFFORTS, "fast", LatentEffort("fast", 0))
+    monkeypatch.setitem(latent_presets.LATENT_EFFORTS, "fast", HierarchicalEffort("fast", 0))
     plain = codec.encoding([source], "fast").at(Rate(beta=float(np.exp(-8.0))))
     assert not codec.read_parameters(plain.parameters)[0].weights and len(plain.bodies[0]) < len(coded.bodies[0])
     qualities = [psnr(codec.decode(c.parameters, c.bodies[0], source.header), source.values) for c in (coded, plain)]
