@@ -65,26 +65,30 @@ Variant = tuple[str, HierarchicalEffort, str, Callable[[], AbstractContextManage
 def _variants(codec: HierarchicalCodec) -> list[Variant]:
     whole = HierarchicalEffort("x", 40)
     rows: list[Variant] = [
-        ("all, 40 trial steps", whole, "dither", nullcontext),
-        ("no trial steps", HierarchicalEffort("x", 0), "dither", nullcontext),
-        ("10 trial steps", HierarchicalEffort("x", 10), "dither", nullcontext),
-        ("200 trial steps", HierarchicalEffort("x", 200), "dither", nullcontext),
-        ("with weights of its own", HierarchicalEffort("x", 40, 100), "dither", nullcontext),
-        ("no learned encoder, 40 steps", whole, "dither", lambda: _silenced(lambda block: True)),
+        ("all, 40 trial steps", whole, "round", nullcontext),
+        ("no trial steps", HierarchicalEffort("x", 0), "round", nullcontext),
+        ("10 trial steps", HierarchicalEffort("x", 10), "round", nullcontext),
+        ("200 trial steps", HierarchicalEffort("x", 200), "round", nullcontext),
+        ("with weights of its own", HierarchicalEffort("x", 40, 100), "round", nullcontext),
+        ("no learned encoder, 40 steps", whole, "round", lambda: _silenced(lambda block: True)),
         (
             "no learned encoder, 200 trial steps",
             HierarchicalEffort("x", 200),
-            "dither",
+            "round",
             lambda: _silenced(lambda block: True),
         ),
-        ("relative entropy coding", whole, "astar", nullcontext),
+        ("relative entropy coding", whole, "rec", nullcontext),
     ]
     for index, level in enumerate(codec.prior.config.levels):
         prefix = f"{index}."
-        rows.append((
-            f"no level of stride {level.stride}, no trial steps", HierarchicalEffort("x", 0), "dither",
-            lambda prefix=prefix: _silenced(lambda block: block.startswith(prefix)),
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"no level of stride {level.stride}, no trial steps",
+                HierarchicalEffort("x", 0),
+                "round",
+                lambda prefix=prefix: _silenced(lambda block: block.startswith(prefix)),
+            )
+        )
     return rows
 
 
@@ -100,7 +104,7 @@ def _silenced(off: Callable[[str], bool]) -> AbstractContextManager[object]:
 
 
 def _measure(
-    codec: HierarchicalCodec, sources: list[Source], beta: float, effort: HierarchicalEffort, coder: str = "dither"
+    codec: HierarchicalCodec, sources: list[Source], beta: float, effort: HierarchicalEffort, coder: str = "round"
 ) -> tuple[float, float, float]:
     """Payload bits per pixel, mean PSNR, seconds of encoding."""
     begun = time.perf_counter()

@@ -107,9 +107,7 @@ class Bank:
         return torch.where(changed, (other * 255.0).round() / 255.0, values).permute(0, 3, 1, 2)
 
 
-def drawn_rates(
-    count: int, bounds: tuple[float, float], focus: list[float] | None, device: torch.device
-) -> Tensor:  # fmt: skip
+def drawn_rates(count: int, bounds: tuple[float, float], focus: list[float] | None, device: torch.device) -> Tensor:
     """Log lambdas of ``count`` crops, more of the lower; three in four between those of ``focus``."""
     low, high = torch.tensor(bounds, device=device).expand(count, 2).unbind(1)
     if focus:
@@ -166,9 +164,12 @@ def main() -> None:
 
     inputs = Inputs(
         torch.zeros(options.batch, 3, options.crop, options.crop, device=device).to(memory_format=torch.channels_last),
-        torch.full((options.batch,), 6.0, device=device), points(), torch.zeros((), device=device),
-        torch.ones((), device=device), torch.ones((), dtype=torch.bool, device=device),
-    )  # fmt: skip
+        torch.full((options.batch,), 6.0, device=device),
+        points(),
+        torch.zeros((), device=device),
+        torch.ones((), device=device),
+        torch.ones((), dtype=torch.bool, device=device),
+    )
 
     def feed(done: float) -> None:
         inputs.values.copy_(bank.draw(options.batch, options.crop))
@@ -203,8 +204,11 @@ def main() -> None:
         found = take()
         steps += 1
         if steps % 1000 == 0 or steps in (1, 100):
-            print(f"{trained():.0f} s, {steps} steps: cost, bits per point, dB " +
-                  " ".join(f"{n:.3f}" for n in found.tolist()), flush=True)  # fmt: skip
+            print(
+                f"{trained():.0f} s, {steps} steps: cost, bits per point, dB "
+                + " ".join(f"{n:.3f}" for n in found.tolist()),
+                flush=True,
+            )
         if options.checkpoint and time.time() - kept > CHECKPOINT_SECONDS:
             write_checkpoint(options.checkpoint, flat.state(), {"seconds": trained(), "steps": steps}, steps)
             kept = time.time()
@@ -220,10 +224,12 @@ def main() -> None:
     learned.load_state_dict(flat.averaged())
     scale = torch.full(learned.head.shape, UNLEARNED_LOG_SCALE)
     card = {
-        "data": f"{bank.pictures} image signals, none held out", "seconds": round(planned), "steps": steps,
+        "data": f"{bank.pictures} image signals, none held out",
+        "seconds": round(planned),
+        "steps": steps,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "training": {k: str(v) for k, v in vars(options).items() if k not in ("pictures", "output")},
-    }  # fmt: skip
+    }
     prior = HierarchicalPrior.from_model(learned, options.output.stem, "image", scale, card)
     # Kept before what takes the processor a minute.
     write_whole(options.output, prior.to_bytes())

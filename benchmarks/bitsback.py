@@ -74,10 +74,18 @@ def main() -> None:
             initial, net = lengths(prior, scheme, images)
             totals = [(initial + net[n - 1]) / (n * dims) for n in (1, 10, 100) if n <= len(net)]
             chain = ImageStreams(prior, scheme).push_chain([image[None] for image in images], lambda values: None)
-            rows.append([
-                prior.name, layers, scheme, f"{elbo:.3f}", f"{net[-1] / images.size:.3f}", f"{initial:,}",
-                *(f"{total:.3f}" for total in totals), f"{8 * len(chain) / images.size:.3f}",
-            ])  # fmt: skip
+            rows.append(
+                [
+                    prior.name,
+                    layers,
+                    scheme,
+                    f"{elbo:.3f}",
+                    f"{net[-1] / images.size:.3f}",
+                    f"{initial:,}",
+                    *(f"{total:.3f}" for total in totals),
+                    f"{8 * len(chain) / images.size:.3f}",
+                ]
+            )
             curves.append((prior.name, layers, scheme, (initial + net) / (np.arange(1, len(net) + 1) * dims)))
             print(*rows[-1], flush=True)
     head = ("model", "layers", "scheme", "-ELBO", "net", "initial bits", "1 image", "10", "100", "from nothing")

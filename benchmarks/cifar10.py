@@ -36,11 +36,17 @@ def main() -> None:
         found = run_codec(signals, settings, f"cifar10_{bpp:g}_{options.effort}.inrs", archive=True)
         psnr = float(np.mean([signal_psnr(a, b) for a, b in zip(signals, found.decoded, strict=True)]))
         rate, payload = 8 * found.size / points, 8 * found.payload / points
-        rows.append([
-            f"{rate:.3f}", f"{payload:.3f}", f"{psnr:.2f}", f"{found.size:,}", f"{found.encode_seconds / count:.3f}",
-            f"{found.decode_seconds / count:.4f}",
-            published("cifar10_rd.csv", ("RECOMBINER", "COIN++", "BPG"), payload),
-        ])  # fmt: skip
+        rows.append(
+            [
+                f"{rate:.3f}",
+                f"{payload:.3f}",
+                f"{psnr:.2f}",
+                f"{found.size:,}",
+                f"{found.encode_seconds / count:.3f}",
+                f"{found.decode_seconds / count:.4f}",
+                published("cifar10_rd.csv", ("RECOMBINER", "COIN++", "BPG"), payload),
+            ]
+        )
     head = ("file bpp", "payload bpp", "PSNR dB", "bytes", "encode s/image", "decode s/image", "published (payload)")
     print(f"{count} test images, effort {options.effort}, {torch.get_num_threads()} threads")
     print(table(head, rows))

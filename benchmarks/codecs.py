@@ -34,10 +34,15 @@ def main() -> None:
             measured = []
             for name, signal in signals.items():
                 found = run_codec([signal], settings, f"{name}_{bpp:g}_{codec}.inr")
-                measured.append((
-                    found.size, 8 * found.size / signal.header.n_points, signal_psnr(signal, found.decoded[0]),
-                    found.encode_seconds, found.decode_seconds,
-                ))  # fmt: skip
+                measured.append(
+                    (
+                        found.size,
+                        8 * found.size / signal.header.n_points,
+                        signal_psnr(signal, found.decoded[0]),
+                        found.encode_seconds,
+                        found.decode_seconds,
+                    )
+                )
             size, rate, psnr, encode, decode = np.mean(measured, axis=0)
             rows.append([codec, f"{size:,.0f}", f"{rate:.3f}", f"{psnr:.2f}", f"{encode:.1f}", f"{decode:.2f}"])
     print(f"means of {', '.join(signals)}, effort {options.effort}, {torch.get_num_threads()} threads")

@@ -110,7 +110,9 @@ class Point:
     seconds: float
 
 
-def ideal_curve(prior: CombinerPrior, patches: Patches, effort: CombinerEffort, anchor: int, factors: Sequence[float]) -> list[Point]:
+def ideal_curve(
+    prior: CombinerPrior, patches: Patches, effort: CombinerEffort, anchor: int, factors: Sequence[float]
+) -> list[Point]:
     """Ideal posterior samples at betas around an anchor's, by rising rate."""
     encoder, features = ProgressiveEncoder(prior, effort), _features(prior)
     points = []
@@ -126,7 +128,12 @@ def ideal_curve(prior: CombinerPrior, patches: Patches, effort: CombinerEffort, 
 
 
 def coded_point(
-    prior: CombinerPrior, patches: Patches, effort: CombinerEffort, anchor: int, target: int | None = None, factor: float = 1.0
+    prior: CombinerPrior,
+    patches: Patches,
+    effort: CombinerEffort,
+    anchor: int,
+    target: int | None = None,
+    factor: float = 1.0,
 ) -> Point:
     """What is left after coding, bits counted as sent: classes and indices."""
     encoder, features = ProgressiveEncoder(prior, effort), _features(prior)

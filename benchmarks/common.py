@@ -100,6 +100,4 @@ def run_codec(signals: Sequence[Signal], settings: Settings, name: str, *, archi
     begun = time.perf_counter()
     opened = InrFile(path)
     decoded = [opened.render(entry=i) for i in range(len(opened))] if archive else [opened.render()]
-    return Measured(
-        path.stat().st_size, encoded.payload_bytes, decoded, encode_seconds, time.perf_counter() - begun
-    )  # fmt: skip
+    return Measured(path.stat().st_size, encoded.payload_bytes, decoded, encode_seconds, time.perf_counter() - begun)

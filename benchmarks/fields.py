@@ -57,9 +57,17 @@ def main() -> None:
             )
             rows.append([name, *_row(planes, settings)])
     head = (
-        "planes", "file bits/point", "PSNR dB", "largest error", "encode s", "decode s", "JPEG 2000", "SZ3", "ZFP",
+        "planes",
+        "file bits/point",
+        "PSNR dB",
+        "largest error",
+        "encode s",
+        "decode s",
+        "JPEG 2000",
+        "SZ3",
+        "ZFP",
         "COIN++ (other data)",
-    )  # fmt: skip
+    )
     print(f"means over planes, codec {options.codec}, effort {options.effort}, {torch.get_num_threads()} threads")
     print("other codecs: bits/point, PSNR dB, largest error")
     print(table(head, rows))
@@ -110,8 +118,10 @@ def _zfp(plane: FloatArray, bound: float) -> tuple[int, FloatArray]:
 Coder = Callable[[FloatArray, float], tuple[int, FloatArray]]
 _BOUNDS = np.geomspace(0.3, 1e-5, 60).tolist()
 BASELINES: dict[str, tuple[Coder, list[float]]] = {
-    "JPEG 2000": (_jpeg2000, np.arange(12.0, 90.0, 1.0).tolist()), "SZ3": (_sz3, _BOUNDS), "ZFP": (_zfp, _BOUNDS),
-}  # fmt: skip
+    "JPEG 2000": (_jpeg2000, np.arange(12.0, 90.0, 1.0).tolist()),
+    "SZ3": (_sz3, _BOUNDS),
+    "ZFP": (_zfp, _BOUNDS),
+}
 
 
 def _baseline(plane: FloatArray, make: Coder, settings: list[float], size: int) -> tuple[float, float, float] | None:

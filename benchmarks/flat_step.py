@@ -83,9 +83,14 @@ class Cost(nn.Module):
             return torch.where(inputs.noisy, sample, nearest), sample
 
         found = elbo(
-            model, values, inputs.log_lambda, self.fourier, quantise, watch=watch if self.asking else None,
+            model,
+            values,
+            inputs.log_lambda,
+            self.fourier,
+            quantise,
+            watch=watch if self.asking else None,
             points=inputs.points,
-        )  # fmt: skip
+        )
         bits = found.bits / (values.shape[2] * values.shape[3])
         error = found.mse + inputs.auxiliary * torch.stack(asked).sum(0) if self.asking else found.mse
         cost = balanced(error * inputs.log_lambda.exp() + inputs.rate * bits, inputs.log_lambda, config)
@@ -111,9 +116,11 @@ class FlatParameters:
         self.n_matrices = sum(p.numel() for p in weights)
         count = self.n_matrices + sum(p.numel() for p in [*tables, *rest])
         self.all = torch.empty(count, device=device)
-        self.low = self.all[: self.n_matrices] if low == torch.float32 else torch.empty(
-            self.n_matrices, dtype=low, device=device
-        )  # fmt: skip
+        self.low = (
+            self.all[: self.n_matrices]
+            if low == torch.float32
+            else torch.empty(self.n_matrices, dtype=low, device=device)
+        )
         place, read = 0, {}
         for p in weights:
             # Channels last in memory, as the device's convolutions want them.
@@ -189,9 +196,12 @@ class FlatParameters:
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps; the momentum is found anew within some steps."""
         return {
-            "all": self.all, "mean": (self.mean - self.all).bfloat16(), "first": self.first, "second": self.second,
+            "all": self.all,
+            "mean": (self.mean - self.all).bfloat16(),
+            "first": self.first,
+            "second": self.second,
             "steps": self.steps,
-        }  # fmt: skip
+        }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from a checkpoint's state."""

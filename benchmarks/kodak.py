@@ -50,9 +50,16 @@ def main() -> None:
     files = [data_folder() / "kodak" / f"kodim{image:02d}.png" for image in options.images]
     here, every = by_image(options.images), by_image(range(1, 25))
     found = sweep(
-        files, codecs=[options.codec], rates=options.bpp, compare=options.baselines, published="kodak",
-        out=options.out, effort=options.effort, prior=options.prior, workers=options.workers,
-    )  # fmt: skip
+        files,
+        codecs=[options.codec],
+        rates=options.bpp,
+        compare=options.baselines,
+        published="kodak",
+        out=options.out,
+        effort=options.effort,
+        prior=options.prior,
+        workers=options.workers,
+    )
     print(f"effort {options.effort}; dB of others at our rate, of mean curves")
     print(table(("image", "bytes", "bpp", "PSNR dB", "encode s", "decode s", "others"), _rows(found, options)))
     rows = [

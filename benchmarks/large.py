@@ -55,8 +55,10 @@ def main() -> None:
     points = levels.shape[0] * levels.shape[1]
     psnr = image_psnr(decoded / np.float32(255), levels / np.float32(255))
     print(table(("command", "seconds", "peak GiB"), rows))
-    print(f"{points / 1e6:.1f} megapixels, {file.stat().st_size:,} bytes, {8 * file.stat().st_size / points:.3f} bpp, "
-          f"PSNR {psnr:.2f} dB, {os.cpu_count()} cores")  # fmt: skip
+    print(
+        f"{points / 1e6:.1f} megapixels, {file.stat().st_size:,} bytes, {8 * file.stat().st_size / points:.3f} bpp, "
+        f"PSNR {psnr:.2f} dB, {os.cpu_count()} cores"
+    )
 
 
 if __name__ == "__main__":

@@ -61,10 +61,15 @@ def photographs(pictures: dict[str, Levels], prior: str | None, effort: str) -> 
         assert np.array_equal(found.decoded[0].to_native(), levels)
         sizes = [found.size, *other_sizes(levels)]
         totals, values = totals + sizes, values + levels.size
-        rows.append([
-            name, f"{found.size:,}", *(f"{8 * size / levels.size:.3f}" for size in sizes),
-            f"{found.encode_seconds:.1f}", f"{found.decode_seconds:.1f}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                f"{found.size:,}",
+                *(f"{8 * size / levels.size:.3f}" for size in sizes),
+                f"{found.encode_seconds:.1f}",
+                f"{found.decode_seconds:.1f}",
+            ]
+        )
         print(" ".join(rows[-1]), flush=True)
     rows.append(["all", f"{int(totals[0]):,}", *(f"{8 * t / values:.3f}" for t in totals), "", ""])
     print(table(("image", "bytes", "bitswap", *OTHERS, "encode s", "decode s"), rows))

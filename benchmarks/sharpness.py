@@ -35,15 +35,21 @@ def main() -> None:
     for scale in options.scales:
         folder = options.out / f"{scale:g}"
         found = sweep(
-            _resampled(scale, options.pictures, folder / "pictures"), codecs=["hierarchical"], rates=options.bpp,
-            compare=options.against, out=folder, effort=options.effort, prior=options.prior, workers=options.workers,
-        )  # fmt: skip
+            _resampled(scale, options.pictures, folder / "pictures"),
+            codecs=["hierarchical"],
+            rates=options.bpp,
+            compare=options.against,
+            out=folder,
+            effort=options.effort,
+            prior=options.prior,
+            workers=options.workers,
+        )
         curve = found.curve("hierarchical")
         against = {name: rate for name, series, rate in found.bd_rates() if series == "hierarchical"}
         rows.append(
             [f"{scale:g}", ", ".join(f"{point[0]:.3f} {point[1]:.2f}" for point in curve)]
             + [str(against.get(name) or "-") for name in options.against]
-        )  # fmt: skip
+        )
     print(table(("scale", "bpp and dB, means", *(f"against {name}" for name in options.against)), rows))
 
 

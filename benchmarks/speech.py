@@ -62,9 +62,16 @@ def main() -> None:
             if (point := _baseline(kind, level, list(signals.values()))) is not None:
                 rows.append([f"{kind}, mean", "", *(f"{v:.2f}" for v in point), *[""] * 4])
     head = (
-        "clip", "bytes", "kbit/s", "PSNR dB", "SNR dB", "PSNR of silence", "encode s", "decode s",
+        "clip",
+        "bytes",
+        "kbit/s",
+        "PSNR dB",
+        "SNR dB",
+        "PSNR of silence",
+        "encode s",
+        "decode s",
         "published, test-clean",
-    )  # fmt: skip
+    )
     print(f"first {SECONDS} s, effort {options.effort}, {torch.get_num_threads()} threads")
     print(table(head, rows))
     print(f"peak memory {peak_gib():.2f} GiB")

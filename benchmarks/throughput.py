@@ -42,8 +42,9 @@ def large(number: int) -> NDArray[np.uint8]:
 def write_pictures(folder: Path, small: int, n_large: int) -> None:
     """Folders ``small`` and ``large`` of PNG files."""
     for name, pictures in (
-        ("small", mosaic("cifar10/test_*.webp", 32)[:small]), ("large", [large(i) for i in range(n_large)]),
-    ):  # fmt: skip
+        ("small", mosaic("cifar10/test_*.webp", 32)[:small]),
+        ("large", [large(i) for i in range(n_large)]),
+    ):
         (folder / name).mkdir()
         for number, picture in enumerate(pictures):
             Image.fromarray(picture).save(folder / name / f"{number:04d}.png")
@@ -66,9 +67,15 @@ def run(folder: Path, settings: Settings, workers: int, scheduler: str | None) -
     n = summary["done"]
     assert n and not result.failed
     return [
-        n, f"{summary['bpp']:.3f}", workers, f"{wall:.1f}", f"{n / wall:.3g}", f"{wall * workers / n:.3g}",
-        f"{used / n:.3g}", f"{used / n * 1e6 / 3600:.4g}",
-    ]  # fmt: skip
+        n,
+        f"{summary['bpp']:.3f}",
+        workers,
+        f"{wall:.1f}",
+        f"{n / wall:.3g}",
+        f"{wall * workers / n:.3g}",
+        f"{used / n:.3g}",
+        f"{used / n * 1e6 / 3600:.4g}",
+    ]
 
 
 def main() -> None:
@@ -97,9 +104,16 @@ def main() -> None:
                     rows.append([kind, *run(Path(name) / kind, settings, workers, options.scheduler)])
                     print(*rows[-1], flush=True)
     head = [
-        "pictures", "count", "bpp", "workers", "wall s", "pictures/s", "held core-s each", "used core-s each",
+        "pictures",
+        "count",
+        "bpp",
+        "workers",
+        "wall s",
+        "pictures/s",
+        "held core-s each",
+        "used core-s each",
         "core-h per million",
-    ]  # fmt: skip
+    ]
     print(table(head, rows))
 
 

@@ -120,9 +120,7 @@ def _side_by_side(photo: Path, coded: Path) -> Path:
         f"{image_psnr(original, decoded):.1f} dB",
         "residual x 4",
     )
-    for axis, image, title in zip(
-        axes, (original, decoded, 0.5 + 2.0 * (decoded - original)), titles, strict=True
-    ):  # fmt: skip
+    for axis, image, title in zip(axes, (original, decoded, 0.5 + 2.0 * (decoded - original)), titles, strict=True):
         axis.imshow(np.clip(image, 0.0, 1.0))
         axis.set_title(title, fontsize=10)
         axis.set_axis_off()

@@ -48,15 +48,24 @@ from inrcodec.signals.signal import Signal
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 LIMITS = Limits(
-    max_points=1 << 12, max_axis=1 << 11, max_channels=4, max_blocks=1 << 12, max_metadata_bytes=1 << 16,
-    max_entries=64, max_multiply_adds=1 << 26, max_file_bytes=1 << 20,
-)  # fmt: skip
+    max_points=1 << 12,
+    max_axis=1 << 11,
+    max_channels=4,
+    max_blocks=1 << 12,
+    max_metadata_bytes=1 << 16,
+    max_entries=64,
+    max_multiply_adds=1 << 26,
+    max_file_bytes=1 << 20,
+)
 """Small enough that whatever they let through is done in a moment."""
 CODECS = {
-    "combiner": ("combiner",), "hierarchical": ("hierarchical",), "coinpp": ("coin++",), "coin": ("coin",),
+    "combiner": ("combiner",),
+    "hierarchical": ("hierarchical",),
+    "coinpp": ("coin++",),
+    "coin": ("coin",),
     "grids": ("grids",),
     "lossless": ("bitswap", "bbans"),
-}  # fmt: skip
+}
 """Targets of decoders, and the codecs that each is of."""
 
 
@@ -270,10 +279,16 @@ def source(data: bytes) -> bool:
 
 
 TARGETS: dict[str, Target] = {
-    "header": header, "container": container, "archive": archive, "metadata": metadata, "prior": prior,
-    **{name: _decoder(name) for name in CODECS}, "file": file, "pillow": pillow,
+    "header": header,
+    "container": container,
+    "archive": archive,
+    "metadata": metadata,
+    "prior": prior,
+    **{name: _decoder(name) for name in CODECS},
+    "file": file,
+    "pillow": pillow,
     "source": source,
-}  # fmt: skip
+}
 
 
 def prepare() -> None:
@@ -327,8 +342,9 @@ def inputs(name: str) -> list[bytes]:
     if name in CODECS:
         return [
             bytes([number, how]) + (golden.section(CHAIN) or golden.payload)
-            for number, golden in enumerate(_CONTAINERS[name]) for how in range(4)
-        ]  # fmt: skip
+            for number, golden in enumerate(_CONTAINERS[name])
+            for how in range(4)
+        ]
     return _source_files() if name == "source" else list(files.values())
 
 

@@ -23,9 +23,21 @@ from pathlib import Path
 from typing import Any
 
 TARGETS = (
-    "header", "container", "archive", "metadata", "prior", "combiner", "hierarchical", "coinpp", "coin", "grids",
-    "lossless", "file", "pillow", "source",
-)  # fmt: skip
+    "header",
+    "container",
+    "archive",
+    "metadata",
+    "prior",
+    "combiner",
+    "hierarchical",
+    "coinpp",
+    "coin",
+    "grids",
+    "lossless",
+    "file",
+    "pillow",
+    "source",
+)
 STARTUP_SECONDS = 120
 MAX_INPUT_BYTES = 4096
 CHECKED_EVERY = 64
@@ -63,9 +75,16 @@ def fuzz(name: str, seconds: float, runs: int, seed: int, kept: Path, report: Pa
             os._exit(0)
 
     options = [
-        f"-artifact_prefix={kept}/{name}-", f"-max_len={longest(harness.inputs(name))}", f"-seed={seed}", "-timeout=0",
-        "-rss_limit_mb=0", "-malloc_limit_mb=0", "-verbosity=0", "-print_final_stats=0", "-detect_leaks=0",
-    ]  # fmt: skip
+        f"-artifact_prefix={kept}/{name}-",
+        f"-max_len={longest(harness.inputs(name))}",
+        f"-seed={seed}",
+        "-timeout=0",
+        "-rss_limit_mb=0",
+        "-malloc_limit_mb=0",
+        "-verbosity=0",
+        "-print_final_stats=0",
+        "-detect_leaks=0",
+    ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one)
     atheris.Fuzz()
 
@@ -80,14 +99,27 @@ def run_target(name: str, seconds: float, runs: int, seed: int, kept: Path) -> d
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         command = [
-            sys.executable, "-W", "ignore::UserWarning", __file__, name, "--seconds", str(seconds), "--runs", str(runs),
-            "--seed", str(seed), "--findings", str(kept), "--report", str(report),
-        ]  # fmt: skip
+            sys.executable,
+            "-W",
+            "ignore::UserWarning",
+            __file__,
+            name,
+            "--seconds",
+            str(seconds),
+            "--runs",
+            str(runs),
+            "--seed",
+            str(seed),
+            "--findings",
+            str(kept),
+            "--report",
+            str(report),
+        ]
         begun = time.monotonic()
         try:
             ended = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=seconds + STARTUP_SECONDS
-            )  # fmt: skip
+            )
             last = f"ended with {ended.returncode}: {ended.stderr[-300:]}"
         except subprocess.TimeoutExpired:
             last = "hung"

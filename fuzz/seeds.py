@@ -63,9 +63,18 @@ def combiner_prior(kind: str) -> CombinerPrior:
     units = (made_up(shape, 1, 2000.0).abs() + 300).numpy().astype(np.int64)
     counts = np.array([[CLASS_TABLE_TOTAL // 2] * 2] * 2, np.int64)
     prior = CombinerPrior(
-        f"combiner-{kind}", kind, config, _filled(BayesianINR(config, 2).state_dict(), 1.0), torch.tensor([1e-2, 1e-3]),
-        made_up(shape, 2, 1.0), made_up(shape, 3, 0.5) - 0.5, units, counts, 0.5 if kind == "image" else 0.0, 0.25,
-    )  # fmt: skip
+        f"combiner-{kind}",
+        kind,
+        config,
+        _filled(BayesianINR(config, 2).state_dict(), 1.0),
+        torch.tensor([1e-2, 1e-3]),
+        made_up(shape, 2, 1.0),
+        made_up(shape, 3, 0.5) - 0.5,
+        units,
+        counts,
+        0.5 if kind == "image" else 0.0,
+        0.25,
+    )
     return CombinerPrior.from_bytes(prior.to_bytes())
 
 
@@ -73,10 +82,17 @@ def hierarchy_prior(kind: str) -> HierarchicalPrior:
     """Two levels; sounds have one axis, fields lie on a circle."""
     axes = 1 if kind == "audio" else 2
     config = HierarchicalConfig(
-        channels=3 if kind == "image" else 1, axes=axes, feature_stride=2, feature_width=4, head_width=4, n_anchors=2,
-        log_lambdas=(3.0, 8.0), levels=(LevelConfig(8, 4, (2,), 1, 0), LevelConfig(4, 4, (2, 2), 1, 0, phases=2)),
-        periodic=kind == "field", centre=0.0 if kind == "audio" else 0.5,
-    )  # fmt: skip
+        channels=3 if kind == "image" else 1,
+        axes=axes,
+        feature_stride=2,
+        feature_width=4,
+        head_width=4,
+        n_anchors=2,
+        log_lambdas=(3.0, 8.0),
+        levels=(LevelConfig(8, 4, (2,), 1, 0), LevelConfig(4, 4, (2, 2), 1, 0, phases=2)),
+        periodic=kind == "field",
+        centre=0.0 if kind == "audio" else 0.5,
+    )
     model = HierarchicalINR(config).requires_grad_(False)
     state = model.state_dict()
     kept = {name: value for name, value in state.items() if name.startswith(("log_steps", "log_rates"))}
@@ -129,14 +145,30 @@ LOSSLESS = {
         1, splits=2, latents=(2,), strides=(2,), width=4, blocks=1, latent_width=4, latent_blocks=0, components=2
     ),
     "lossless-flat": BitSwapConfig(
-        1, splits=0, phases=False, latents=(2, 2), strides=(1, 1), width=4, blocks=0, latent_width=4, latent_blocks=0,
+        1,
+        splits=0,
+        phases=False,
+        latents=(2, 2),
+        strides=(1, 1),
+        width=4,
+        blocks=0,
+        latent_width=4,
+        latent_blocks=0,
         components=1,
     ),
     "lossless-binary": BitSwapConfig(
-        1, levels=2, splits=0, latents=(2,), strides=(2,), width=4, blocks=0, latent_width=4, latent_blocks=0,
+        1,
+        levels=2,
+        splits=0,
+        latents=(2,),
+        strides=(2,),
+        width=4,
+        blocks=0,
+        latent_width=4,
+        latent_blocks=0,
         components=1,
     ),
-}  # fmt: skip
+}
 
 
 def make_priors() -> dict[str, bytes]:
@@ -181,10 +213,16 @@ def field(*shape: int) -> Signal:
     dims = ("time", "latitude", "longitude")[-len(shape) :]
     along = {dim: np.arange(float(n)) ** (1 + (dim == "time")) for dim, n in zip(dims, shape, strict=True)}
     meta = SignalMeta(
-        offset=250.0, scale=50.0, variable="t2m", dims=dims, coordinates=along,
+        offset=250.0,
+        scale=50.0,
+        variable="t2m",
+        dims=dims,
+        coordinates=along,
         attributes={"units": b"K", "valid": np.float32([1.0, 2.0])},
-        coordinate_attributes={dims[-1]: {"units": "degrees_east"}}, fixed={"level": 500.0}, source_format="netcdf",
-    )  # fmt: skip
+        coordinate_attributes={dims[-1]: {"units": "degrees_east"}},
+        fixed={"level": 500.0},
+        source_format="netcdf",
+    )
     closes = tuple(dim == "longitude" for dim in dims)
     return Signal(values, SignalHeader("field", "field", "float32", shape, 1, periodic=closes), meta)
 
@@ -205,7 +243,7 @@ def make_files() -> dict[str, bytes]:
         "combiner.inrs": {"source": [small, odd], "names": ["a/one.png", "b.png"], "prior": "combiner-image", **fast},
         "hierarchical-rgb.inr": {"source": rich, "prior": "hierarchical-image", **fine},
         "hierarchical-alpha.inr": {"source": picture(5, 7, 2), "prior": "hierarchical-image", **fine},
-        "hierarchical-astar.inr": {"source": small, "prior": "hierarchical-image", "coder": "astar", **fine},
+        "hierarchical-astar.inr": {"source": small, "prior": "hierarchical-image", "coder": "rec", **fine},
         "hierarchical-sound.inr": {"source": sound(30, 2), "prior": "hierarchical-audio", **fine},
         "hierarchical-field.inr": {"source": field(2, 6, 8), "prior": "hierarchical-field", **fine},
         "hierarchical.inrs": {"source": [small] * 3, "names": named, "prior": "hierarchical-image", **fine},
@@ -222,7 +260,7 @@ def make_files() -> dict[str, bytes]:
         "bbans-colour.inr": {"source": picture(4, 3, 3, 2), "codec": "bbans", "prior": "lossless-colour"},
         "bitswap-chain.inrs": {"source": digits, "names": named, "codec": "bitswap", "prior": "lossless-flat"},
         "bitswap-binary.inrs": {"source": binary, "codec": "bitswap", "prior": "lossless-binary"},
-    }  # fmt: skip
+    }
     return {name: inrcodec.compress(**plan) for name, plan in plans.items()}  # type: ignore[arg-type]
 
 

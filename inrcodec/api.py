@@ -53,7 +53,7 @@ def compress(
         lossless: pictures bit for bit, by codec bitswap, or bbans where it is named.
         prior: name, id or path of a prior; chosen by the kind of signal by default.
         effort: "fast", "default" or "best".
-        coder: how latents of codec hierarchical are sent: "dither" (quantisation, the default) or "astar" (relative
+        coder: how latents of codec hierarchical are sent: "round" (quantisation, the default) or "rec" (relative
             entropy coding).
         beta, target_bpp, target_kbps, target_psnr: at most one; file bits count.
         optimise: "psnr" or "ms-ssim": what codec hierarchical raises at the rate asked for.
@@ -173,10 +173,17 @@ class InrFile:
         return len(container.payload) or round(len(container.section(CHAIN)) / len(self))
 
     def render(
-        self, *, scale: float | None = None, size: Sequence[int] | None = None, region: Sequence[int] | None = None,
-        start: float | None = None, duration: float | None = None, sample_rate: int | None = None,
-        entry: int | str = 0, progress: Progress | None = None,
-    ) -> Signal:  # fmt: skip
+        self,
+        *,
+        scale: float | None = None,
+        size: Sequence[int] | None = None,
+        region: Sequence[int] | None = None,
+        start: float | None = None,
+        duration: float | None = None,
+        sample_rate: int | None = None,
+        entry: int | str = 0,
+        progress: Progress | None = None,
+    ) -> Signal:
         """Decode an entry, or a part of it, on its own grid or another.
 
         ``scale``: a grid so much finer (below 1: coarser, every point the mean over its footprint). ``size``: points

@@ -34,15 +34,19 @@ class SoundInfo:
 def info(source: Source, *, entry: int | str = 0) -> SoundInfo:
     """What a file says of its sound, without decoding; DataError when it holds none."""
     header = _header(InrFile(source), entry)
-    return SoundInfo(
-        header.sample_rate, header.channels, header.n_points, header.n_points / header.sample_rate
-    )  # fmt: skip
+    return SoundInfo(header.sample_rate, header.channels, header.n_points, header.n_points / header.sample_rate)
 
 
 def read(
-    source: Source, frames: int = -1, start: int = 0, stop: int | None = None, *, rate: int | None = None,
-    always_2d: bool = False, entry: int | str = 0,
-) -> tuple[FloatArray, int]:  # fmt: skip
+    source: Source,
+    frames: int = -1,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    rate: int | None = None,
+    always_2d: bool = False,
+    entry: int | str = 0,
+) -> tuple[FloatArray, int]:
     """Samples (n,), or (n, channels) of more than one, and their rate in Hz.
 
     Args:
@@ -74,9 +78,14 @@ def read(
 
 
 def blocks(
-    source: Source, blocksize: int, overlap: int = 0, *, rate: int | None = None, always_2d: bool = False,
+    source: Source,
+    blocksize: int,
+    overlap: int = 0,
+    *,
+    rate: int | None = None,
+    always_2d: bool = False,
     entry: int | str = 0,
-) -> Iterator[FloatArray]:  # fmt: skip
+) -> Iterator[FloatArray]:
     """Blocks of ``blocksize`` samples, each beginning ``overlap`` before the end of the one before; the last may be
     shorter. The sound is decoded once."""
     if blocksize < 1 or not 0 <= overlap < blocksize:

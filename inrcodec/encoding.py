@@ -46,6 +46,8 @@ EFFORT_NAMES = ("fast", "default", "best")
 LONG_BODY_MEAN, LONG_BODY_POWER = 125.0, 5.0
 """Bytes: bodies of 128 or more, whose length takes two bytes in an archive, are half of those with this mean length;
 the power tells how sharply their share rises with the mean."""
+CODER_ALIASES = {"dither": "round", "astar": "rec"}
+"""Names of coders in the first release."""
 PSNR_TOLERANCE_DB = 0.1
 PSNR_TRIES = 8
 MAX_FITTED_POINTS = 1 << 20
@@ -63,7 +65,7 @@ class Settings:
 
     ``beta``: squared value units per bit per point (values of images in [0, 1], of sounds in [-1, 1]). ``target_bpp``:
     file bits per grid point. ``target_kbps``: 1000 file bits per second. ``target_psnr``: dB. ``coder``:
-    "dither" (quantisation, the default) or "astar" (relative entropy coding). ``measure``: "psnr" or "ms-ssim",
+    "round" (quantisation, the default) or "rec" (relative entropy coding). ``measure``: "psnr" or "ms-ssim",
     what the hierarchical codec raises at the rate asked for.
     """
 
@@ -78,6 +80,8 @@ class Settings:
     measure: str = MEASURES[0]
 
     def __post_init__(self) -> None:
+        if self.coder in CODER_ALIASES:
+            object.__setattr__(self, "coder", CODER_ALIASES[self.coder])
         if self.codec != AUTO:
             codec_id(self.codec)
         if self.effort not in EFFORT_NAMES:
@@ -324,10 +328,7 @@ def _sections(signal: Signal) -> list[Section]:
 
 
 def _search_psnr(
-    encoding: AnyEncoding,
-    signals: Sequence[Signal],
-    wanted: float,
-    build: Callable[[Coded], Encoded],
+    encoding: AnyEncoding, signals: Sequence[Signal], wanted: float, build: Callable[[Coded], Encoded]
 ) -> Encoded:
     """Encode at beta after beta until the mean PSNR is near enough; log beta over dB is nearly a line."""
     codec = encoding.codec

@@ -27,8 +27,17 @@ FORMAT, SUFFIX = "INR", ".inr"
 LIMITS = DEFAULT_LIMITS
 MODES = {"gray": "L", "gray+alpha": "LA", "rgb": "RGB", "rgba": "RGBA"}
 OPTIONS = {
-    "codec", "lossless", "prior", "effort", "coder", "beta", "target_bpp", "target_kbps", "target_psnr", "optimise",
-}  # fmt: skip
+    "codec",
+    "lossless",
+    "prior",
+    "effort",
+    "coder",
+    "beta",
+    "target_bpp",
+    "target_kbps",
+    "target_psnr",
+    "optimise",
+}
 
 
 class InrImageFile(ImageFile.ImageFile):

@@ -27,9 +27,14 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 VALUE_TOLERANCE = 1e-4
 """Of values of images and sounds, and of fields in [0, 1]: a fortieth of a step of 8 bits. Measured: 2.3e-6 at most."""
 MACHINE_SETTINGS = (
-    "ATEN_CPU_CAPABILITY", "NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR",
-    "GLIBC_TUNABLES", "OMP_NUM_THREADS",
-)  # fmt: skip
+    "ATEN_CPU_CAPABILITY",
+    "NPY_DISABLE_CPU_FEATURES",
+    "OPENBLAS_CORETYPE",
+    "ONEDNN_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "GLIBC_TUNABLES",
+    "OMP_NUM_THREADS",
+)
 
 
 def numpy_features(*, above: str = "") -> str:
@@ -51,12 +56,18 @@ def _avx2_numpy() -> str:
 
 
 OLDEST = {
-    "ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Prescott", "ONEDNN_MAX_CPU_ISA": "SSE41",
-    "MKL_CBWR": "COMPATIBLE", "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA,-FMA4",
-}  # fmt: skip
+    "ATEN_CPU_CAPABILITY": "default",
+    "OPENBLAS_CORETYPE": "Prescott",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "COMPATIBLE",
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA,-FMA4",
+}
 HASWELL = {
-    "ATEN_CPU_CAPABILITY": "avx2", "OPENBLAS_CORETYPE": "Haswell", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2",
-}  # fmt: skip
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "AVX2",
+}
 
 # Name: settings of x86 processors, what of numpy's features is disabled, threads.
 SETTINGS: dict[str, tuple[dict[str, str], str | None, int]] = {
@@ -82,9 +93,13 @@ def _child(out: Path, settings: dict[str, str], threads: int) -> tuple[dict[str,
     # Threads that wait by spinning would fight over the cores of a busy machine.
     shared = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", prior_store.ENVIRONMENT: str(PRIORS)}
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(out), str(threads)], env={**plain, **shared, **settings}, check=True,
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [sys.executable, str(SCRIPT), str(out), str(threads)],
+        env={**plain, **shared, **settings},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     with np.load(out, allow_pickle=False) as found:
         return dict(found), json.loads(done.stdout)
 
@@ -122,9 +137,7 @@ def test_weights_are_equal_and_pixels_near(
             assert np.abs(array.astype(int) - wanted[key]).max() <= 1, key
 
 
-def test_all_codecs_with_loss_have_weights_to_compare(
-    plain: tuple[dict[str, NDArray[Any]], dict[str, Any]],
-) -> None:
+def test_all_codecs_with_loss_have_weights_to_compare(plain: tuple[dict[str, NDArray[Any]], dict[str, Any]]) -> None:
     """So that the comparison of weights is one."""
     told = listed()
     seen = {told[key.split("/")[0]]["info"]["codec"] for key in plain[0] if "/weights/" in key}

@@ -70,9 +70,14 @@ def child(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     """Python in a process of its own, in the folder of the fuzz targets."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-W", "ignore::UserWarning", *arguments], cwd=FUZZ, input=text, env=environment,
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-W", "ignore::UserWarning", *arguments],
+        cwd=FUZZ,
+        input=text,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 # --- a slice of the long runs -----------------------------------------------------------------------------------------
@@ -82,9 +87,20 @@ def test_mutants_are_refused_or_decoded(tmp_path: Path) -> None:
     """Of every target; truncations of all golden files and all values of some of their bytes. Memory is bounded by
     RLIMIT_AS, time by an alarm (``fuzz/running.py``)."""
     ended = child(
-        "mutants.py", "all", "exhaustive", "--count", "60", "--seed", "11", "--files", "20", "--step", "131",
-        "--findings", str(tmp_path),
-    )  # fmt: skip
+        "mutants.py",
+        "all",
+        "exhaustive",
+        "--count",
+        "60",
+        "--seed",
+        "11",
+        "--files",
+        "20",
+        "--step",
+        "131",
+        "--findings",
+        str(tmp_path),
+    )
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [line["findings"] for line in lines] == [[]] * 16, ended.stdout
     assert ended.returncode == 0, ended.stderr[-2000:]
@@ -114,8 +130,10 @@ print(*sorted(f.kind for f in runner.findings.values()))
 def test_the_harness_sees_crashes_hangs_and_memory() -> None:
     ended = child("-", text=WATCHED)
     assert ended.stdout.split() == ["Hang", "MemoryError", "ZeroDivisionError"] or ended.stdout.split() == [
-        "Hang", "_ArrayMemoryError", "ZeroDivisionError",
-    ], ended.stderr[-2000:]  # fmt: skip
+        "Hang",
+        "_ArrayMemoryError",
+        "ZeroDivisionError",
+    ], ended.stderr[-2000:]
 
 
 def test_seeds_are_what_their_script_makes() -> None:
@@ -170,11 +188,17 @@ def test_arrays_of_metadata_share_one_limit() -> None:
         {"attributes": {"a": {"type": "<f8", "shape": [-1], "data": ""}}},
         {"attributes": {"a": None}},
         {"attributes": {"a": [1, 2]}},
-        {"orientation": 0}, {"orientation": 1 << 40}, {"orientation": float("inf")}, {"orientation": "6"},
-        {"dpi": [72.0, -1.0]}, {"dpi": [float("inf"), 72.0]}, {"dpi": [72.0]},
-        {"affine": [float("nan"), 1.0]}, {"affine": [10**400, 1.0]},
+        {"orientation": 0},
+        {"orientation": 1 << 40},
+        {"orientation": float("inf")},
+        {"orientation": "6"},
+        {"dpi": [72.0, -1.0]},
+        {"dpi": [float("inf"), 72.0]},
+        {"dpi": [72.0]},
+        {"affine": [float("nan"), 1.0]},
+        {"affine": [10**400, 1.0]},
     ],
-)  # fmt: skip
+)
 def test_metadata_that_cannot_be(fields: dict[str, Any]) -> None:
     with pytest.raises(FormatError, match="damaged"):
         SignalMeta.from_extra(extra_of(**fields), 8)
@@ -183,11 +207,15 @@ def test_metadata_that_cannot_be(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"dims": ["x"]}, {"dims": ["x", "x"]}, {"dims": ["a", "b", "c"]}, {"coordinates": {"x": even(4)}},
-        {"dims": ["y", "x"], "coordinates": {"x": even(5)}}, {"dims": ["y", "x"], "coordinates": {"z": even(4)}},
+        {"dims": ["x"]},
+        {"dims": ["x", "x"]},
+        {"dims": ["a", "b", "c"]},
+        {"coordinates": {"x": even(4)}},
+        {"dims": ["y", "x"], "coordinates": {"x": even(5)}},
+        {"dims": ["y", "x"], "coordinates": {"z": even(4)}},
         {"dims": ["y", "x"], "coordinates": {"x": {"type": "|u1", "shape": [4, 1], "data": "AAAAAA=="}}},
     ],
-)  # fmt: skip
+)
 def test_metadata_that_do_not_fit_the_signal(fields: dict[str, Any]) -> None:
     values = np.zeros((2, 4, 1), np.float32)
     for size in ((2, 4, 1), (3, 5, 1)):
@@ -231,10 +259,13 @@ def test_values_out_of_the_range_of_their_type_are_cut(kind: str) -> None:
 @pytest.mark.parametrize(
     "meta",
     [
-        SignalMeta(attributes={"data": "x"}), SignalMeta(attributes={"dimensions": "x"}),
-        SignalMeta(attributes={"n": 10**30}), SignalMeta(variable="\u4e2d"), SignalMeta(dims=("\u4e2d", "x")),
+        SignalMeta(attributes={"data": "x"}),
+        SignalMeta(attributes={"dimensions": "x"}),
+        SignalMeta(attributes={"n": 10**30}),
+        SignalMeta(variable="\u4e2d"),
+        SignalMeta(dims=("\u4e2d", "x")),
     ],
-)  # fmt: skip
+)
 def test_netcdf_does_not_keep_every_name(tmp_path: Path, meta: SignalMeta) -> None:
     signal = Signal(np.zeros((2, 4, 1), np.float32), FIELD, meta)
     with pytest.raises(UnsupportedError, match="NetCDF"):
@@ -322,26 +353,36 @@ def changed(name: str, **changes: Any) -> bytes:
 
 
 READERS = {
-    "combiner-image": CombinerPrior, "hierarchical-image": HierarchicalPrior, "coinpp-image": CoinPPPrior,
+    "combiner-image": CombinerPrior,
+    "hierarchical-image": HierarchicalPrior,
+    "coinpp-image": CoinPPPrior,
     "lossless-gray": BitSwapPrior,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
         ("combiner-image", {"text": "[" * 5000}),
-        ("combiner-image", {"features": 10.0}), ("combiner-image", {"hidden": True}),
-        ("combiner-image", {"channels": float("inf")}), ("combiner-image", {"patch_shape": [float("inf"), 8]}),
+        ("combiner-image", {"features": 10.0}),
+        ("combiner-image", {"hidden": True}),
+        ("combiner-image", {"channels": float("inf")}),
+        ("combiner-image", {"patch_shape": [float("inf"), 8]}),
         ("combiner-image", {"patch_shape": [1024, 1024], "features": 1024}),
-        ("hierarchical-image", {"harmonics": 1.0}), ("hierarchical-image", {"feature_width": 4.0}),
-        ("hierarchical-image", {"channels": 4096}), ("hierarchical-image", {"spread": 10**400}),
+        ("hierarchical-image", {"harmonics": 1.0}),
+        ("hierarchical-image", {"feature_width": 4.0}),
+        ("hierarchical-image", {"channels": 4096}),
+        ("hierarchical-image", {"spread": 10**400}),
         ("hierarchical-image", {"levels": [{"stride": float("inf")}]}),
-        ("coinpp-image", {"channels": 3.0}), ("coinpp-image", {"spread": 10**30}), ("coinpp-image", {"channels": 4096}),
+        ("coinpp-image", {"channels": 3.0}),
+        ("coinpp-image", {"spread": 10**30}),
+        ("coinpp-image", {"channels": 4096}),
         ("coinpp-image", {"widths": [1] * 10_000}),
-        ("lossless-gray", {"width": 4.0}), ("lossless-gray", {"phases": 1}), ("lossless-gray", {"latents": [10**30]}),
+        ("lossless-gray", {"width": 4.0}),
+        ("lossless-gray", {"phases": 1}),
+        ("lossless-gray", {"latents": [10**30]}),
     ],
-)  # fmt: skip
+)
 def test_configurations_that_cannot_be(name: str, changes: dict[str, Any]) -> None:
     reader = READERS[name]
     assert reader.from_bytes(changed(name)).name == name

@@ -34,7 +34,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("evaluate", "api", "viewer"),
     ("cli", "audio", "pillow", "xarray_backend", "__main__", ""),
 )
-"""Names below ``inrcodec``, from the ground up: a module imports from its own row and the rows above it in this list."""
+"""Names below ``inrcodec``, from the ground up: a module imports from its own row and from earlier rows."""
 
 
 def row_of(module: str) -> int:
@@ -140,7 +140,9 @@ def test_the_rule_sees_what_it_must() -> None:
 FREE_OF_TORCH = ("errors", "limits", "version", "storage", "coding", "signals", "container")
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.split(".")[1:2] and name.split(".")[1] in FREE_OF_TORCH])
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.split(".")[1:2] and name.split(".")[1] in FREE_OF_TORCH]
+)
 def test_files_and_entropy_coding_are_free_of_torch(module: str) -> None:
     allowed = {"inrcodec.signals.ms_ssim"}
     assert module in allowed or not {name for name in all_imports(module) if name.split(".")[0] == "torch"}
@@ -166,9 +168,7 @@ def loaded_by(statement: str) -> tuple[set[str], str]:
 def test_import_is_quick_and_silent() -> None:
     added, printed = loaded_by("import inrcodec; inrcodec.__version__")
     assert printed == ""
-    assert {name for name in added if name.startswith("inrcodec")} == {
-        "inrcodec", "inrcodec.version",
-    }  # fmt: skip
+    assert {name for name in added if name.startswith("inrcodec")} == {"inrcodec", "inrcodec.version"}
     assert len(added) <= 10, f"import inrcodec loads {sorted(added)}"
 
 

@@ -158,9 +158,12 @@ def test_xarray_opens_fields(field_file: Path) -> None:
     assert data.v.dims == ("time", "y", "x") and data.v.attrs["units"] == "K" and data.y.attrs["units"] == "m"
     np.testing.assert_array_equal(data.v.values, whole)
     for key in (
-        {"time": 2}, {"time": slice(1, 4), "y": slice(40, 4, -3)}, {"x": [5, 2, 60], "y": [1, 7]}, {"x": slice(0, 0)},
+        {"time": 2},
+        {"time": slice(1, 4), "y": slice(40, 4, -3)},
+        {"x": [5, 2, 60], "y": [1, 7]},
+        {"x": slice(0, 0)},
         {"time": 0, "y": 3, "x": 9},
-    ):  # fmt: skip
+    ):
         np.testing.assert_array_equal(data.v.isel(key).values, xarray.DataArray(whole, dims=data.v.dims).isel(key))
     near = data.v.sel(time=3.0, y=20.0, method="nearest")
     assert near.shape == (64,)

@@ -266,9 +266,12 @@ def kill_own_process(trial: Trial, rng: random.Random, seconds: float, number: s
     """The same of a process that is started from nothing."""
     with open(said, "wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "inrcodec", *trial.arguments], stdout=output, stderr=output, process_group=0,
+            [sys.executable, "-m", "inrcodec", *trial.arguments],
+            stdout=output,
+            stderr=output,
+            process_group=0,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )  # fmt: skip
+        )
         wait(rng.uniform(0, 1.05 * seconds))
         own = Child(child.pid, os.open(os.devnull, os.O_RDONLY), said)
         own.send(number, group=number == signal.SIGINT)
@@ -286,9 +289,14 @@ def wait(seconds: float) -> None:
 
 
 def run(
-    kills: int, number: signal.Signals, seed: int, folder: Path, *, own_processes: bool = True,
+    kills: int,
+    number: signal.Signals,
+    seed: int,
+    folder: Path,
+    *,
+    own_processes: bool = True,
     options: Sequence[str] = (),
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Kill so many commands; what was found, by command and moment. Raises Broken."""
     rng, said = random.Random(seed), folder / "said"
     trials = make_trials(folder, options)

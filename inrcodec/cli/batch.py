@@ -41,11 +41,25 @@ def _parse_shard(text: str | None) -> tuple[int, int]:
 @click.option("--json", "as_json", is_flag=True, help="Summary as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def batch(
-    source: Path, out: Path, workers: int | None, scheduler: str | None,
-    shard: str | None, resume: bool, verify: bool, keep_going: bool, codec: str,
-    lossless: bool, prior: str | None, effort: str, beta: float | None, target_bpp: float | None,
-    target_kbps: float | None, target_psnr: float | None, as_json: bool, quiet: bool,
-) -> int:  # fmt: skip
+    source: Path,
+    out: Path,
+    workers: int | None,
+    scheduler: str | None,
+    shard: str | None,
+    resume: bool,
+    verify: bool,
+    keep_going: bool,
+    codec: str,
+    lossless: bool,
+    prior: str | None,
+    effort: str,
+    beta: float | None,
+    target_bpp: float | None,
+    target_kbps: float | None,
+    target_psnr: float | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
     """Compress every file of the folder SOURCE, or of a list of paths, to OUT.
 
     OUT gets NAME.inr for every file NAME, in the same folders, and manifest.jsonl: a line per file with settings,
@@ -67,9 +81,16 @@ def batch(
     codec = lossless_codec(codec) if lossless else codec
     settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr)
     result = run(
-        source, out, settings, workers=workers, scheduler=scheduler, shard=_parse_shard(shard), verify=verify,
-        resume=resume, progress=not quiet,
-    )  # fmt: skip
+        source,
+        out,
+        settings,
+        workers=workers,
+        scheduler=scheduler,
+        shard=_parse_shard(shard),
+        verify=verify,
+        resume=resume,
+        progress=not quiet,
+    )
     for entry in result.failed:
         click.echo(f"failed: {printable(entry.error)}", err=True)
     summary = result.summary()

@@ -26,9 +26,14 @@ _PRIOR = click.option(
 )
 _SIGNAL = (
     click.option("--variable", help="Variable of a NetCDF file."),
-    click.option("--select", "select", multiple=True, metavar="AXIS=I", help="Fix an axis of a NetCDF variable: "
-                 "a whole number is an index, 500.0 the nearest coordinate."),
-)  # fmt: skip
+    click.option(
+        "--select",
+        "select",
+        multiple=True,
+        metavar="AXIS=I",
+        help="Fix an axis of a NetCDF variable: a whole number is an index, 500.0 the nearest coordinate.",
+    ),
+)
 
 
 def _signal_options(command: Command) -> Command:
@@ -39,31 +44,61 @@ def _signal_options(command: Command) -> Command:
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output: FILE.inr, a folder, or FILE.inrs for an "
-              "archive of all inputs. Default: the input's name with .inr, for a folder .inrs.")  # fmt: skip
-@click.option("--codec", default="auto", show_default=True, help="hierarchical, grids, combiner, coin++, coin, "
-              "bitswap, bbans, or auto: that of the prior.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Output: FILE.inr, a folder, or FILE.inrs for an "
+    "archive of all inputs. Default: the input's name with .inr, for a folder .inrs.",
+)
+@click.option(
+    "--codec",
+    default="auto",
+    show_default=True,
+    help="hierarchical, grids, combiner, coin++, coin, bitswap, bbans, or auto: that of the prior.",
+)
 @click.option("--lossless", is_flag=True, help="Pictures bit for bit: codec bitswap, or bbans where it is named.")
 @_PRIOR
 @click.option("--effort", default="default", show_default=True, help="fast, default or best.")
-@click.option("--coder", help="How latents are sent: dither (quantised; default) or astar (relative entropy coding); "
-              "weights of coin: dither or float16.")  # fmt: skip
+@click.option(
+    "--coder",
+    help="How latents are sent: round (quantised; default) or rec (relative entropy coding); "
+    "weights of coin: round or float16.",
+)
 @click.option("--beta", type=float, help="Weight of a bit: squared error per bit per point. Larger is smaller files.")
 @click.option("--target-bpp", type=float, help="File bits per pixel or grid point.")
 @click.option("--target-kbps", type=float, help="File kilobits per second of a sound.")
 @click.option("--target-psnr", type=float, help="Quality in dB, met within 0.1 dB.")
-@click.option("--optimise", "measure", default="psnr", show_default=True, help="psnr or ms-ssim: what is raised "
-              "at the rate asked for (images, codec hierarchical).")  # fmt: skip
+@click.option(
+    "--optimise",
+    "measure",
+    default="psnr",
+    show_default=True,
+    help="psnr or ms-ssim: what is raised at the rate asked for (images, codec hierarchical).",
+)
 @_signal_options
 @_FORCE
 @_QUIET
 @_JSON
 def compress(
-    inputs: tuple[Path, ...], output: Path | None, codec: str, prior: str | None, effort: str, coder: str | None,
-    beta: float | None, target_bpp: float | None, target_kbps: float | None, target_psnr: float | None,
-    measure: str, variable: str | None, lossless: bool,
-    select: tuple[str, ...], force: bool, quiet: bool, as_json: bool,
-) -> None:  # fmt: skip
+    inputs: tuple[Path, ...],
+    output: Path | None,
+    codec: str,
+    prior: str | None,
+    effort: str,
+    coder: str | None,
+    beta: float | None,
+    target_bpp: float | None,
+    target_kbps: float | None,
+    target_psnr: float | None,
+    measure: str,
+    variable: str | None,
+    lossless: bool,
+    select: tuple[str, ...],
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Compress images, sounds or fields.
 
     \b
@@ -141,12 +176,17 @@ def _compress_one(
     # A lossless encoder has compared already.
     decoded = signal if encoded.lossless else InrFile(encoded.data, prior=settings.prior).render()
     return {
-        "input": str(file), "output": str(target), "codec": encoded.codec, "prior": encoded.prior.id.hex(),
-        "bytes": len(encoded.data), "payload_bytes": encoded.payload_bytes,
+        "input": str(file),
+        "output": str(target),
+        "codec": encoded.codec,
+        "prior": encoded.prior.id.hex(),
+        "bytes": len(encoded.data),
+        "payload_bytes": encoded.payload_bytes,
         **common.rate(signal.header, len(encoded.data)),
-        **common.quality(signal, decoded, settings.measure), "encode_seconds": round(seconds, 3),
+        **common.quality(signal, decoded, settings.measure),
+        "encode_seconds": round(seconds, 3),
         **common.size_key(signal.header),
-    }  # fmt: skip
+    }
 
 
 def _compress_archive(
@@ -173,13 +213,20 @@ def _compress_archive(
     reports = []
     for index, (file, signal) in enumerate(zip(files, signals, strict=True)):
         own = opened.entry_bytes(index)
-        reports.append({
-            "input": str(file), "output": str(target), "codec": encoded.codec, "prior": encoded.prior.id.hex(),
-            "bytes": own, "payload_bytes": own, **common.rate(signal.header, own),
-            **common.quality(signal, signal if encoded.lossless else opened.render(entry=index)),
-            "encode_seconds": round(seconds, 3),
-            **common.size_key(signal.header),
-        })  # fmt: skip
+        reports.append(
+            {
+                "input": str(file),
+                "output": str(target),
+                "codec": encoded.codec,
+                "prior": encoded.prior.id.hex(),
+                "bytes": own,
+                "payload_bytes": own,
+                **common.rate(signal.header, own),
+                **common.quality(signal, signal if encoded.lossless else opened.render(entry=index)),
+                "encode_seconds": round(seconds, 3),
+                **common.size_key(signal.header),
+            }
+        )
         if as_json:
             common.show(reports[-1], as_json)
     common.show(_archive_summary(reports, [s.header for s in signals], encoded.data, target), as_json, quiet)
@@ -214,8 +261,12 @@ def _entry_names(files: Sequence[Path]) -> list[str]:
 @click.option("--scale", type=float, help="Evaluate the function on a grid this much finer (0.0625 to 16).")
 @click.option("--size", metavar="WxH", help="Evaluate the function on a grid of this size.")
 @click.option("--grid", metavar="NxN..", help="The same of a field: points along each axis, in order.")
-@click.option("--region", metavar="X,Y,W,H", help="Only this part: left, top, width and height in points of what is "
-              "decoded; of a field first points along all axes, then counts.")  # fmt: skip
+@click.option(
+    "--region",
+    metavar="X,Y,W,H",
+    help="Only this part: left, top, width and height in points of what is "
+    "decoded; of a field first points along all axes, then counts.",
+)
 @click.option("--start", type=float, metavar="SECONDS", help="Only a sound from here on.")
 @click.option("--duration", type=float, metavar="SECONDS", help="Only so much of a sound.")
 @click.option("--rate", type=int, metavar="HZ", help="Evaluate a sound at this sample rate.")
@@ -225,10 +276,21 @@ def _entry_names(files: Sequence[Path]) -> list[str]:
 @_QUIET
 @_JSON
 def decompress(
-    file: Path, output: Path | None, scale: float | None, size: str | None, grid: str | None, region: str | None,
-    start: float | None, duration: float | None, rate: int | None, entry: str | None, prior: str | None, force: bool,
-    quiet: bool, as_json: bool,
-) -> None:  # fmt: skip
+    file: Path,
+    output: Path | None,
+    scale: float | None,
+    size: str | None,
+    grid: str | None,
+    region: str | None,
+    start: float | None,
+    duration: float | None,
+    rate: int | None,
+    entry: str | None,
+    prior: str | None,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Decompress FILE, at its own size or any other.
 
     \b
@@ -265,9 +327,15 @@ def decompress(
             bar.plan(header.n_points * header.channels)
             begun = time.perf_counter()
             signal = opened.render(
-                scale=scale, size=common.parse_size(size, grid, header), region=common.parse_region(region),
-                start=start, duration=duration, sample_rate=rate, entry=index, progress=bar.tick,
-            )  # fmt: skip
+                scale=scale,
+                size=common.parse_size(size, grid, header),
+                region=common.parse_region(region),
+                start=start,
+                duration=duration,
+                sample_rate=rate,
+                entry=index,
+                progress=bar.tick,
+            )
             seconds = time.perf_counter() - begun
         name = Path(opened.names[index] or file.name).with_suffix(default_suffix(signal))
         target = folder / name if folder is not None else output or file.with_name(name.name)
@@ -276,11 +344,16 @@ def decompress(
         if folder is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
         write_signal(signal, target, force=force)
-        reports.append({
-            "input": str(file), "output": str(target), **_sizes(opened, index),
-            **common.rate(header, opened.entry_bytes(index)),
-            "decode_seconds": round(seconds, 4), **common.size_key(signal.header),
-        })  # fmt: skip
+        reports.append(
+            {
+                "input": str(file),
+                "output": str(target),
+                **_sizes(opened, index),
+                **common.rate(header, opened.entry_bytes(index)),
+                "decode_seconds": round(seconds, 4),
+                **common.size_key(signal.header),
+            }
+        )
         if as_json or not whole:
             common.show(reports[-1], as_json, quiet)
     if len(reports) > 1:
@@ -301,9 +374,11 @@ def _sizes(opened: Any, index: int) -> dict[str, Any]:
 
     container = opened.container(index)
     return {
-        "codec": codec_name(container.codec_id), "prior": container.prior_id.hex(),
-        "bytes": opened.entry_bytes(index), "payload_bytes": len(container.payload),
-    }  # fmt: skip
+        "codec": codec_name(container.codec_id),
+        "prior": container.prior_id.hex(),
+        "bytes": opened.entry_bytes(index),
+        "payload_bytes": len(container.payload),
+    }
 
 
 @click.command()
@@ -371,11 +446,17 @@ def verify(
         begun = time.perf_counter()
         decoded = opened.render(entry=index)
         seconds = time.perf_counter() - begun
-        reports.append({
-            "input": str(file), "output": str(path), **_sizes(opened, index),
-            **common.rate(header, opened.entry_bytes(index)),
-            **common.quality(signal, decoded), "decode_seconds": round(seconds, 4), **common.size_key(header),
-        })  # fmt: skip
+        reports.append(
+            {
+                "input": str(file),
+                "output": str(path),
+                **_sizes(opened, index),
+                **common.rate(header, opened.entry_bytes(index)),
+                **common.quality(signal, decoded),
+                "decode_seconds": round(seconds, 4),
+                **common.size_key(header),
+            }
+        )
         if as_json or not opened.is_archive:
             common.show(reports[-1], as_json, quiet)
     if len(reports) > 1:

@@ -24,11 +24,16 @@ Command = Callable[..., Any]
 def worker_options(command: Command) -> Command:
     """``--workers`` and ``--scheduler`` of commands whose work is spread."""
     for option in (
-        click.option("--scheduler", metavar="ADDRESS", help="Dask cluster that works, like tcp://host:8786; local: "
-                     "one of N workers on this machine. Nodes share a file system."),
-        click.option("--workers", metavar="N", type=click.IntRange(1),
-                     help="Processes of one thread each. Default: 1."),
-    ):  # fmt: skip
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Dask cluster that works, like tcp://host:8786; local: "
+            "one of N workers on this machine. Nodes share a file system.",
+        ),
+        click.option(
+            "--workers", metavar="N", type=click.IntRange(1), help="Processes of one thread each. Default: 1."
+        ),
+    ):
         command = option(command)
     return command
 
@@ -119,11 +124,15 @@ def readable(report: dict[str, Any]) -> str:
     if "bytes" in report:
         parts.append(f"{report['bytes']:,} bytes")
     for key, unit, digits in (
-        ("bpp", "bpp", 3), ("kbps", "kbit/s", 2), ("psnr", "dB PSNR", 2), ("snr", "dB SNR", 2),
+        ("bpp", "bpp", 3),
+        ("kbps", "kbit/s", 2),
+        ("psnr", "dB PSNR", 2),
+        ("snr", "dB SNR", 2),
         ("ms_ssim", "MS-SSIM", 4),
         ("max_error", "largest error", 4),
-        ("encode_seconds", "s to encode", 1), ("decode_seconds", "s to decode", 2),
-    ):  # fmt: skip
+        ("encode_seconds", "s to encode", 1),
+        ("decode_seconds", "s to decode", 2),
+    ):
         if report.get(key) is not None:
             parts.append(f"{report[key]:.{digits}f} {unit}")
     return f"{where}: {', '.join(parts)}"

@@ -37,16 +37,29 @@ def _prior(name: str) -> Any:
 @click.option("--recipe", help="How to read the data; by default by the prior's name.")
 @click.option("--tile", type=int, help="Images are mosaics of tiles of this size.")
 @click.option("--count", type=click.IntRange(1, 1 << 20), default=4000, show_default=True, help="Patches.")
-@click.option("--inner-steps", type=click.IntRange(0, 1000), default=10, show_default=True,
-              help="0: by the predictor of the prior.")  # fmt: skip
+@click.option(
+    "--inner-steps",
+    type=click.IntRange(0, 1000),
+    default=10,
+    show_default=True,
+    help="0: by the predictor of the prior.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="NAME.safetensors.")
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
 @click.option("-q", "--quiet", is_flag=True)
 def export(
-    data: tuple[Path, ...], prior: str, recipe: str | None, tile: int | None, count: int, inner_steps: int, seed: int,
-    output: Path, force: bool, quiet: bool,
-) -> None:  # fmt: skip
+    data: tuple[Path, ...],
+    prior: str,
+    recipe: str | None,
+    tile: int | None,
+    count: int,
+    inner_steps: int,
+    seed: int,
+    output: Path,
+    force: bool,
+    quiet: bool,
+) -> None:
     """Fit patches of DATA and write them with their modulations (safetensors: values, latents).
 
     \b
@@ -70,8 +83,17 @@ def export(
         made = export_modulations(known, source.training, source.summary, count, inner_steps, seed=seed, tick=bar.tick)
     write_whole(output, made.to_bytes(), force=force)
     if not quiet:
-        click.echo(json.dumps({"output": str(output), "patches": count, "latent_dims": known.config.latent_dims,
-                               "prior": known.id.hex(), "bytes": output.stat().st_size}))  # fmt: skip
+        click.echo(
+            json.dumps(
+                {
+                    "output": str(output),
+                    "patches": count,
+                    "latent_dims": known.config.latent_dims,
+                    "prior": known.id.hex(),
+                    "bytes": output.stat().st_size,
+                }
+            )
+        )
 
 
 @modulations.command()
@@ -85,9 +107,16 @@ def export(
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
 @click.option("-q", "--quiet", is_flag=True)
 def learn(
-    file: Path, prior: str, minutes: float, only: str | None, threads: int | None, seed: int, output: Path,
-    force: bool, quiet: bool,
-) -> None:  # fmt: skip
+    file: Path,
+    prior: str,
+    minutes: float,
+    only: str | None,
+    threads: int | None,
+    seed: int,
+    output: Path,
+    force: bool,
+    quiet: bool,
+) -> None:
     """Learn from modulations; writes the prior with what was learned in it, a new prior.
 
     Half of the time goes to a network that predicts modulations straight from a signal (effort fast then takes no inner
@@ -147,8 +176,13 @@ def _bar(label: str, quiet: bool) -> Iterator[Callable[[float, float], None]]:
 @click.argument("name")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A picture, a sound or an .npy.")
 @click.option("--count", type=click.IntRange(1, 4096), default=16, show_default=True, help="Patches to draw.")
-@click.option("--temperature", type=click.FloatRange(0.0, 4.0), default=0.8, show_default=True,
-              help="Below 1: nearer to what is usual.")  # fmt: skip
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0.0, 4.0),
+    default=0.8,
+    show_default=True,
+    help="Below 1: nearer to what is usual.",
+)
 @click.option("--scale", type=click.IntRange(1, 16), default=1, show_default=True, help="Draw on a grid so much finer.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")

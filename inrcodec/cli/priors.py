@@ -44,9 +44,14 @@ def list_priors(as_json: bool) -> None:
     for name, path in prior_store.prior_files().items():
         prior = prior_store.load(path)
         report: dict[str, Any] = {
-            "name": name, "codec": codec_for(prior).name, "id": prior.id.hex(), "kind": prior.kind,
-            "bytes": path.stat().st_size, "file": str(path), "channels": prior.channels,
-        }  # fmt: skip
+            "name": name,
+            "codec": codec_for(prior).name,
+            "id": prior.id.hex(),
+            "kind": prior.kind,
+            "bytes": path.stat().st_size,
+            "file": str(path),
+            "channels": prior.channels,
+        }
         if isinstance(prior, CombinerPrior):
             report["patch"] = list(prior.config.patch_shape)
             report["bits_per_point"] = [round(float(b) / prior.config.n_points, 3) for b in prior.anchor_kl_bits]
@@ -83,9 +88,11 @@ def list_priors(as_json: bool) -> None:
     "bitswap colour (default), gray, digits or binary.",
 )
 @click.option(
-    "--codec", default="hierarchical", show_default=True,
+    "--codec",
+    default="hierarchical",
+    show_default=True,
     help="Codec the prior is for: hierarchical, grids, combiner, coin++, bitswap.",
-)  # fmt: skip
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Prior file, NAME.safetensors.")
 @click.option("--minutes", type=float, default=60.0, show_default=True, help="Length of the whole training.")
 @click.option(
@@ -103,15 +110,16 @@ def list_priors(as_json: bool) -> None:
     help="Go on from this prior (hierarchical or bitswap; a name or a file); the former grows where it is smaller.",
 )
 @click.option(
-    "--rate-power",
-    type=float,
-    help="Above 1, low rates are drawn more often (hierarchical); default: the recipe's.",
+    "--rate-power", type=float, help="Above 1, low rates are drawn more often (hierarchical); default: the recipe's."
 )
 @click.option(
-    "--scales", type=click.FloatRange(0.05, 20.0), nargs=2, metavar="LOW HIGH",
+    "--scales",
+    type=click.FloatRange(0.05, 20.0),
+    nargs=2,
+    metavar="LOW HIGH",
     help="Resample photographs by factors between these, three crops of four; default: full and half resolution, with "
     "--codec grids 1 to 1.6.",
-)  # fmt: skip
+)
 @click.option(
     "--latent-layers", type=int, help="The lossless model of the papers, with so many layers of latents (bitswap)."
 )
@@ -122,14 +130,31 @@ def list_priors(as_json: bool) -> None:
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
 @click.option("-q", "--quiet", is_flag=True)
 def train(
-    data: tuple[Path, ...], recipe: str | None, codec: str, output: Path, minutes: float, checkpoint: Path | None,
+    data: tuple[Path, ...],
+    recipe: str | None,
+    codec: str,
+    output: Path,
+    minutes: float,
+    checkpoint: Path | None,
     piece_minutes: float | None,
-    tile: int | None, variable: str | None, reparameterisation: str | None, latent_dims: int | None, no_proposal: bool,
-    patches: int | None, start_from: str | None, rate_power: float | None, scales: tuple[float, float] | None,
+    tile: int | None,
+    variable: str | None,
+    reparameterisation: str | None,
+    latent_dims: int | None,
+    no_proposal: bool,
+    patches: int | None,
+    start_from: str | None,
+    rate_power: float | None,
+    scales: tuple[float, float] | None,
     latent_layers: int | None,
-    threads: int | None, workers: int | None, scheduler: str | None, device: str | None,
-    seed: int, force: bool, quiet: bool,
-) -> None:  # fmt: skip
+    threads: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    device: str | None,
+    seed: int,
+    force: bool,
+    quiet: bool,
+) -> None:
     """Learn a prior from folders of signals; it stops, goes on and ends on time.
 
     With --workers the hierarchical codec learns from a batch in each process at every step; the posteriors of the
@@ -182,10 +207,18 @@ def train(
         if together > 1 and threads:
             raise UsageError("--workers have one thread each: leave --threads out")
         arguments: dict[str, Any] = {
-            "data": data, "recipe": recipe, "name": output.stem, "tile": tile, "variable": variable,
-            "start_from": start_from, "minutes": minutes, "rate_power": rate_power, "scales": scales,
-            "seed": seed, "device": chosen,
-        }  # fmt: skip
+            "data": data,
+            "recipe": recipe,
+            "name": output.stem,
+            "tile": tile,
+            "variable": variable,
+            "start_from": start_from,
+            "minutes": minutes,
+            "rate_power": rate_power,
+            "scales": scales,
+            "seed": seed,
+            "device": chosen,
+        }
         from inrcodec.parallel.all_reduce import peers
 
         others = peers(together, training_jobs.train_beside, checkpoint if resumes else None, arguments)
@@ -260,9 +293,12 @@ def _finish(job: Job, state: Any, output: Path, force: bool, quiet: bool) -> Non
     from inrcodec.storage import write_whole
 
     card = {
-        "data": job.source.summary, "training": job.settings, "seconds": round(state.seconds),
-        "steps": state.steps, "device": str(job.trainer.device),
-    }  # fmt: skip
+        "data": job.source.summary,
+        "training": job.settings,
+        "seconds": round(state.seconds),
+        "steps": state.steps,
+        "device": str(job.trainer.device),
+    }
     prior = job.trainer.finish(state, card)
     data = prior.to_bytes()
     write_whole(output, data, force=force)

@@ -12,8 +12,12 @@ from inrcodec.errors import UsageError
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="PNG, SVG, PDF or HTML file; default: FILE_show.png "
-              "beside the file.")  # fmt: skip
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="PNG, SVG, PDF or HTML file; default: FILE_show.png beside the file.",
+)
 @click.option(
     "--original", type=click.Path(path_type=Path), help="The signal it was made from: residuals and PSNR too."
 )
@@ -22,9 +26,14 @@ from inrcodec.errors import UsageError
 @click.option("--variable", help="Variable of the original, where that is a NetCDF file.")
 @click.option("-f", "--force", is_flag=True, help="Replace a file that exists.")
 def show(
-    file: Path, out: Path | None, original: Path | None, entry: str | None, prior: str | None, variable: str | None,
+    file: Path,
+    out: Path | None,
+    original: Path | None,
+    entry: str | None,
+    prior: str | None,
+    variable: str | None,
     force: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Draw what FILE holds: signal, residual, bits by place, posterior spread, other resolutions.
 
     \b

@@ -25,23 +25,41 @@ def _numbers(text: str | None, name: str) -> list[float]:
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--codecs", default="hierarchical", show_default=True, help="Codecs with loss, with commas between "
-              "them: hierarchical, grids, combiner, coin++, coin, or auto, what compress chooses.")  # fmt: skip
+@click.option(
+    "--codecs",
+    default="hierarchical",
+    show_default=True,
+    help="Codecs with loss, with commas between "
+    "them: hierarchical, grids, combiner, coin++, coin, or auto, what compress chooses.",
+)
 @click.option("--rates", help="File bits per pixel or grid point, of sounds kbit/s. Default: four usual ones.")
 @click.option("--betas", help="Weights of a bit, instead of rates or beside them.")
 @click.option("--compare", help="Other codecs to run: jpeg, webp, jpeg2000, avif, jxl; mp3, opus, vorbis.")
-@click.option("--published", metavar="NAME|FILE", help="Published curves to draw: kodak, cifar10, librispeech, era5 "
-              "(from the folder that INRCODEC_DATA names), or a CSV file (codec, bpp or kbps, psnr).")  # fmt: skip
+@click.option(
+    "--published",
+    metavar="NAME|FILE",
+    help="Published curves to draw: kodak, cifar10, librispeech, era5 "
+    "(from the folder that INRCODEC_DATA names), or a CSV file (codec, bpp or kbps, psnr).",
+)
 @click.option("--effort", default="default", show_default=True, help="fast, default or best.")
 @click.option("--prior", metavar="NAME|ID|FILE", help="Prior to use; by default the one for the kind of signal.")
 @worker_options
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no table.")
 def sweep(
-    inputs: tuple[Path, ...], codecs: str, rates: str | None, betas: str | None, compare: str | None,
-    published: str | None, effort: str, prior: str | None, workers: int | None, scheduler: str | None, out: Path,
+    inputs: tuple[Path, ...],
+    codecs: str,
+    rates: str | None,
+    betas: str | None,
+    compare: str | None,
+    published: str | None,
+    effort: str,
+    prior: str | None,
+    workers: int | None,
+    scheduler: str | None,
+    out: Path,
     quiet: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Rate-distortion curves of files or folders, with BD-rates and a report.
 
     Writes results.json, results.csv and report.html to the folder. Points that are there already are not made again:
@@ -58,10 +76,19 @@ def sweep(
 
     keep_memory()
     result = run(
-        expand(inputs), codecs=_list(codecs), rates=_numbers(rates, "rates"), betas=_numbers(betas, "betas"),
-        compare=_list(compare), published=published, out=out, effort=effort, prior=prior, workers=workers,
-        scheduler=scheduler, progress=not quiet,
-    )  # fmt: skip
+        expand(inputs),
+        codecs=_list(codecs),
+        rates=_numbers(rates, "rates"),
+        betas=_numbers(betas, "betas"),
+        compare=_list(compare),
+        published=published,
+        out=out,
+        effort=effort,
+        prior=prior,
+        workers=workers,
+        scheduler=scheduler,
+        progress=not quiet,
+    )
     result.to_csv(out / "results.csv")
     write_whole(out / "results.json", result.to_json().encode(), force=True)
     report = result.report()

@@ -42,9 +42,18 @@ def _earlier(name: str, kind: type[Earlier], words: str) -> Earlier:
 
 
 def combiner_job(
-    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, changes: dict[str, Any],
-    minutes: float, patches: int | None, seed: int, device: str, workers: Workers | None = None,
-) -> Job:  # fmt: skip
+    data: Sequence[Path],
+    recipe: str,
+    name: str,
+    tile: int | None,
+    variable: str | None,
+    changes: dict[str, Any],
+    minutes: float,
+    patches: int | None,
+    seed: int,
+    device: str,
+    workers: Workers | None = None,
+) -> Job:
     """Learning a prior of the combiner codec; ``changes`` to the recipe's network. ``workers`` fit the posteriors."""
     from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS
     from inrcodec.codecs.combiner.recipes import adapted_combiner_recipe, combiner_recipe_named
@@ -66,16 +75,28 @@ def combiner_job(
         return f"{entry[f'bits_per_point_{middle}']:.3f} bits/point {entry[f'db_{middle}']:.2f} dB"
 
     return Job(
-        CombinerTrainer(config, source.training, device, workers), source, config_summary(config), reading,
+        CombinerTrainer(config, source.training, device, workers),
+        source,
+        config_summary(config),
+        reading,
         lambda prior: evaluate_combiner(prior, source.held_out, COMBINER_EFFORTS["default"]),
-    )  # fmt: skip
+    )
 
 
 def hierarchical_job(
-    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, start_from: str | None,
-    minutes: float, rate_power: float | None, scales: tuple[float, float] | None, seed: int, device: str,
+    data: Sequence[Path],
+    recipe: str,
+    name: str,
+    tile: int | None,
+    variable: str | None,
+    start_from: str | None,
+    minutes: float,
+    rate_power: float | None,
+    scales: tuple[float, float] | None,
+    seed: int,
+    device: str,
     peers: Peers | None = None,
-) -> Job:  # fmt: skip
+) -> Job:
     """Training a hierarchical model, from ``start_from`` on where it is given, in its network where the recipe's cannot
     grow from it; together with ``peers``."""
     from inrcodec.codecs.hierarchical.growth import network_to_go_on_in
@@ -97,14 +118,17 @@ def hierarchical_job(
     config = replace(config, rate_power=rate_power) if rate_power else config
     config = config.going_on() if begin is not None else config
     return Job(
-        HierarchicalTrainer(config, source.training, device, begin, peers), source,
+        HierarchicalTrainer(config, source.training, device, begin, peers),
+        source,
         {
-            **config.summary(), "start_from": earlier.id.hex() if start_from else None,
-            "processes": peers.count if peers else 1, "scales": chosen.scales,
+            **config.summary(),
+            "start_from": earlier.id.hex() if start_from else None,
+            "processes": peers.count if peers else 1,
+            "scales": chosen.scales,
         },
         lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
         lambda prior: evaluate_hierarchical(prior, source.held_out),
-    )  # fmt: skip
+    )
 
 
 def train_beside(peers: Peers, checkpoint: Path | None, job_arguments: dict[str, Any]) -> None:
@@ -115,9 +139,15 @@ def train_beside(peers: Peers, checkpoint: Path | None, job_arguments: dict[str,
 
 
 def modulation_job(
-    data: Sequence[Path], recipe: str, name: str, tile: int | None, variable: str | None, minutes: float, seed: int,
+    data: Sequence[Path],
+    recipe: str,
+    name: str,
+    tile: int | None,
+    variable: str | None,
+    minutes: float,
+    seed: int,
     device: str,
-) -> Job:  # fmt: skip
+) -> Job:
     """Meta-learning a base network of codec coin++."""
     from inrcodec.codecs.coinpp.recipes import adapted_coinpp_recipe, coinpp_recipe_named
     from inrcodec.codecs.coinpp.training import CoinPPTrainer, evaluate_coinpp
@@ -127,15 +157,15 @@ def modulation_job(
     source = read_training_data(chosen.wanted, data, variable=variable)
     config = chosen.training(minutes, seed)
     return Job(
-        CoinPPTrainer(config, source.training, device), source, config.summary(),
+        CoinPPTrainer(config, source.training, device),
+        source,
+        config.summary(),
         lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
         lambda prior: evaluate_coinpp(prior, source.held_out),
-    )  # fmt: skip
+    )
 
 
-def grids_job(
-    data: Sequence[Path], name: str, minutes: float, scales: tuple[float, float] | None, seed: int
-) -> Job:  # fmt: skip
+def grids_job(data: Sequence[Path], name: str, minutes: float, scales: tuple[float, float] | None, seed: int) -> Job:
     """Learning a prior of codec grids."""
     from inrcodec.codecs.grids.config import GridsConfig
     from inrcodec.codecs.grids.training import GridsTrainer, GridsTraining, evaluate_grids
@@ -145,16 +175,25 @@ def grids_job(
     scales = scales or (1.0, 1.6)
     source = read_training_data(DataSpec("image", (config.crop, config.crop), scales=scales), data)
     return Job(
-        GridsTrainer(config, source.training), source, {**config.summary(), "scales": scales},
+        GridsTrainer(config, source.training),
+        source,
+        {**config.summary(), "scales": scales},
         lambda entry: f"{entry['bits_per_point']:.3f} bits/point {entry['db']:.2f} dB",
         lambda prior: evaluate_grids(prior, source.held_out),
-    )  # fmt: skip
+    )
 
 
 def bitsback_job(
-    data: Sequence[Path], recipe: str, name: str, tile: int | None, latent_layers: int | None, start_from: str | None,
-    minutes: float, seed: int, device: str,
-) -> Job:  # fmt: skip
+    data: Sequence[Path],
+    recipe: str,
+    name: str,
+    tile: int | None,
+    latent_layers: int | None,
+    start_from: str | None,
+    minutes: float,
+    seed: int,
+    device: str,
+) -> Job:
     """Training a lossless model; ``latent_layers``: that of the papers with so many; ``start_from``: a model of the
     same shape to go on from."""
     from inrcodec.codecs.bitswap.data import read_level_data
@@ -165,16 +204,21 @@ def bitsback_job(
     chosen = bitswap_recipe_named(recipe)
     chosen = chosen.with_layers(latent_layers) if latent_layers else chosen
     source = read_level_data(
-        data, chosen.network.channels, chosen.crop, tile=tile or chosen.tile, mirror=chosen.mirror,
+        data,
+        chosen.network.channels,
+        chosen.crop,
+        tile=tile or chosen.tile,
+        mirror=chosen.mirror,
         binary=chosen.network.levels == 2,
-    )  # fmt: skip
+    )
     config, begin = replace(chosen.training(minutes, seed), name=name), None
     if start_from:
         earlier = _earlier(start_from, BitSwapPrior, "a lossless model")
         config, begin = config.going_on(), earlier.model
     return Job(
-        BitSwapTrainer(config, source.training, device, begin), source,
+        BitSwapTrainer(config, source.training, device, begin),
+        source,
         {**config.summary(), "start_from": earlier.id.hex() if start_from else None},
         lambda entry: f"{entry['bits_per_dimension']:.3f} bits/dimension",
         lambda prior: evaluate_bitswap(prior, source.held_out),
-    )  # fmt: skip
+    )

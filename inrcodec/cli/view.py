@@ -12,8 +12,13 @@ import click
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on this machine; default: a free one.")
 @click.option("--no-browser", is_flag=True, help="Print the page's address and open nothing.")
 @click.option("--prior", metavar="NAME|ID|FILE", help="Prior that the file was made with.")
-@click.option("--export", "folder", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Write the page, with FILE and what it needs, to a folder for any web server.")  # fmt: skip
+@click.option(
+    "--export",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write the page, with FILE and what it needs, to a folder for any web server.",
+)
 def view(file: Path | None, port: int, no_browser: bool, prior: str | None, folder: Path | None) -> None:
     """Look at FILE in the browser, at any size; without FILE, at what is dropped on the page.
 

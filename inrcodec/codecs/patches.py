@@ -77,10 +77,7 @@ def _axis_points(n: int, m: int, patch: int, oversample: int) -> list[_AxisPoint
     owner = np.minimum(numerator // (2 * fine * patch), -(-n // patch) - 1)
     local = numerator / (fine * patch) - 2.0 * owner - 1.0
     borders = np.searchsorted(owner, np.arange(-(-n // patch) + 1))
-    return [
-        _AxisPoints(slice(int(a), int(b)), local[a:b].astype(np.float32))
-        for a, b in itertools.pairwise(borders)
-    ]  # fmt: skip
+    return [_AxisPoints(slice(int(a), int(b)), local[a:b].astype(np.float32)) for a, b in itertools.pairwise(borders)]
 
 
 def oversampling(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
@@ -97,10 +94,7 @@ def render(
     evaluated together. Below the native size every output point is the mean of the function over its footprint.
     """
     times = oversampling(layout.shape, size)
-    axes = [
-        _axis_points(n, m, p, t)
-        for n, m, p, t in zip(layout.shape, size, layout.patch_shape, times, strict=True)
-    ]  # fmt: skip
+    axes = [_axis_points(n, m, p, t) for n, m, p, t in zip(layout.shape, size, layout.patch_shape, times, strict=True)]
     fine = np.empty((*[m * t for m, t in zip(size, times, strict=True)], channels), np.float32)
     alike: dict[tuple[bytes, ...], list[tuple[int, tuple[_AxisPoints, ...]]]] = {}
     for number, parts in enumerate(itertools.product(*axes)):

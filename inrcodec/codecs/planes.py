@@ -51,9 +51,13 @@ class PlaneMap:
         split = len(header.shape) - n_axes
         channels = header.channels - (1 if has_alpha(header) else 0)
         return cls(
-            header.shape[:split], header.shape[split:], channels, prior.channels,
-            channels == prior.channels, prior.kind == "audio" and header.kind != "audio",
-        )  # fmt: skip
+            header.shape[:split],
+            header.shape[split:],
+            channels,
+            prior.channels,
+            channels == prior.channels,
+            prior.kind == "audio" and header.kind != "audio",
+        )
 
     @property
     def n_planes(self) -> int:

@@ -27,9 +27,11 @@ from inrcodec.errors import FormatError, PriorError
 AnyPrior = CombinerPrior | HierarchicalPrior | CoinPPPrior | BitSwapPrior | GridsPrior
 
 _CLASSES: dict[str, type[HierarchicalPrior] | type[CoinPPPrior] | type[BitSwapPrior] | type[GridsPrior]] = {
-    hierarchy_prior.FORMAT: HierarchicalPrior, modulation_prior.FORMAT: CoinPPPrior,
-    bitsback_prior.FORMAT: BitSwapPrior, grid_prior.FORMAT: GridsPrior,
-}  # fmt: skip
+    hierarchy_prior.FORMAT: HierarchicalPrior,
+    modulation_prior.FORMAT: CoinPPPrior,
+    bitsback_prior.FORMAT: BitSwapPrior,
+    grid_prior.FORMAT: GridsPrior,
+}
 """By the format that a file states; any other is for ``Prior`` to read or to refuse."""
 
 ENVIRONMENT = "INRCODEC_PRIORS"

@@ -43,6 +43,7 @@ def codec_name(identity: int) -> str:
             return name
     raise FormatError(f"the file was made by codec {identity}, which this version does not have")
 
+
 SMALL_IMAGE_POINTS = 48 * 48
 
 

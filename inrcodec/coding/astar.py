@@ -27,9 +27,14 @@ CHUNK = 1024
 
 
 def astar_encode(
-    mean: FloatArray, scale: FloatArray, *, seed: int, block_id: int, noise: np.random.Generator,
+    mean: FloatArray,
+    scale: FloatArray,
+    *,
+    seed: int,
+    block_id: int,
+    noise: np.random.Generator,
     max_candidates: int = 1 << 24,
-) -> int:  # fmt: skip
+) -> int:
     """Index of an exact sample of q = N(mean, scale^2), (D,) each, in units of the prior N(0, I).
 
     ``noise`` is the sender's private generator. Raises DataError when log(q/p) has no maximum (a scale of 1 or more),
@@ -71,6 +76,7 @@ def max_log_ratio(mean: FloatArray, scale: FloatArray) -> float:
 def block_kl_bits(mean: FloatArray, scale: FloatArray) -> float:
     """KL of a block in bits."""
     return float((0.5 * (np.square(mean) + np.square(scale) - 1.0) - np.log(scale)).sum() / math.log(2.0))
+
 
 IntArray = NDArray[np.int64]
 N_BUCKETS = 33

@@ -48,10 +48,14 @@ class BatchResult:
         """Counts, total bytes and seconds, means of quality."""
         good = [entry.figures for entry in self.entries if not entry.error]
         out: dict[str, Any] = {
-            "files": len(self.entries), "done": len(good), "failed": len(self.failed), "done_before": self.skipped,
-            "input_bytes": sum(f["input_bytes"] for f in good), "bytes": sum(f["bytes"] for f in good),
+            "files": len(self.entries),
+            "done": len(good),
+            "failed": len(self.failed),
+            "done_before": self.skipped,
+            "input_bytes": sum(f["input_bytes"] for f in good),
+            "bytes": sum(f["bytes"] for f in good),
             "encode_seconds": round(sum(f["seconds"] for f in good), 2),
-        }  # fmt: skip
+        }
         for name in ("bpp", "kbps", "psnr"):
             values = [f[name] for f in good if f.get(name) is not None]
             if values:
@@ -60,9 +64,17 @@ class BatchResult:
 
 
 def batch(
-    source: Path, out: Path, settings: Settings, *, workers: int | None = None, scheduler: str | None = None,
-    shard: tuple[int, int] = (0, 1), verify: bool = False, resume: bool = True, progress: bool = True,
-) -> BatchResult:  # fmt: skip
+    source: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    shard: tuple[int, int] = (0, 1),
+    verify: bool = False,
+    resume: bool = True,
+    progress: bool = True,
+) -> BatchResult:
     """Compress every file of a folder, or those that a list names, to ``out``.
 
     Args:

@@ -130,9 +130,13 @@ def _write(job: BatchJob, signal: Signal, made: _Made) -> dict[str, Any]:
     """Verify where that is wanted, write, and return the figures."""
     data, header = made.encoded.data, signal.header
     out: dict[str, Any] = {
-        "input_bytes": job.input_bytes, "bytes": len(data), "seconds": round(made.seconds, 4),
-        "together": made.together, "prior": made.encoded.prior.id.hex(), "points": header.n_points,
-    }  # fmt: skip
+        "input_bytes": job.input_bytes,
+        "bytes": len(data),
+        "seconds": round(made.seconds, 4),
+        "together": made.together,
+        "prior": made.encoded.prior.id.hex(),
+        "points": header.n_points,
+    }
     if header.kind == "audio":
         out["kbps"] = round(metrics.kbps(len(data), header.n_points, header.sample_rate), 4)
     else:

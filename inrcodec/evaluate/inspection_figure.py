@@ -110,8 +110,11 @@ def _residual(original: Signal, decoded: Signal) -> Panel:
 
 def _bits(found: Inspection) -> Panel:
     parts = ", ".join(f"{stride}: {bits / 8:,.0f}" for stride, bits in found.by_level.items())
-    return Panel(f"bytes by stride: {parts}", _two_axes(found.bits[0] if len(found.bits) == 1 else found.bits),
-                 f"bits per cell of {CELL} points")  # fmt: skip
+    return Panel(
+        f"bytes by stride: {parts}",
+        _two_axes(found.bits[0] if len(found.bits) == 1 else found.bits),
+        f"bits per cell of {CELL} points",
+    )
 
 
 def _other_sizes(container: Container, decoded: Signal, prior: str | None) -> list[Panel]:

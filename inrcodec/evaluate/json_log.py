@@ -29,9 +29,12 @@ class JsonLog(Generic[Entry]):
     """
 
     def __init__(
-        self, path: Path, read: Callable[[dict[str, Any]], Entry], write: Callable[[Entry], dict[str, Any]],
+        self,
+        path: Path,
+        read: Callable[[dict[str, Any]], Entry],
+        write: Callable[[Entry], dict[str, Any]],
         key: Callable[[Entry], str],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.path, self._write, self._key = path, write, key
         self.entries: dict[str, Entry] = {}
         try:

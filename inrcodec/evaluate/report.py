@@ -98,11 +98,18 @@ def _point_table(result: Sweep) -> str:
         rows.append(
             _row(
                 [
-                    p.signal, p.series, p.setting, f"{p.file_bytes:,}", f"{p.rate:.4g}", f"{p.psnr:.2f}",
-                    "" if other is None else f"{other:.4g}", f"{p.encode_seconds:.2f}", f"{p.decode_seconds:.3f}",
+                    p.signal,
+                    p.series,
+                    p.setting,
+                    f"{p.file_bytes:,}",
+                    f"{p.rate:.4g}",
+                    f"{p.psnr:.2f}",
+                    "" if other is None else f"{other:.4g}",
+                    f"{p.encode_seconds:.2f}",
+                    f"{p.decode_seconds:.3f}",
                 ]
             )
-        )  # fmt: skip
+        )
     return f"<table><thead>{_row(head, 'th')}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 

@@ -45,11 +45,20 @@ Input = str | Path | Signal
 
 
 def sweep(
-    inputs: Iterable[Input], *, codecs: Sequence[str] = ("hierarchical",), betas: Sequence[float] = (),
-    rates: Sequence[float] = (), compare: Sequence[str] = (), published: str | Path | None = None,
-    out: str | Path = "sweep", effort: str = "default", prior: str | None = None, workers: int | None = None,
-    scheduler: str | None = None, progress: bool = True,
-) -> Sweep:  # fmt: skip
+    inputs: Iterable[Input],
+    *,
+    codecs: Sequence[str] = ("hierarchical",),
+    betas: Sequence[float] = (),
+    rates: Sequence[float] = (),
+    compare: Sequence[str] = (),
+    published: str | Path | None = None,
+    out: str | Path = "sweep",
+    effort: str = "default",
+    prior: str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: bool = True,
+) -> Sweep:
     """Make all points that are missing in the folder ``out``; returns all.
 
     Args:
@@ -106,9 +115,15 @@ def _named(inputs: Iterable[Input]) -> dict[str, Path | Signal]:
 
 
 def _jobs(
-    sources: dict[str, Path | Signal], kind: str, codecs: Sequence[str], betas: Sequence[float],
-    rates: Sequence[float], compare: Sequence[str], effort: str, prior: str | None,
-) -> Iterator[Job]:  # fmt: skip
+    sources: dict[str, Path | Signal],
+    kind: str,
+    codecs: Sequence[str],
+    betas: Sequence[float],
+    rates: Sequence[float],
+    compare: Sequence[str],
+    effort: str,
+    prior: str | None,
+) -> Iterator[Job]:
     audio = kind == "audio"
     for codec in codecs:
         if codec in SCHEMES:
@@ -160,9 +175,13 @@ def _make(
     """Make points and log them as they come; returns what failed."""
     failed = []
     with tqdm(
-        total=total, initial=total - len(jobs), desc="sweep", unit="point", disable=None if progress else True,
+        total=total,
+        initial=total - len(jobs),
+        desc="sweep",
+        unit="point",
+        disable=None if progress else True,
         smoothing=0.1,
-    ) as bar:  # fmt: skip
+    ) as bar:
         for job, outcome in workers.outcomes(partial(point_or_error, files=files), jobs, _lost):
             if isinstance(outcome, Point):
                 log.add(outcome)

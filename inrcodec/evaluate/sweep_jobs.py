@@ -78,11 +78,21 @@ def make_point(job: Job, files: Path) -> Point:
         else metrics.bpp(len(data), header.n_points)
     )
     return Point(
-        job.key, job.name, job.series, job.setting, UNITS[header.kind], len(data), payload, rate,
-        min(metrics.signal_psnr(signal, decoded), 200.0), *seconds,
+        job.key,
+        job.name,
+        job.series,
+        job.setting,
+        UNITS[header.kind],
+        len(data),
+        payload,
+        rate,
+        min(metrics.signal_psnr(signal, decoded), 200.0),
+        *seconds,
         snr=min(metrics.snr(signal.values, decoded.values), 200.0) if audio else None,
-        ms_ssim=signal_ms_ssim(signal, decoded), file=f"files/{path.name}", details=details,
-    )  # fmt: skip
+        ms_ssim=signal_ms_ssim(signal, decoded),
+        file=f"files/{path.name}",
+        details=details,
+    )
 
 
 @lru_cache(maxsize=4)

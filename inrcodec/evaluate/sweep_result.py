@@ -81,9 +81,14 @@ class Sweep:
             for reference, name, found in self.bd_rates()
         ]
         content = {
-            "unit": self.unit, "points": [asdict(point) for point in self.points], "mean_curves": curves,
-            "published": self.published, "bd_rates": rates, "failed": self.failed, "versions": versions(),
-        }  # fmt: skip
+            "unit": self.unit,
+            "points": [asdict(point) for point in self.points],
+            "mean_curves": curves,
+            "published": self.published,
+            "bd_rates": rates,
+            "failed": self.failed,
+            "versions": versions(),
+        }
         return json.dumps(content, indent=1)
 
     def bd_rates(self) -> Iterator[tuple[str, str, BDRate | None]]:

@@ -32,9 +32,7 @@ MIN_CHANNELS_BY_TAP, TAP_NUMBERS = 16, 1 << 18
 # Scale index = (log scale + SCALE_OFFSET) * SCALE_FACTOR >> SCALE_SHIFT, all integers: part of the format.
 SCALE_SHIFT = 19
 SCALE_OFFSET = round(-math.log(MIN_SCALE) * (1 << ACTIVATION_BITS))
-SCALE_FACTOR = round(
-    (N_SCALES - 1) / math.log(MAX_SCALE / MIN_SCALE) * (1 << SCALE_SHIFT) / (1 << ACTIVATION_BITS)
-)
+SCALE_FACTOR = round((N_SCALES - 1) / math.log(MAX_SCALE / MIN_SCALE) * (1 << SCALE_SHIFT) / (1 << ACTIVATION_BITS))
 
 EXACT_RANGE = {torch.float32: 1 << 24, torch.float64: 1 << 53}
 
@@ -60,9 +58,16 @@ class ExactConv:
 
     @classmethod
     def make(
-        cls, weight: Tensor, bias: Tensor, *, shift: int = WEIGHT_BITS, limit: int = ACTIVATION_LIMIT,
-        input_limit: int = ACTIVATION_LIMIT, periodic: bool = False, dtype: torch.dtype | None = None,
-    ) -> ExactConv:  # fmt: skip
+        cls,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        shift: int = WEIGHT_BITS,
+        limit: int = ACTIVATION_LIMIT,
+        input_limit: int = ACTIVATION_LIMIT,
+        periodic: bool = False,
+        dtype: torch.dtype | None = None,
+    ) -> ExactConv:
         """From int64 weights and biases; the smallest type that holds every sum is chosen unless ``dtype`` is given.
 
         Raises FormatError when inputs up to ``input_limit`` could lead to a sum that float64 does not hold.

@@ -13,9 +13,13 @@ FLOAT32_INTEGERS = float(1 << 24)
 
 
 def in_strips(
-    function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int, overwrite: bool = False,
+    function: Callable[..., Tensor],
+    values: Tensor,
+    *others: Tensor,
+    halo: int,
+    overwrite: bool = False,
     numbers: int = 0,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """``function(values, *others)`` for arrays (N, C, H, W) of equal height, rows by rows.
 
     A row of the outcome may depend on rows at most ``halo`` away, with zeros (or whatever the function itself takes)

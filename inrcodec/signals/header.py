@@ -31,9 +31,19 @@ SAMPLE_TYPES: dict[str, tuple[str, ...]] = {
     "image": ("u8", "u16", "u1"),
     "audio": ("pcm_16", "pcm_24", "pcm_32", "pcm_u8", "pcm_s8", "float32", "float64"),
     "field": (
-        "float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float32",
+        "float64",
+        "float16",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
     ),
-}  # fmt: skip
+}
 KINDS: tuple[str, ...] = tuple(LAYOUTS)
 
 # Channel counts that a layout fixes; the others ("multi", "field") state theirs.

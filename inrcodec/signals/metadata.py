@@ -112,8 +112,10 @@ class SignalMeta:
                 icc_profile=base64.b64decode(out.get("icc", ""), validate=True),
                 exif_orientation=_orientation(out.get("orientation", 1)),
                 dpi=None if dpi is None else (_positive(dpi[0]), _positive(dpi[1])),
-                offset=_finite(affine[0]), scale=_finite(affine[1]),
-                variable=str(out.get("variable", "")), dims=tuple(str(d) for d in out.get("dims", [])),
+                offset=_finite(affine[0]),
+                scale=_finite(affine[1]),
+                variable=str(out.get("variable", "")),
+                dims=tuple(str(d) for d in out.get("dims", [])),
                 coordinates=coordinates,
                 attributes=_attributes_from_json(out.get("attributes", {}), room),
                 coordinate_attributes={
@@ -122,7 +124,7 @@ class SignalMeta:
                 },
                 fixed={str(k): float(v) for k, v in dict(out.get("fixed", {})).items()},
                 source_format=str(out.get("source_format", "")),
-            )  # fmt: skip
+            )
         except (zlib.error, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             raise FormatError("extra metadata is damaged") from None
 

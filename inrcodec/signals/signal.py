@@ -54,9 +54,13 @@ class Signal:
 
     @classmethod
     def from_parts(
-        cls, header: SignalHeader, extra: bytes, values: FloatArray, limits: Limits = DEFAULT_LIMITS,
+        cls,
+        header: SignalHeader,
+        extra: bytes,
+        values: FloatArray,
+        limits: Limits = DEFAULT_LIMITS,
         window: tuple[tuple[int, ...], tuple[slice, ...]] | None = None,
-    ) -> Signal:  # fmt: skip
+    ) -> Signal:
         """A decoded signal: header and extra metadata of a file, values on the file's grid or on another size.
 
         ``window``: the grid's size, and which part of it the values are. At another size, a sound's rate changes with

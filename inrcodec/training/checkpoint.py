@@ -55,9 +55,8 @@ def read_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Tenso
                 name, start = key.rsplit("@", 1)
                 parts.setdefault(name, {})[int(start)] = tensor
         tensors = {
-            name: (torch.cat([p[s] for s in sorted(p)]) if p[0].ndim else p[0]).to(device)
-            for name, p in parts.items()
-        }  # fmt: skip
+            name: (torch.cat([p[s] for s in sorted(p)]) if p[0].ndim else p[0]).to(device) for name, p in parts.items()
+        }
     except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
     return tensors, head

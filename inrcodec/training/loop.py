@@ -65,6 +65,7 @@ def run_timed(
     if save is not None:
         save()
 
+
 Model = TypeVar("Model", bound=nn.Module)
 
 

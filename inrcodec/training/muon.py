@@ -58,9 +58,15 @@ class Muon(torch.optim.Optimizer):
     ``iterations``: of orthogonalising, fewer where batches are small and its time is felt."""
 
     def __init__(
-        self, parameters: Iterable[Tensor], lr: float, *, momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8, iterations: int = ITERATIONS,
-    ) -> None:  # fmt: skip
+        self,
+        parameters: Iterable[Tensor],
+        lr: float,
+        *,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
+        iterations: int = ITERATIONS,
+    ) -> None:
         self.iterations = iterations
         every = list(parameters)
         parts = [[p for p in every if p.ndim == 4], [p for p in every if p.ndim != 4]]
@@ -103,8 +109,9 @@ class Muon(torch.optim.Optimizer):
         gradients = [p.grad for p in parameters if p.grad is not None]
         first, second = self._moments("first", parameters), self._moments("second", parameters)
         for moments, values, beta in (
-            (first, gradients, group["betas"][0]), (second, torch._foreach_mul(gradients, gradients), group["betas"][1])
-        ):  # fmt: skip
+            (first, gradients, group["betas"][0]),
+            (second, torch._foreach_mul(gradients, gradients), group["betas"][1]),
+        ):
             torch._foreach_lerp_(moments, values, 1.0 - beta)
         corrections = [1.0 - beta ** group["steps"] for beta in group["betas"]]
         sizes = torch._foreach_div(second, corrections[1])

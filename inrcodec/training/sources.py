@@ -59,9 +59,11 @@ class ImageSource:
     """
 
     def __init__(
-        self, images: Sequence[NDArray[np.uint8]], patch_shape: tuple[int, ...],
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        patch_shape: tuple[int, ...],
         scales: tuple[float, float] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         every = [*images, *([] if scales else [halve(image) for image in images])]
         largest = scales[1] if scales else 1.0
         self.images = [im for im in every if all(largest * n >= p for n, p in zip(im.shape, patch_shape, strict=False))]

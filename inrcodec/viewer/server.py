@@ -22,8 +22,10 @@ from inrcodec.errors import DataError, UsageError
 from inrcodec.storage import write_whole
 
 _TYPES = {
-    ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-}  # fmt: skip
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+}
 _VIEWED = (combiner_prior.FORMAT, hierarchy_prior.FORMAT, modulation_prior.FORMAT)
 _HEADERS = {
     "Content-Security-Policy": (

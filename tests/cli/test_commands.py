@@ -240,8 +240,22 @@ def test_train_a_prior_of_ones_own(
         Image.fromarray(picture[i * 150 : i * 150 + 140, 100:400]).save(folder / "data" / f"{i}.png")
     # COMBINER's proposal network alone takes some seconds where the machine is busy.
     minutes = "0.2" if codec == "combiner" else "0.08"
-    base = ["priors", "train", "data", "-o", "mine.safetensors", "--resume", "ckpt", "--minutes", minutes, "-q",
-            "--threads", "1", "--codec", codec]  # fmt: skip
+    base = [
+        "priors",
+        "train",
+        "data",
+        "-o",
+        "mine.safetensors",
+        "--resume",
+        "ckpt",
+        "--minutes",
+        minutes,
+        "-q",
+        "--threads",
+        "1",
+        "--codec",
+        codec,
+    ]
     base += ["--latent-dims", "32", "--patches", "96"] if codec == "combiner" else []
     code, _, err = run(capsys, *base, "--piece-minutes", "0.02")
     assert code == 0 and "goes on" in err and not (folder / "mine.safetensors").exists()
@@ -254,8 +268,9 @@ def test_train_a_prior_of_ones_own(
     if codec == "hierarchical":  # half a second more of training must not unlearn what the shipped prior knows
         more = ["priors", "train", "data", "-o", "more.safetensors", "--minutes", "0.01", "-q", "--threads", "1"]
         assert run(capsys, *more, "--start-from", "photographs")[0] == 0
-        code, out, _ = run(capsys, "compress", "photo.png", "--prior", "more.safetensors", "--effort", "fast", "--json",
-                           "-f")  # fmt: skip
+        code, out, _ = run(
+            capsys, "compress", "photo.png", "--prior", "more.safetensors", "--effort", "fast", "--json", "-f"
+        )
         assert code == 0 and reports(out)[0]["psnr"] > 25  # type: ignore[operator]
         code, _, err = run(capsys, *more, "-f", "--start-from", "speech16k")
         assert code == 2 and "no smaller" in err

@@ -81,9 +81,7 @@ def test_a_tiled_picture_comes_back_without_seams(
     assert np.square(error).mean() < 2.5 * np.square(alone).mean()
 
 
-def test_tiles_with_steps_and_in_gray(
-    small_tiles: None, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiles_with_steps_and_in_gray(small_tiles: None, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LATENT_EFFORTS, "default", HierarchicalEffort("default", 6, adapting_steps=12))
     gray = np.ascontiguousarray(picture[:210, :220, :1], np.float32) / np.float32(255)
     signal = Signal(gray, SignalHeader("image", "gray", "u8", (210, 220), 1))

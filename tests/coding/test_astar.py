@@ -68,6 +68,7 @@ def test_what_has_no_bound_is_refused() -> None:
     with pytest.raises(LimitError, match="smaller blocks"):
         astar_encode(np.full(8, 3.0), np.full(8, 0.1), seed=0, block_id=0, noise=noise, max_candidates=2048)
 
+
 TABLES = np.array([[60000, 5000, 500, 36], [16384, 16384, 16384, 16384], [1, 1, 1, 65533]], np.int64)
 GOLDEN_SYMBOLS = "95b5d451b301002b320000c2e7028031d731dd0d6e31ff480f71feb3b9e9b44801"
 GOLDEN_ZIPF = "05ce4a1155eb5e911710"

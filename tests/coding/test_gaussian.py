@@ -29,9 +29,9 @@ def test_tables_are_those_of_the_law(index: int) -> None:
     assert counts.sum() == TABLE_TOTAL and counts.min() >= 1 and len(counts) == 2 * half + 2
     assert np.array_equal(counts[: 2 * half + 1], counts[: 2 * half + 1][::-1])
     k = np.arange(-half, half + 1)
-    law = np.array([
-        0.5 * (math.erf((v + 0.5) / (scale * math.sqrt(2))) - math.erf((v - 0.5) / (scale * math.sqrt(2)))) for v in k
-    ])  # fmt: skip
+    law = np.array(
+        [0.5 * (math.erf((v + 0.5) / (scale * math.sqrt(2))) - math.erf((v - 0.5) / (scale * math.sqrt(2)))) for v in k]
+    )
     used = law > 1e-12
     loss = float(np.sum(law[used] * np.log2(law[used] / (counts[:-1][used] / TABLE_TOTAL))))
     assert loss < (0.02 if index < 60 else 0.08), "the widest tables are coarse at their ends"

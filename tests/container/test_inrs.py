@@ -59,11 +59,7 @@ GOLDEN = {
     "two headers over three entries, one with metadata": (
         1,
         PRIOR,
-        [
-            ArchiveEntry("x/a", GRAY, b"1"),
-            ArchiveEntry("x/b", GRAY, b"2"),
-            ArchiveEntry("c", GRAY, b"3", ICC),
-        ],
+        [ArchiveEntry("x/a", GRAY, b"1"), ArchiveEntry("x/b", GRAY, b"2"), ArchiveEntry("c", GRAY, b"3", ICC)],
         sealed(
             "8e494e53 31 01 0102030405060708 03 02"
             "00 02 03 00"  # record 0: no section

@@ -86,9 +86,21 @@ def test_two_workers_make_the_same_points(done: Sweep, folder: Path, tmp_path: P
 
 def test_a_killed_sweep_goes_on_to_the_same_points(done: Sweep, folder: Path, tmp_path: Path) -> None:
     command = [
-        sys.executable, "-m", "inrcodec", "sweep", str(folder), "--rates", "1,3", "--compare", "jpeg", "--effort",
-        "fast", "-o", str(tmp_path), "-q",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "inrcodec",
+        "sweep",
+        str(folder),
+        "--rates",
+        "1,3",
+        "--compare",
+        "jpeg",
+        "--effort",
+        "fast",
+        "-o",
+        str(tmp_path),
+        "-q",
+    ]
     log = tmp_path / "points.jsonl"
     child = subprocess.Popen(command)
     for _ in range(3000):
@@ -138,9 +150,14 @@ def test_sounds_and_published_curves(tmp_path: Path) -> None:
     sound = Signal(values, SignalHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
     (tmp_path / "table.csv").write_text("codec,kbps,psnr\nsome,5,40\nsome,20,50\n")
     result = sweep(
-        [sound], rates=[12.0, 24.0], compare=["opus"], published=tmp_path / "table.csv", effort="fast",
-        out=tmp_path / "out", progress=False,
-    )  # fmt: skip
+        [sound],
+        rates=[12.0, 24.0],
+        compare=["opus"],
+        published=tmp_path / "table.csv",
+        effort="fast",
+        out=tmp_path / "out",
+        progress=False,
+    )
     assert result.unit == "kbps" and all(p.snr is not None and p.ms_ssim is None for p in result.points)
     assert result.curve("some") == [(5.0, 40.0), (20.0, 50.0)]
     assert any(line.get_label() == "some, published" for line in result.plot().get_lines())

@@ -25,12 +25,16 @@ def by_integers(values: np.ndarray, weight: np.ndarray, bias: np.ndarray, shift:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(0, 2**31), st.sampled_from([(1, 1), (3, 3), (1, 3)]), st.booleans(),
-    st.sampled_from([torch.float32, torch.float64]), st.sampled_from([4, 20]), st.sampled_from([1, 1 << 18]),
-)  # fmt: skip
+    st.integers(0, 2**31),
+    st.sampled_from([(1, 1), (3, 3), (1, 3)]),
+    st.booleans(),
+    st.sampled_from([torch.float32, torch.float64]),
+    st.sampled_from([4, 20]),
+    st.sampled_from([1, 1 << 18]),
+)
 def test_equal_to_integer_arithmetic(
     seed: int, kernel: tuple[int, int], periodic: bool, dtype: torch.dtype, channels: int, at_once: int
-) -> None:  # fmt: skip
+) -> None:
     rng = np.random.default_rng(seed)
     large = dtype is torch.float64
     weight = (

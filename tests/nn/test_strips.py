@@ -37,8 +37,13 @@ def test_the_widest_type_is_kept(overwrite: bool) -> None:
     values = torch.tensor([1.0, 2.0**24 + 1, 3.0], dtype=torch.float64).view(1, 1, 3, 1)
     found = in_strips(narrow_integers, values.clone(), halo=0, overwrite=overwrite, numbers=1)
     assert found.dtype == torch.float64 and torch.equal(found, values)
-    small = in_strips(lambda v: narrow_integers(v * 2.0**24 + 1.0), torch.tensor([0.0, 1.0]).double().view(1, 1, 2, 1),
-                      halo=0, overwrite=overwrite, numbers=1)  # fmt: skip
+    small = in_strips(
+        lambda v: narrow_integers(v * 2.0**24 + 1.0),
+        torch.tensor([0.0, 1.0]).double().view(1, 1, 2, 1),
+        halo=0,
+        overwrite=overwrite,
+        numbers=1,
+    )
     assert small.flatten().tolist() == [1.0, 2.0**24 + 1.0]
 
 

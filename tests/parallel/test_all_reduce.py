@@ -75,9 +75,19 @@ def test_the_command_trains_in_two_processes_and_goes_on(tmp_path: Path, capsys:
     Image.fromarray(tiles.reshape(4, 4, 32, 32, 3).swapaxes(1, 2).reshape(128, 128, 3)).save(tmp_path / "mosaic.png")
     out = tmp_path / "made.safetensors"
     command = [
-        "priors", "train", str(tmp_path / "mosaic.png"), "--recipe", "images32", "-o", str(out), "--workers", "2",
-        "--resume", str(tmp_path / "checkpoint"), "-q",
-    ]  # fmt: skip
+        "priors",
+        "train",
+        str(tmp_path / "mosaic.png"),
+        "--recipe",
+        "images32",
+        "-o",
+        str(out),
+        "--workers",
+        "2",
+        "--resume",
+        str(tmp_path / "checkpoint"),
+        "-q",
+    ]
     assert main([*command, "--minutes", "1000", "--piece-minutes", "0.01"]) == 0
     assert "the same command goes on" in capsys.readouterr().err and not out.exists()
     assert main([*command, "--minutes", "0.001"]) == 0  # done by what the checkpoint has

@@ -45,28 +45,44 @@ class Cluster:
         self.address = f"tcp://127.0.0.1:{port}"
         self.folder = folder
         self.scheduler = self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--dashboard-address",
+            "scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--no-dashboard",
+            "--dashboard-address",
             "127.0.0.1:0",
-        )  # fmt: skip
+        )
         self.workers = [self.add_worker() for _ in range(2)]
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         # Tasks of these tests are found by name, so workers look where the tests are.
         environment = {
-            **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
-        }  # fmt: skip
+        }
         command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]]
         return subprocess.Popen(
             command, cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )  # fmt: skip
+        )
 
     def add_worker(self) -> subprocess.Popen[bytes]:
         """Without a nanny: what is killed stays dead."""
         return self._start(
-            "worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1",
-            "--local-directory", str(self.folder),
-        )  # fmt: skip
+            "worker",
+            self.address,
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--host",
+            "127.0.0.1",
+            "--local-directory",
+            str(self.folder),
+        )
 
     def replace_the_dead(self) -> None:
         """Start a worker for each that has ended."""

@@ -35,11 +35,18 @@ def picture(mode: str) -> Image.Image:
 @pytest.mark.parametrize(
     ("mode", "suffix", "layout"),
     [
-        ("1", ".png", "gray"), ("L", ".png", "gray"), ("LA", ".png", "gray+alpha"), ("P", ".png", "rgb"),
-        ("RGB", ".png", "rgb"), ("RGBA", ".png", "rgba"), ("RGB", ".bmp", "rgb"), ("RGB", ".ppm", "rgb"),
-        ("L", ".tif", "gray"), ("RGBA", ".tiff", "rgba"),
+        ("1", ".png", "gray"),
+        ("L", ".png", "gray"),
+        ("LA", ".png", "gray+alpha"),
+        ("P", ".png", "rgb"),
+        ("RGB", ".png", "rgb"),
+        ("RGBA", ".png", "rgba"),
+        ("RGB", ".bmp", "rgb"),
+        ("RGB", ".ppm", "rgb"),
+        ("L", ".tif", "gray"),
+        ("RGBA", ".tiff", "rgba"),
     ],
-)  # fmt: skip
+)
 def test_pictures_come_back(tmp_path: Path, mode: str, suffix: str, layout: str) -> None:
     source = picture(mode)
     source.save(tmp_path / f"in{suffix}")
@@ -149,11 +156,16 @@ def test_not_a_signal() -> None:
 @pytest.mark.parametrize(
     ("suffix", "subtype", "channels", "rate"),
     [
-        (".wav", "PCM_16", 1, 16000), (".wav", "PCM_U8", 2, 8000), (".wav", "PCM_24", 3, 44100),
-        (".wav", "FLOAT", 1, 11025), (".wav", "DOUBLE", 2, 48000), (".flac", "PCM_16", 2, 44100),
-        (".flac", "PCM_24", 1, 96000), (".aiff", "PCM_16", 1, 22050),
+        (".wav", "PCM_16", 1, 16000),
+        (".wav", "PCM_U8", 2, 8000),
+        (".wav", "PCM_24", 3, 44100),
+        (".wav", "FLOAT", 1, 11025),
+        (".wav", "DOUBLE", 2, 48000),
+        (".flac", "PCM_16", 2, 44100),
+        (".flac", "PCM_24", 1, 96000),
+        (".aiff", "PCM_16", 1, 22050),
     ],
-)  # fmt: skip
+)
 def test_sounds_come_back(tmp_path: Path, suffix: str, subtype: str, channels: int, rate: int) -> None:
     values = RNG.uniform(-0.9, 0.9, (101, channels))
     soundfile.write(tmp_path / f"in{suffix}", values, rate, subtype)
@@ -196,10 +208,14 @@ def test_arrays_come_back(tmp_path: Path, dtype: str, shape: tuple[int, ...]) ->
 
 def test_arrays_that_cannot_be(tmp_path: Path) -> None:
     for array, words in (
-        (np.zeros((0, 3)), "empty"), (np.array([1.0, np.inf]), "not finite"), (np.zeros((2, 2, 2, 2)), "1 to 3 axes"),
-        (np.array([1j]), "not carried"), (np.array(["a"]), "not carried"), (np.float64(3.0), "1 to 3 axes"),
+        (np.zeros((0, 3)), "empty"),
+        (np.array([1.0, np.inf]), "not finite"),
+        (np.zeros((2, 2, 2, 2)), "1 to 3 axes"),
+        (np.array([1j]), "not carried"),
+        (np.array(["a"]), "not carried"),
+        (np.float64(3.0), "1 to 3 axes"),
         (np.array([None, 3], dtype=object), "not carried"),
-    ):  # fmt: skip
+    ):
         np.save(tmp_path / "a.npy", array, allow_pickle=True)
         with pytest.raises(DataError, match=words):
             read_signal(tmp_path / "a.npy")

@@ -33,9 +33,15 @@ def test_one_scale_is_the_structural_similarity_of_scikit_image(picture: np.ndar
     first = picture[40:60, 60:81]
     second = _worse(first, 12.0)
     _, full = structural_similarity(
-        first / 255.0, second / 255.0, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5,
-        use_sample_covariance=False, full=True,
-    )  # fmt: skip
+        first / 255.0,
+        second / 255.0,
+        channel_axis=2,
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
     expected = full[5:-5, 5:-5].mean()
     assert float(ms_ssim(_tensor(first), _tensor(second))) == pytest.approx(expected, abs=1e-7)
 

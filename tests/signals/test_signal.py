@@ -82,15 +82,26 @@ def test_damaged_metadata_raise_only_our_errors(meta: SignalMeta, data: st.DataO
 @pytest.mark.parametrize(
     "content",
     [
-        [], 3, {"dpi": 1}, {"affine": [1]}, {"affine": ["a", 1]}, {"affine": [float("inf"), 1]}, {"icc": "!"},
-        {"icc": 7}, {"dims": 3}, {"coordinates": [1]}, {"coordinates": {"x": {"type": "O", "shape": [1]}}},
+        [],
+        3,
+        {"dpi": 1},
+        {"affine": [1]},
+        {"affine": ["a", 1]},
+        {"affine": [float("inf"), 1]},
+        {"icc": "!"},
+        {"icc": 7},
+        {"dims": 3},
+        {"coordinates": [1]},
+        {"coordinates": {"x": {"type": "O", "shape": [1]}}},
         {"coordinates": {"x": {"type": "<f4", "shape": [2], "data": "AAAA"}}},
         {"coordinates": {"x": {"type": "<f4", "shape": [-1], "data": ""}}},
         {"coordinates": {"x": {"type": "<f4", "shape": [1 << 40], "start": 0, "step": 1}}},
         {"coordinates": {"x": {"type": "<i4", "shape": [3], "start": 1e300, "step": "z"}}},
-        {"attributes": {"a": {"type": "<f4"}}}, {"attributes": []}, {"fixed": {"a": None}},
+        {"attributes": {"a": {"type": "<f4"}}},
+        {"attributes": []},
+        {"fixed": {"a": None}},
     ],
-)  # fmt: skip
+)
 def test_metadata_that_cannot_be(content: object) -> None:
     with pytest.raises(DataError):
         SignalMeta.from_extra(b"\x01" + zlib.compress(json.dumps(content).encode()), 8)
@@ -120,9 +131,10 @@ def test_native_samples() -> None:
     over = dataclasses.replace(over, meta=SignalMeta(bit_depth=16))
     assert over.to_native().ravel().tolist() == [65535, 0]
     field = Signal(
-        np.array([[0.0], [0.5], [1.0]], np.float32), SignalHeader("field", "field", "int16", (3,), 1),
+        np.array([[0.0], [0.5], [1.0]], np.float32),
+        SignalHeader("field", "field", "int16", (3,), 1),
         SignalMeta(offset=-10.0, scale=300.0),
-    )  # fmt: skip
+    )
     assert field.to_native().tolist() == [-10, 140, 290] and field.to_native().dtype == np.int16
 
 

@@ -105,11 +105,17 @@ def watching() -> Iterator[tuple[list[Array], list[Array]]]:
         return watched
 
     places: list[tuple[Any, str, list[Array]]] = [
-        (BitReader, "read", numbers), (GaussianReader, "read", numbers), (BitsBack, "pop", numbers),
-        (hierarchical.HierarchicalCodec, "latent_features", weights), (hierarchical, "receive_weights", weights),
-        (combiner, "decode_latents", weights), (modulation, "read_latents", weights), (coin, "read_weights", weights),
-        (grids, "read_weights", numbers), (grid_fitting, "decode_grids", numbers),
-    ]  # fmt: skip
+        (BitReader, "read", numbers),
+        (GaussianReader, "read", numbers),
+        (BitsBack, "pop", numbers),
+        (hierarchical.HierarchicalCodec, "latent_features", weights),
+        (hierarchical, "receive_weights", weights),
+        (combiner, "decode_latents", weights),
+        (modulation, "read_latents", weights),
+        (coin, "read_weights", weights),
+        (grids, "read_weights", numbers),
+        (grid_fitting, "decode_grids", numbers),
+    ]
     with ExitStack() as stack:
         for owner, name, into in places:
             stack.enter_context(mock.patch.object(owner, name, kept(getattr(owner, name), into)))

@@ -52,9 +52,17 @@ FloatArray = NDArray[np.float32]
 _LEVELS = (LevelConfig(8, 10, (3,), 1, 1), LevelConfig(4, 10, (2, 2), 1, 1, phases=2))
 _IMAGE = HierarchicalConfig(3, 2, _LEVELS, 2, 6, 6, n_anchors=3, log_lambdas=(3.0, 8.0))
 _AUDIO = HierarchicalConfig(
-    1, 1, (LevelConfig(8, 10, (3,), 1, 1), LevelConfig(4, 10, (3,), 1, 1)), 2, 6, 6, n_anchors=3,
-    log_lambdas=(3.0, 8.0), centre=0.0, spread=1.0,
-)  # fmt: skip
+    1,
+    1,
+    (LevelConfig(8, 10, (3,), 1, 1), LevelConfig(4, 10, (3,), 1, 1)),
+    2,
+    6,
+    6,
+    n_anchors=3,
+    log_lambdas=(3.0, 8.0),
+    centre=0.0,
+    spread=1.0,
+)
 _FIELD = replace(_IMAGE, channels=1)
 _GLOBE = replace(_FIELD, periodic=True, sphere=True)
 
@@ -77,7 +85,9 @@ def _tiles(size: int, channels: int = 3) -> TileSource:
     return TileSource(smooth_tiles(256, size=size)[..., :channels], mirror=True)
 
 
-def _hierarchy(network: HierarchicalConfig, kind: str, source: PatchSource, shape: tuple[int, ...], **more: Any) -> bytes:
+def _hierarchy(
+    network: HierarchicalConfig, kind: str, source: PatchSource, shape: tuple[int, ...], **more: Any
+) -> bytes:
     config = tiny_training(network=network, kind=kind, patch_shape=shape, steps=300, **more)
     trainer = HierarchicalTrainer(config, source)
     return _trained(trainer, trainer.start())
@@ -111,15 +121,13 @@ PRIOR_MAKERS: dict[str, Callable[[], bytes]] = {
         CombinerConfig((32,), 1, features=12, hidden=8, latent_dims=20, proposal_hidden=8), "audio", Tones(32)
     ),
     "golden-coinpp-image": lambda: _modulation(CoinPPConfig((8, 8), 3, (96, 12), 48), "image", _tiles(8)),
-    "golden-coinpp-audio": lambda: _modulation(
-        CoinPPConfig((32,), 1, (48, 12), 24, 0.0, 1.0), "audio", Tones(32)
-    ),
+    "golden-coinpp-audio": lambda: _modulation(CoinPPConfig((32,), 1, (48, 12), 24, 0.0, 1.0), "audio", Tones(32)),
     "golden-grids": lambda: tiny_grids.tiny_prior().to_bytes(),
     "golden-lossless-colour": lambda: BitSwapPrior.from_model(tiny_model(COLOUR), "golden-colour", {}).to_bytes(),
     "golden-lossless-gray": lambda: BitSwapPrior.from_model(tiny_model(GRAY), "golden-gray", {}).to_bytes(),
     "golden-lossless-chain": lambda: BitSwapPrior.from_model(tiny_model(LAYERED), "golden-chain", {}).to_bytes(),
     "golden-lossless-binary": lambda: BitSwapPrior.from_model(tiny_model(BINARY), "golden-binary", {}).to_bytes(),
-}  # fmt: skip
+}
 
 # Signals.
 
@@ -170,10 +178,14 @@ def _netcdf(height: int, width: int) -> dict[str, Any]:
         "longitude": np.arange(width, dtype=np.float64) * 360.0 / width,
     }
     return {
-        "variable": "t2m", "dims": ("latitude", "longitude"), "coordinates": coordinates, "fixed": {"time": 3.0},
-        "attributes": {"units": "K"}, "coordinate_attributes": {"latitude": {"units": "degrees_north"}},
+        "variable": "t2m",
+        "dims": ("latitude", "longitude"),
+        "coordinates": coordinates,
+        "fixed": {"time": 3.0},
+        "attributes": {"units": "K"},
+        "coordinate_attributes": {"latitude": {"units": "degrees_north"}},
         "source_format": "netcdf",
-    }  # fmt: skip
+    }
 
 
 def long_strip() -> Signal:
@@ -264,16 +276,15 @@ CASES: dict[str, Case] = {
         one(lambda: image(16, 16, icc_profile=bytes(range(64)), exif_orientation=6, dpi=(300.0, 150.0)), "image"),
     ),
     "hierarchical-astar.inr": Case(
-        "latents by relative entropy coding", one(lambda: image(32, 40, seed=5), "image", coder="astar", beta=1e-3)
+        "latents by relative entropy coding", one(lambda: image(32, 40, seed=5), "image", coder="rec", beta=1e-3)
     ),
     "hierarchical-weights.inr": Case("weights of its own", _with_weights),
     "hierarchical-tiles.inr": Case(
         "more than 8 megapixels, in tiles; compared where two of them overlap",
-        one(long_strip, "image", "fast", beta=2e-2), region=STRIP_REGION,
+        one(long_strip, "image", "fast", beta=2e-2),
+        region=STRIP_REGION,
     ),
-    "hierarchical-mono.inr": Case(
-        "16 kHz, 16 bits", one(lambda: sound(700, "mono", "pcm_16", 16000), "audio"), SOUND
-    ),
+    "hierarchical-mono.inr": Case("16 kHz, 16 bits", one(lambda: sound(700, "mono", "pcm_16", 16000), "audio"), SOUND),
     "hierarchical-stereo.inr": Case(
         "44.1 kHz, 24 bits, loud", one(lambda: sound(301, "stereo", "pcm_24", 44100, 2, 0.6), "audio"), SOUND
     ),
@@ -282,36 +293,42 @@ CASES: dict[str, Case] = {
     ),
     "hierarchical-field.inr": Case(
         "latitudes and longitudes, names, units, coordinates",
-        one(lambda: field((24, 36), "float32", **_netcdf(24, 36)), "field"), FIELD,
+        one(lambda: field((24, 36), "float32", **_netcdf(24, 36)), "field"),
+        FIELD,
     ),
     "hierarchical-field-coarse.inr": Case(
         "a smooth field at a low rate, described on a coarser grid",
-        one(lambda: field((48, 64), "float64"), "field", target_bpp=0.25), FIELD,
+        one(lambda: field((48, 64), "float64"), "field", target_bpp=0.25),
+        FIELD,
     ),
     "hierarchical-field-slices.inr": Case(
         "three axes, whole numbers", one(lambda: field((3, 16, 20), "int16"), "field"), 1.0
     ),
     "hierarchical-globe.inr": Case(
         "a globe: the last axis is a circle",
-        one(lambda: field((18, 36), "float32", (False, True), **_netcdf(18, 36)), "globe"), FIELD,
+        one(lambda: field((18, 36), "float32", (False, True), **_netcdf(18, 36)), "globe"),
+        FIELD,
     ),
     "hierarchical-archive.inrs": Case(
         "pictures of several layouts and sizes",
         many(
             lambda: [image(16, 16), image(9, 14, "rgba", seed=2), image(16, 16, "gray", seed=3), image(16, 16, seed=4)],
-            "image", ["a.png", "deep/er/b.png", "c é.png", "d.png"],
+            "image",
+            ["a.png", "deep/er/b.png", "c é.png", "d.png"],
         ),
     ),
     "hierarchical-archive-numbered.inrs": Case(
-        "numbered names, one header", many(
-            lambda: [image(8, 8, seed=i) for i in range(12)], "image", [f"tile{i:03d}.png" for i in range(7, 19)]
-        ),
+        "numbered names, one header",
+        many(lambda: [image(8, 8, seed=i) for i in range(12)], "image", [f"tile{i:03d}.png" for i in range(7, 19)]),
     ),
     "hierarchical-archive-sounds.inrs": Case(
-        "sounds", many(
-            lambda: [sound(200, "mono", "pcm_16", 8000), sound(90, "mono", "pcm_u8", 22050, loud=0.1)], "audio",
+        "sounds",
+        many(
+            lambda: [sound(200, "mono", "pcm_16", 8000), sound(90, "mono", "pcm_u8", 22050, loud=0.1)],
+            "audio",
             ["one.wav", "two.wav"],
-        ), SOUND,
+        ),
+        SOUND,
     ),
     # COMBINER.
     "combiner-rgb.inr": Case("colour", one(lambda: image(20, 27), "combiner-image", "fast")),
@@ -322,9 +339,13 @@ CASES: dict[str, Case] = {
         "a sound", one(lambda: sound(150, "mono", "pcm_16", 16000), "combiner-audio", "fast"), SOUND
     ),
     "combiner-archive.inrs": Case(
-        "small pictures", many(
-            lambda: [image(8, 8, seed=i) for i in range(5)], "combiner-image", [f"{i}.png" for i in range(5)],
-            effort="fast", target_bpp=3.0,
+        "small pictures",
+        many(
+            lambda: [image(8, 8, seed=i) for i in range(5)],
+            "combiner-image",
+            [f"{i}.png" for i in range(5)],
+            effort="fast",
+            target_bpp=3.0,
         ),
     ),
     # COIN++.
@@ -332,9 +353,8 @@ CASES: dict[str, Case] = {
     "coinpp-gray-16bit.inr": Case("gray, 16 bits", one(lambda: image(11, 8, "gray", 16), "coinpp-image"), U16),
     "coinpp-mono.inr": Case("a sound", one(lambda: sound(150, "mono", "pcm_16", 16000), "coinpp-audio"), SOUND),
     "coinpp-archive.inrs": Case(
-        "small pictures, one with alpha", many(
-            lambda: [image(8, 8), image(8, 8, "rgba", seed=2), image(12, 5, seed=3)], "coinpp-image", list("abc")
-        ),
+        "small pictures, one with alpha",
+        many(lambda: [image(8, 8), image(8, 8, "rgba", seed=2), image(12, 5, seed=3)], "coinpp-image", list("abc")),
     ),
     # COIN.
     "coin-rgb.inr": Case("colour", one(lambda: image(24, 24), None, "fast", codec="coin", target_bpp=4.0)),
@@ -344,18 +364,25 @@ CASES: dict[str, Case] = {
     ),
     "coin-rgba-16bit.inr": Case(
         "colour with alpha, 16 bits",
-        one(lambda: image(20, 20, "rgba", 16), None, "fast", codec="coin", target_bpp=16.0), U16,
+        one(lambda: image(20, 20, "rgba", 16), None, "fast", codec="coin", target_bpp=16.0),
+        U16,
     ),
     "coin-mono.inr": Case(
         "a sound", one(lambda: sound(600, "mono", "pcm_16", 8000), None, "fast", codec="coin", target_kbps=24.0), SOUND
     ),
     "coin-field.inr": Case(
         "a field of one axis and a field's metadata",
-        one(lambda: field((20, 30), "float32"), None, "fast", codec="coin", target_bpp=4.0), FIELD,
+        one(lambda: field((20, 30), "float32"), None, "fast", codec="coin", target_bpp=4.0),
+        FIELD,
     ),
     "coin-archive.inrs": Case(
-        "pictures of two sizes", many(
-            lambda: [image(16, 16), image(20, 12, seed=2)], None, ["a", "b"], codec="coin", effort="fast",
+        "pictures of two sizes",
+        many(
+            lambda: [image(16, 16), image(20, 12, seed=2)],
+            None,
+            ["a", "b"],
+            codec="coin",
+            effort="fast",
             target_bpp=5.0,
         ),
     ),
@@ -365,15 +392,12 @@ CASES: dict[str, Case] = {
         "gray with alpha, 16 bits", one(lambda: image(21, 16, "gray+alpha", 16), "grids", "fast", beta=1e-3), U16
     ),
     "grids-archive.inrs": Case(
-        "pictures of two sizes", many(
-            lambda: [image(16, 16), image(20, 12, seed=2)], "grids", ["a.png", "b.png"], effort="fast", beta=1e-3
-        ),
+        "pictures of two sizes",
+        many(lambda: [image(16, 16), image(20, 12, seed=2)], "grids", ["a.png", "b.png"], effort="fast", beta=1e-3),
     ),
     # Lossless.
     "bitswap-rgb.inr": Case("colour", modelled(one(lambda: image(23, 30), "lossless-colour", codec="bitswap")), 0),
-    "bitswap-gray.inr": Case(
-        "gray", modelled(one(lambda: image(19, 22, "gray"), "lossless-gray", codec="bitswap")), 0
-    ),
+    "bitswap-gray.inr": Case("gray", modelled(one(lambda: image(19, 22, "gray"), "lossless-gray", codec="bitswap")), 0),
     "bitswap-rgba.inr": Case(
         "alpha", modelled(one(lambda: image(14, 18, "rgba"), "lossless-colour", codec="bitswap")), 0
     ),
@@ -382,11 +406,10 @@ CASES: dict[str, Case] = {
     ),
     "bitswap-turned.inr": Case(
         "every orientation tried",
-        modelled(one(lambda: image(21, 26, seed=8), "lossless-colour", "best", codec="bitswap")), 0,
+        modelled(one(lambda: image(21, 26, seed=8), "lossless-colour", "best", codec="bitswap")),
+        0,
     ),
-    "bitswap-stored.inr": Case(
-        "smaller as PNG", one(lambda: bilevel(24, 24), "lossless-gray", codec="bitswap"), 0
-    ),
+    "bitswap-stored.inr": Case("smaller as PNG", one(lambda: bilevel(24, 24), "lossless-gray", codec="bitswap"), 0),
     "bitswap-gray-planes.inr": Case(
         "colour under a model of gray", modelled(one(lambda: image(16, 16), "lossless-gray", codec="bitswap")), 0
     ),
@@ -394,24 +417,34 @@ CASES: dict[str, Case] = {
         "black and white", modelled(one(lambda: bilevel(40, 40), "lossless-binary", codec="bitswap")), 0
     ),
     "bitswap-chain.inrs": Case(
-        "pictures of one size in one message", many(
-            lambda: [image(8, 8, "gray", seed=i) for i in range(9)], "lossless-chain", [f"{i}.png" for i in range(9)],
+        "pictures of one size in one message",
+        many(
+            lambda: [image(8, 8, "gray", seed=i) for i in range(9)],
+            "lossless-chain",
+            [f"{i}.png" for i in range(9)],
             codec="bitswap",
-        ), 0,
+        ),
+        0,
     ),
     "bitswap-archive.inrs": Case(
-        "pictures that do not chain", modelled(many(
-            lambda: [image(16, 16), image(12, 16, "rgba", seed=2)], "lossless-colour", ["a", "b"], codec="bitswap"
-        )), 0,
+        "pictures that do not chain",
+        modelled(
+            many(lambda: [image(16, 16), image(12, 16, "rgba", seed=2)], "lossless-colour", ["a", "b"], codec="bitswap")
+        ),
+        0,
     ),
     "bbans-rgb.inr": Case("colour", modelled(one(lambda: image(23, 30), "lossless-colour", codec="bbans")), 0),
     "bbans-chain.inrs": Case(
-        "pictures of one size in one message", many(
-            lambda: [image(8, 8, "gray", seed=i) for i in range(9)], "lossless-chain", [f"{i}.png" for i in range(9)],
+        "pictures of one size in one message",
+        many(
+            lambda: [image(8, 8, "gray", seed=i) for i in range(9)],
+            "lossless-chain",
+            [f"{i}.png" for i in range(9)],
             codec="bbans",
-        ), 0,
+        ),
+        0,
     ),
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -431,9 +464,13 @@ def main() -> None:
         arrays = {str(i): signal.to_native() for i, signal in enumerate(found.signals)}
         np.savez_compressed(FOLDER / "expected" / f"{name}.npz", **arrays)  # type: ignore[arg-type]
         known[name] = {
-            "what": case.what, "tolerance": case.tolerance, "region": case.region, "info": found.info,
-            "signals": found.heads, "numbers": found.numbers,
-        }  # fmt: skip
+            "what": case.what,
+            "tolerance": case.tolerance,
+            "region": case.region,
+            "info": found.info,
+            "signals": found.heads,
+            "numbers": found.numbers,
+        }
         LIST.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 

@@ -1,7 +1,7 @@
 """One file per shipped prior, and what it decodes to.
 
-``tests/golden/shipped`` holds a small file for every prior in ``priors/``, written by the first release, and the samples
-that it decoded to then. As a script::
+``tests/golden/shipped`` holds a small file for every prior in ``priors/``, written by the first release, and the
+samples that it decoded to then. As a script::
 
     python tests/support/shipped_priors.py write FOLDER    # write files for priors that have none yet, change none
     python tests/support/shipped_priors.py check FOLDER    # decode them all and compare, to the last bit

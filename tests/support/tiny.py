@@ -34,8 +34,17 @@ def smooth_tiles(count: int, seed: int = 0, size: int = 8) -> NDArray[np.uint8]:
 
 def tiny_config(**changes: object) -> TrainingConfig:
     """Two anchors, two classes."""
-    settings = {"network": NETWORK, "name": "tiny", "kind": "image", "betas": BETAS, "minutes": 0.09, "n_classes": 2,
-                "patches": 64, "batch": 32, "shrinkage": 5.0}  # fmt: skip
+    settings = {
+        "network": NETWORK,
+        "name": "tiny",
+        "kind": "image",
+        "betas": BETAS,
+        "minutes": 0.09,
+        "n_classes": 2,
+        "patches": 64,
+        "batch": 32,
+        "shrinkage": 5.0,
+    }
     return TrainingConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
 

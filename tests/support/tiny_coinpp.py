@@ -17,8 +17,15 @@ CONFIG = CoinPPConfig((8, 8), 3, (96, 12), 48)
 
 def tiny_coinpp_training(**changes: object) -> CoinPPTraining:
     """Forty outer steps on 8x8 tiles."""
-    settings = {"network": CONFIG, "name": "tiny", "kind": "image", "minutes": 10.0, "steps": 40,
-                "components_from": 400, "quantiser_steps": (0.2, 2.0)}  # fmt: skip
+    settings = {
+        "network": CONFIG,
+        "name": "tiny",
+        "kind": "image",
+        "minutes": 10.0,
+        "steps": 40,
+        "components_from": 400,
+        "quantiser_steps": (0.2, 2.0),
+    }
     return CoinPPTraining(**{**settings, **changes})  # type: ignore[arg-type]
 
 

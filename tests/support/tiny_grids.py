@@ -17,8 +17,15 @@ CONFIG = GridsConfig(4, context_width=8, synthesis_width=8, log_lambdas=(3.0, 9.
 
 def tiny_training(**changes: object) -> GridsTraining:
     """A few hundred steps on tiles of 32x32."""
-    settings = {"network": CONFIG, "name": "tiny", "minutes": 10.0, "crop": 32, "mosaic": (2, 2), "singles": 3,
-                "steps": 900}  # fmt: skip
+    settings = {
+        "network": CONFIG,
+        "name": "tiny",
+        "minutes": 10.0,
+        "crop": 32,
+        "mosaic": (2, 2),
+        "singles": 3,
+        "steps": 900,
+    }
     return GridsTraining(**{**settings, **changes})  # type: ignore[arg-type]
 
 

@@ -13,15 +13,31 @@ from inrcodec.training.sources import TileSource
 from tests.support.tiny import smooth_tiles
 
 CONFIG = HierarchicalConfig(
-    channels=3, axes=2, feature_stride=2, feature_width=8, head_width=8, n_anchors=3, log_lambdas=(3.0, 8.0),
+    channels=3,
+    axes=2,
+    feature_stride=2,
+    feature_width=8,
+    head_width=8,
+    n_anchors=3,
+    log_lambdas=(3.0, 8.0),
     levels=(LevelConfig(8, 16, (4,), 1, 1), LevelConfig(4, 16, (3, 3), 2, 1, phases=2)),
-)  # fmt: skip
+)
 
 
 def tiny_training(**changes: object) -> HierarchicalTraining:
     """A few hundred steps on 16x16 tiles."""
-    settings = {"network": CONFIG, "name": "tiny", "kind": "image", "minutes": 10.0, "steps": 350, "weight_signals": 0,
-                "patch_shape": (16, 16), "batch": 16, "lr": 4e-3, "small_share": 0.0}  # fmt: skip
+    settings = {
+        "network": CONFIG,
+        "name": "tiny",
+        "kind": "image",
+        "minutes": 10.0,
+        "steps": 350,
+        "weight_signals": 0,
+        "patch_shape": (16, 16),
+        "batch": 16,
+        "lr": 4e-3,
+        "small_share": 0.0,
+    }
     return HierarchicalTraining(**{**settings, **changes})  # type: ignore[arg-type]
 
 

@@ -53,8 +53,11 @@ def decode_by_node(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         pytest.skip("no node here")
     done = subprocess.run(
         [node, str(HERE / "decode.mjs"), str(page_folder()), str(TABLES_FILE)],
-        input=json.dumps(jobs), capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        input=json.dumps(jobs),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 

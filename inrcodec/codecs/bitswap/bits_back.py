@@ -125,7 +125,7 @@ class BitsBack:
 
     def _push_below(
         self, message: Stack, phases: list[Tensor], picture: Tensor, drawn: list[Tensor], layer: int
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Push what latent ``layer`` generates: the base's phases, or the latents one layer down."""
         if layer:
             self._prior(drawn, layer - 1, picture).push(message, drawn[layer - 1])

@@ -122,9 +122,14 @@ class BitSwapCodec:
     # Receiver.
 
     def decode(
-        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
-        limits: Limits = DEFAULT_LIMITS, tick: Progress | None = None,
-    ) -> FloatArray:  # fmt: skip
+        self,
+        parameters: bytes,
+        body: bytes,
+        header: SignalHeader,
+        size: tuple[int, ...] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        tick: Progress | None = None,
+    ) -> FloatArray:
         """Values (H, W, C without alpha); FormatError when damaged, UnsupportedError for another size."""
         if parameters:
             raise FormatError("the codec's parameters go on after their end")
@@ -223,10 +228,12 @@ class BitSwapEncoding:
         """Whether the pictures go into one message."""
         first = self.sources[0]
         return (
-            self.codec.prior.config.splits == 0 and len(self.sources) > 1 and not has_alpha(first.header)
+            self.codec.prior.config.splits == 0
+            and len(self.sources) > 1
+            and not has_alpha(first.header)
             and first.header.sample_type != "u16"
             and all(s.header == first.header and s.extra == first.extra for s in self.sources)
-        )  # fmt: skip
+        )
 
     def _chain(self) -> bytes:
         codec, header = self.codec, self.sources[0].header

@@ -38,12 +38,16 @@ class BitSwapConfig:
     def __post_init__(self) -> None:
         numbers = (self.width, self.latent_width, *self.latents)
         if not (
-            self.channels in (1, 3) and 2 <= self.levels <= 256 and 0 <= self.splits <= MAX_SPLITS
+            self.channels in (1, 3)
+            and 2 <= self.levels <= 256
+            and 0 <= self.splits <= MAX_SPLITS
             and 1 <= len(self.latents) == len(self.strides) <= MAX_LATENT_LAYERS
-            and all(1 <= n <= MAX_WIDTH for n in numbers) and all(s in (1, 2) for s in self.strides)
-            and 0 <= self.blocks <= MAX_BLOCKS and 0 <= self.latent_blocks <= MAX_BLOCKS
+            and all(1 <= n <= MAX_WIDTH for n in numbers)
+            and all(s in (1, 2) for s in self.strides)
+            and 0 <= self.blocks <= MAX_BLOCKS
+            and 0 <= self.latent_blocks <= MAX_BLOCKS
             and 1 <= self.components <= MAX_COMPONENTS
-        ):  # fmt: skip
+        ):
             raise FormatError("the shape of a lossless model is out of range")
 
     def to_dict(self) -> dict[str, Any]:

@@ -35,9 +35,15 @@ class LevelSource:
     """
 
     def __init__(
-        self, tiles: Sequence[LevelArray], photographs: Sequence[LevelArray], crop: int, *, mirror: bool, binary: bool,
+        self,
+        tiles: Sequence[LevelArray],
+        photographs: Sequence[LevelArray],
+        crop: int,
+        *,
+        mirror: bool,
+        binary: bool,
         tile_share: float = 0.25,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.tiles = np.concatenate(list(tiles)) if tiles else None
         self.photographs = [p for p in photographs if min(p.shape[:2]) >= crop]
         if self.tiles is None and not self.photographs:
@@ -83,7 +89,7 @@ class LevelData:
 
 def read_level_data(
     folders: Sequence[Path], channels: int, crop: int, *, tile: int = 0, mirror: bool = True, binary: bool = False
-) -> LevelData:  # fmt: skip
+) -> LevelData:
     """Read all pictures of the folders. ``tile``: files without loss are mosaics of tiles of this size.
 
     Raises DataError when there is nothing to learn from.

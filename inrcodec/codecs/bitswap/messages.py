@@ -114,6 +114,7 @@ class ImageStreams:
             raise FormatError("the message does not end where it should")
         return images
 
+
 LONGEST_SIDE = 2048
 """Sides of pictures that are coded as one; larger ones are cut into equal tiles."""
 GROUP_POINTS = 1 << 18

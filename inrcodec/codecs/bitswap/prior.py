@@ -67,9 +67,13 @@ class BitSwapPrior:
         tensors.update({f"bias.{name}": value.to(torch.int32) for name, value in self.tables.biases.items()})
         tensors["top"] = self.tables.top.to(torch.int32)
         head = {
-            "format": FORMAT, "name": self.name, "kind": self.kind, "config": self.config.to_dict(),
-            "known_answer": self.known_answer, "card": self.card,
-        }  # fmt: skip
+            "format": FORMAT,
+            "name": self.name,
+            "kind": self.kind,
+            "config": self.config.to_dict(),
+            "known_answer": self.known_answer,
+            "card": self.card,
+        }
         return write_prior_bytes(head, {name: value.contiguous() for name, value in tensors.items()})
 
     @classmethod

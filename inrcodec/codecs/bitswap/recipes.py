@@ -31,31 +31,45 @@ class BitSwapRecipe:
         if not 1 <= layers <= MAX_LATENT_LAYERS:
             raise UsageError(f"latent layers must be 1 to {MAX_LATENT_LAYERS}, got {layers}")
         network = replace(
-            self.network, splits=0, phases=False, latents=(self.layered,) * layers, strides=(1,) * layers,
-            width=64, blocks=4, latent_width=64, latent_blocks=1,
-        )  # fmt: skip
+            self.network,
+            splits=0,
+            phases=False,
+            latents=(self.layered,) * layers,
+            strides=(1,) * layers,
+            width=64,
+            blocks=4,
+            latent_width=64,
+            latent_blocks=1,
+        )
         return replace(self, name=f"{self.name}-{layers}", network=network)
 
 
 _DIGITS = BitSwapConfig(
     1, splits=0, latents=(8, 8), strides=(2, 1), width=64, blocks=2, latent_width=64, latent_blocks=2
-)  # fmt: skip
+)
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         BitSwapRecipe(
-            "colour", BitSwapConfig(3, width=96, blocks=2, latents=(8, 8), strides=(1, 2), latent_width=64),
-            crop=64, points=1 << 14,
+            "colour",
+            BitSwapConfig(3, width=96, blocks=2, latents=(8, 8), strides=(1, 2), latent_width=64),
+            crop=64,
+            points=1 << 14,
         ),
         BitSwapRecipe("gray", BitSwapConfig(1, width=64, blocks=2), crop=64, points=1 << 14),
         BitSwapRecipe("digits", _DIGITS, crop=28, points=64 * 28 * 28, tile=28, mirror=False, layered=2),
         BitSwapRecipe(
-            "binary", replace(_DIGITS, levels=2, components=1), crop=28, points=64 * 28 * 28, tile=28,
-            mirror=False, layered=2,
+            "binary",
+            replace(_DIGITS, levels=2, components=1),
+            crop=28,
+            points=64 * 28 * 28,
+            tile=28,
+            mirror=False,
+            layered=2,
         ),
     )
-}  # fmt: skip
+}
 
 
 def bitswap_recipe_named(name: str) -> BitSwapRecipe:

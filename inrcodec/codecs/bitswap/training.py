@@ -89,19 +89,27 @@ class BitSwapTrainer:
         return BitsBackState(model, Muon(model.parameters(), self.config.lr))
 
     def run(
-        self, state: BitsBackState, *, until_seconds: float, checkpoint: Path | None,
+        self,
+        state: BitsBackState,
+        *,
+        until_seconds: float,
+        checkpoint: Path | None,
         progress: Callable[[BitsBackState, str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
 
         def done() -> float:
             return self.config.share_done(state.seconds, state.steps)
 
         run_timed(
-            state, lambda: self._step(state, done()), done=lambda: done() >= 1.0, until_seconds=until_seconds,
+            state,
+            lambda: self._step(state, done()),
+            done=lambda: done() >= 1.0,
+            until_seconds=until_seconds,
             save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress, stage=lambda: "warm" if done() < self.config.warm_share else "full",
-        )  # fmt: skip
+            progress=progress,
+            stage=lambda: "warm" if done() < self.config.warm_share else "full",
+        )
 
     def _step(self, state: BitsBackState, done: float) -> dict[str, float]:
         config = self.config

@@ -63,9 +63,8 @@ class CoinEffort:
 
 
 COIN_EFFORTS = {
-    effort.name: effort
-    for effort in (CoinEffort("fast", 500), CoinEffort("default", 3000), CoinEffort("best", 20000))
-}  # fmt: skip
+    effort.name: effort for effort in (CoinEffort("fast", 500), CoinEffort("default", 3000), CoinEffort("best", 20000))
+}
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,8 @@ class CoinCodec:
 
         Raises UsageError for a coder that it does not have.
         """
-        if coder not in (None, "dither", "float16"):
-            raise UsageError(f"codec coin sends quantised weights (dither) or float16, not {coder!r}")
+        if coder not in (None, "round", "float16"):
+            raise UsageError(f"codec coin sends quantised weights (round) or float16, not {coder!r}")
         return CoinEncoding(self, sources, COIN_EFFORTS[effort], tick or (lambda steps: None), coder == "float16")
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
@@ -117,9 +116,11 @@ class CoinCodec:
     def write_parameters(self, told: Parameters) -> bytes:
         """Inverse of ``read_parameters``."""
         return (
-            write_varint(told.width) + bytes([told.layers]) + write_varint(told.fineness)
+            write_varint(told.width)
+            + bytes([told.layers])
+            + write_varint(told.fineness)
             + told.level.to_bytes(1, "little", signed=True)
-        )  # fmt: skip
+        )
 
     def read_parameters(self, data: bytes) -> tuple[Parameters, int]:
         """Parameters and the position behind them; FormatError when they are damaged."""
@@ -139,9 +140,13 @@ class CoinCodec:
 
     @torch.no_grad()
     def decode(
-        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
+        self,
+        parameters: bytes,
+        body: bytes,
+        header: SignalHeader,
+        size: tuple[int, ...] | None = None,
         limits: Limits = DEFAULT_LIMITS,
-    ) -> FloatArray:  # fmt: skip
+    ) -> FloatArray:
         """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha).
 
         Raises FormatError when the body does not fit the signal, LimitError when it asks for more than ``limits``.
@@ -215,10 +220,14 @@ class CoinEncoding:
                 values = np.stack([self.sources[i].values[..., : _channels(header)] for i in group])
                 values = (values.reshape(len(group), header.n_points, -1) - np.float32(centre)) / np.float32(spread)
                 found = fit_siren(
-                    torch.from_numpy(values), header.shape,
-                    Parameters(width, layers, 0, 0).shape(header), self.effort.steps, POINTS_AT_ONCE, number,
+                    torch.from_numpy(values),
+                    header.shape,
+                    Parameters(width, layers, 0, 0).shape(header),
+                    self.effort.steps,
+                    POINTS_AT_ONCE,
+                    number,
                     tick=self.tick,
-                ).weights  # fmt: skip
+                ).weights
                 for i, own in zip(group, found, strict=True):
                     out[i] = own
             self._fitted[width, layers] = out

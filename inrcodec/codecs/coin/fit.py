@@ -56,9 +56,17 @@ def coin_start(shape: SirenShape, count: int, grid: tuple[int, ...], generator: 
 
 
 def fit_siren(
-    values: Tensor, grid: tuple[int, ...], shape: SirenShape, steps: int, points_at_once: int, seed: int, *,
-    start: Tensor | None = None, rate: float = 1.0, tick: Callable[[int], None] | None = None,
-) -> Fitted:  # fmt: skip
+    values: Tensor,
+    grid: tuple[int, ...],
+    shape: SirenShape,
+    steps: int,
+    points_at_once: int,
+    seed: int,
+    *,
+    start: Tensor | None = None,
+    rate: float = 1.0,
+    tick: Callable[[int], None] | None = None,
+) -> Fitted:
     """Fit S signals (S, P, C) on a grid of P points; each step takes ``points_at_once`` points, or all of fewer.
 
     ``start``: weights to go on from; ``rate``: factor of the learning rates.

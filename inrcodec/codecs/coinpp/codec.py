@@ -48,11 +48,7 @@ class CoinPPEffort:
 
 COINPP_EFFORTS = {
     effort.name: effort
-    for effort in (
-        CoinPPEffort("fast", 3, predicts=True),
-        CoinPPEffort("default", 10),
-        CoinPPEffort("best", 20, 10),
-    )
+    for effort in (CoinPPEffort("fast", 3, predicts=True), CoinPPEffort("default", 10), CoinPPEffort("best", 20, 10))
 }
 
 
@@ -77,8 +73,8 @@ class CoinPPCodec:
 
         Raises UsageError for another coder than quantisation, the one that this codec has.
         """
-        if coder not in (None, "dither"):
-            raise UsageError(f"codec coin++ sends quantised modulations (dither), not {coder!r}")
+        if coder not in (None, "round"):
+            raise UsageError(f"codec coin++ sends quantised modulations (round), not {coder!r}")
         return CoinPPEncoding(self, sources, COINPP_EFFORTS[effort], tick or (lambda steps: None))
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
@@ -134,9 +130,13 @@ class CoinPPCodec:
 
     @torch.no_grad()
     def decode(
-        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
+        self,
+        parameters: bytes,
+        body: bytes,
+        header: SignalHeader,
+        size: tuple[int, ...] | None = None,
         limits: Limits = DEFAULT_LIMITS,
-    ) -> FloatArray:  # fmt: skip
+    ) -> FloatArray:
         """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha).
 
         Raises FormatError when the body does not fit the signal, LimitError when it asks for more than ``limits``.
@@ -172,9 +172,7 @@ class CoinPPCodec:
 class CoinPPEncoding:
     """Signals being encoded: their latents are fitted once, whatever the rates that are asked for after."""
 
-    def __init__(
-        self, codec: CoinPPCodec, sources: Sequence[Source], effort: CoinPPEffort, tick: Progress
-    ) -> None:
+    def __init__(self, codec: CoinPPCodec, sources: Sequence[Source], effort: CoinPPEffort, tick: Progress) -> None:
         self.codec, self.sources, self.effort, self.tick = codec, sources, effort, tick
         self.level = codec.level_of(sources)
         config = codec.prior.config
@@ -206,9 +204,8 @@ class CoinPPEncoding:
             self.tick(self.effort.inner * len(self._latents))
         elif self._latents is None:
             self._latents = fit_latents(
-                prior.model, self._values, self._coordinates, self.effort.inner, weight=self._weight,
-                tick=self.tick,
-            )  # fmt: skip
+                prior.model, self._values, self._coordinates, self.effort.inner, weight=self._weight, tick=self.tick
+            )
         return self._latents
 
     def at(self, rate: Rate) -> Coded:
@@ -232,9 +229,16 @@ class CoinPPEncoding:
         prior, step = self.codec.prior, step_of(fineness)
         gains = choose_gains(prior, self.latents, step)
         numbers = requantise(
-            prior, quantise(prior, self.latents, gains, step), gains, step, self._values, self._coordinates,
-            self.effort.rounds, weight=self._weight, tick=self.tick,
-        )  # fmt: skip
+            prior,
+            quantise(prior, self.latents, gains, step),
+            gains,
+            step,
+            self._values,
+            self._coordinates,
+            self.effort.rounds,
+            weight=self._weight,
+            tick=self.tick,
+        )
         return self._bodies(numbers, gains, fineness)
 
     def _bodies(self, numbers: torch.Tensor, gains: torch.Tensor, fineness: int) -> list[bytes]:

@@ -46,9 +46,14 @@ class Prediction:
 
 
 def learn_predictor(
-    prior: CoinPPPrior, data: Modulations, minutes: float, *, steps: int = 0, seed: int = 0,
+    prior: CoinPPPrior,
+    data: Modulations,
+    minutes: float,
+    *,
+    steps: int = 0,
+    seed: int = 0,
     progress: Progress | None = None,
-) -> tuple[CoinPPPrior, Prediction]:  # fmt: skip
+) -> tuple[CoinPPPrior, Prediction]:
     """The prior with a network that predicts its modulations; ``steps``, where given, instead of ``minutes``.
 
     What is minimised is the squared error of latents, which are in units of values. ``progress`` is told the share that
@@ -70,9 +75,10 @@ def learn_predictor(
 
     number = _learn(predictor, error, PREDICTOR_RATE, minutes, steps, progress)
     made = replace(
-        prior, predictor={k: v.detach() for k, v in predictor.state_dict().items()},
+        prior,
+        predictor={k: v.detach() for k, v in predictor.state_dict().items()},
         card={**prior.card, "predictor": {"patches": len(values), "data": data.summary, "steps": number}},
-    )  # fmt: skip
+    )
     made = CoinPPPrior.from_bytes(made.to_bytes(), prior.name)
     with torch.no_grad():
         found = [
@@ -107,9 +113,14 @@ class EntropyComparison:
 
 
 def learn_flow(
-    prior: CoinPPPrior, data: Modulations, minutes: float, *, steps: int = 0, seed: int = 0,
+    prior: CoinPPPrior,
+    data: Modulations,
+    minutes: float,
+    *,
+    steps: int = 0,
+    seed: int = 0,
     progress: Progress | None = None,
-) -> tuple[CoinPPPrior, list[EntropyComparison]]:  # fmt: skip
+) -> tuple[CoinPPPrior, list[EntropyComparison]]:
     """The prior with a flow over its modulations; ``steps``, where given, instead of ``minutes``.
 
     What is minimised is the length of rounded latents, at quantisation steps drawn anew. Raises UsageError when the
@@ -135,9 +146,10 @@ def learn_flow(
 
     number = _learn(flow, nats, FLOW_RATE, minutes, steps, progress)
     made = replace(
-        prior, flow={k: v.detach() for k, v in flow.state_dict().items()},
+        prior,
+        flow={k: v.detach() for k, v in flow.state_dict().items()},
         card={**prior.card, "flow": {"patches": len(latents), "data": data.summary, "steps": number}},
-    )  # fmt: skip
+    )
     made = CoinPPPrior.from_bytes(made.to_bytes(), prior.name)
     compared = [
         compare_entropy(made, latents, data.latents[held], step)
@@ -156,9 +168,11 @@ def compare_entropy(prior: CoinPPPrior, learned: Tensor, held: Tensor, step: flo
     tables = coded_nats(whole * step, prior.log_scales(gains), steps).sum()
     flow = torch.stack([cell_nats(prior.flow_model, w * step, s).sum() for w, s in _batches(whole, steps)]).sum()
     return EntropyComparison(
-        step, float(histogram_nats(torch.round(learned / step), whole)) * to_bits, float(tables) * to_bits,
+        step,
+        float(histogram_nats(torch.round(learned / step), whole)) * to_bits,
+        float(tables) * to_bits,
         float(flow) * to_bits,
-    )  # fmt: skip
+    )
 
 
 def histogram_nats(learned: Tensor, held: Tensor) -> Tensor:
@@ -217,6 +231,7 @@ def _learn(
 def _coordinates(prior: CoinPPPrior) -> Tensor:
     return torch.from_numpy(grid_coordinates(prior.config.patch_shape).reshape(-1, prior.axes))
 
+
 FORMAT = "inrcodec-modulations-1"
 MAX_BYTES = 1 << 31
 
@@ -257,9 +272,15 @@ class Modulations:
 
 
 def export_modulations(
-    prior: CoinPPPrior, source: PatchSource, summary: str, count: int, steps: int, *, seed: int = 0,
+    prior: CoinPPPrior,
+    source: PatchSource,
+    summary: str,
+    count: int,
+    steps: int,
+    *,
+    seed: int = 0,
     tick: Callable[[int], None] | None = None,
-) -> Modulations:  # fmt: skip
+) -> Modulations:
     """Fit ``count`` patches of a source by ``steps`` inner steps; ``tick`` is told of patches times steps done.
 
     No steps: latents as the prior's predictor has them, in a moment; UsageError when the prior has none.
@@ -277,14 +298,13 @@ def export_modulations(
         raise UsageError(f"prior {prior.name!r} has no predictor: take inner steps")
     return Modulations(values, latents, prior.id, summary)
 
+
 SAMPLE_RATE, LOUDNESS = 16000, 0.1
 """Of sounds: the rate that the shipped prior was learned at, and a root mean square."""
 
 
 @torch.no_grad()
-def sample_signal(
-    prior: CoinPPPrior, count: int, temperature: float = 0.8, scale: int = 1, seed: int = 0
-) -> Signal:  # fmt: skip
+def sample_signal(prior: CoinPPPrior, count: int, temperature: float = 0.8, scale: int = 1, seed: int = 0) -> Signal:
     """``count`` patches drawn from the flow, on a grid ``scale`` times finer: tiles of a picture or of a field, row by
     row, black where there are none; stretches of a sound. Raises UsageError when the prior has no flow."""
     if not prior.flow:

@@ -26,9 +26,14 @@ def squared_errors(predicted: Tensor, values: Tensor, weight: Tensor | None = No
 
 
 def inner_steps(
-    model: ModulatedINR, values: Tensor, coordinates: Tensor, steps: int, *, weight: Tensor | None = None,
+    model: ModulatedINR,
+    values: Tensor,
+    coordinates: Tensor,
+    steps: int,
+    *,
+    weight: Tensor | None = None,
     start: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Latents (N, D) after ``steps`` inner steps from zero or ``start``, with gradients through the steps (second
     order). Patches are (N, P, C) in the model's units."""
     latent = torch.zeros(len(values), model.config.latent_dims, device=values.device) if start is None else start
@@ -42,9 +47,15 @@ def inner_steps(
 
 @torch.no_grad()
 def fit_latents(
-    model: ModulatedINR, values: Tensor, coordinates: Tensor, steps: int, *, weight: Tensor | None = None,
-    start: Tensor | None = None, tick: Callable[[int], None] | None = None,
-) -> Tensor:  # fmt: skip
+    model: ModulatedINR,
+    values: Tensor,
+    coordinates: Tensor,
+    steps: int,
+    *,
+    weight: Tensor | None = None,
+    start: Tensor | None = None,
+    tick: Callable[[int], None] | None = None,
+) -> Tensor:
     """Latents (N, D) of least error among those that ``steps`` inner steps pass; no gradients (first order).
 
     Where a step makes a patch worse, the patch goes back and takes half the step. Patches are worked on a few at a
@@ -68,9 +79,13 @@ def patches_at_once(model: ModulatedINR, values: Tensor) -> int:
 
 
 def slopes(
-    model: ModulatedINR, latents: Tensor, values: Tensor, coordinates: Tensor, base: Tensor,
+    model: ModulatedINR,
+    latents: Tensor,
+    values: Tensor,
+    coordinates: Tensor,
+    base: Tensor,
     weight: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """Squared errors (N,), and the inner step's direction (N, D): the gradient of half of them."""
     with torch.enable_grad():
         free = latents.detach().requires_grad_(True)
@@ -80,9 +95,14 @@ def slopes(
 
 
 def _descend(
-    model: ModulatedINR, values: Tensor, coordinates: Tensor, base: Tensor, steps: int, weight: Tensor | None,
+    model: ModulatedINR,
+    values: Tensor,
+    coordinates: Tensor,
+    base: Tensor,
+    steps: int,
+    weight: Tensor | None,
     start: Tensor,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     best, best_error = start, torch.full((len(values),), math.inf, device=values.device)
     best_slope = torch.zeros_like(start)
     size = torch.ones(len(values), 1, device=values.device)

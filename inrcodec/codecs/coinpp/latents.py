@@ -88,9 +88,17 @@ def quantise(prior: CoinPPPrior, latents: Tensor, gains: Tensor, step: float) ->
 
 
 def requantise(
-    prior: CoinPPPrior, numbers: Tensor, gains: Tensor, step: float, values: Tensor, coordinates: Tensor,
-    rounds: int, *, weight: Tensor | None = None, tick: Callable[[int], None] | None = None,
-) -> Tensor:  # fmt: skip
+    prior: CoinPPPrior,
+    numbers: Tensor,
+    gains: Tensor,
+    step: float,
+    values: Tensor,
+    coordinates: Tensor,
+    rounds: int,
+    *,
+    weight: Tensor | None = None,
+    tick: Callable[[int], None] | None = None,
+) -> Tensor:
     """Numbers of less rate-distortion cost: an inner step from what the receiver would have, quantised again, for so
     many rounds. A dimension makes up for what rounding has done to the others; what is not better is dropped."""
     model = prior.model

@@ -74,9 +74,14 @@ class CoinPPPrior:
 
     @classmethod
     def from_model(
-        cls, model: ModulatedINR, name: str, kind: str, log_scales: Tensor, steps: tuple[float, float],
+        cls,
+        model: ModulatedINR,
+        name: str,
+        kind: str,
+        log_scales: Tensor,
+        steps: tuple[float, float],
         card: dict[str, Any],
-    ) -> CoinPPPrior:  # fmt: skip
+    ) -> CoinPPPrior:
         """From a learned model, as its file will be read back."""
         parameters = {k: v.detach().cpu() for k, v in model.state_dict().items()}
         units = torch.round(log_scales.detach().cpu().double() * (1 << ACTIVATION_BITS)).long()
@@ -166,9 +171,13 @@ class CoinPPPrior:
         tensors.update({f"flow.{k}": v.half().contiguous() for k, v in self.flow.items()})
         tensors["log_scale"] = self.log_scale.to(torch.int32)
         head = {
-            "format": FORMAT, "name": self.name, "kind": self.kind, "config": self.config.to_dict(),
-            "steps": list(self.steps), "card": self.card,
-        }  # fmt: skip
+            "format": FORMAT,
+            "name": self.name,
+            "kind": self.kind,
+            "config": self.config.to_dict(),
+            "steps": list(self.steps),
+            "card": self.card,
+        }
         return write_prior_bytes(head, tensors)
 
     @classmethod

@@ -41,9 +41,7 @@ MODULATION_RECIPES = {
     for recipe in (
         CoinPPRecipe("images32", "image", _IMAGE, (0.4, 4.0), tile=32),
         CoinPPRecipe("photographs", "image", _IMAGE, (0.5, 8.0)),
-        CoinPPRecipe(
-            "speech16k", "audio", CoinPPConfig((512,), 1, (512, 64, 64), 448, 0.0, 1.0), (0.1, 8.0), batch=32
-        ),
+        CoinPPRecipe("speech16k", "audio", CoinPPConfig((512,), 1, (512, 64, 64), 448, 0.0, 1.0), (0.1, 8.0), batch=32),
         CoinPPRecipe("fields", "field", CoinPPConfig((32, 32), 1, (768, 64, 64), 512), (0.02, 4.0), batch=16),
     )
 }
@@ -56,9 +54,7 @@ def coinpp_recipe_named(name: str) -> CoinPPRecipe:
     return MODULATION_RECIPES[name]
 
 
-def adapted_coinpp_recipe(
-    recipe: CoinPPRecipe, *, name: str | None = None, tile: int | None = None
-) -> CoinPPRecipe:
+def adapted_coinpp_recipe(recipe: CoinPPRecipe, *, name: str | None = None, tile: int | None = None) -> CoinPPRecipe:
     """A recipe under another name or for mosaics of another tile size."""
     if tile:
         shape = (tile, tile)

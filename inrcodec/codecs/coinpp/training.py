@@ -125,9 +125,13 @@ class CoinPPTrainer:
         return (values - network.centre) / network.spread
 
     def run(
-        self, state: ModulationState, *, until_seconds: float, checkpoint: Path | None,
+        self,
+        state: ModulationState,
+        *,
+        until_seconds: float,
+        checkpoint: Path | None,
         progress: Callable[[ModulationState, str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
         share = self.config.share_done
 
@@ -135,11 +139,14 @@ class CoinPPTrainer:
             return share(state.seconds, state.steps) < self.config.first_order_share
 
         run_timed(
-            state, lambda: self._step(state, second_order=not first_order()),
-            done=lambda: share(state.seconds, state.steps) >= 1.0, until_seconds=until_seconds,
+            state,
+            lambda: self._step(state, second_order=not first_order()),
+            done=lambda: share(state.seconds, state.steps) >= 1.0,
+            until_seconds=until_seconds,
             save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress, stage=lambda: "first order" if first_order() else "second order",
-        )  # fmt: skip
+            progress=progress,
+            stage=lambda: "first order" if first_order() else "second order",
+        )
 
     def _step(self, state: ModulationState, *, second_order: bool) -> dict[str, float]:
         config, model = self.config, state.model
@@ -160,9 +167,10 @@ class CoinPPTrainer:
         state.count_step(config.ema, ramp=20)
         mean = error / values[0].numel() * config.network.spread**2
         return {
-            "cost": float(cost.mean()), "db": float(-10.0 * mean.clamp_min(1e-12).log10().mean()),
+            "cost": float(cost.mean()),
+            "db": float(-10.0 * mean.clamp_min(1e-12).log10().mean()),
             "bits_per_point": float(bits.mean()) / config.network.n_points,
-        }  # fmt: skip
+        }
 
     def _set_rate(self, state: ModulationState) -> None:
         done = self.config.share_done(state.seconds, state.steps)
@@ -203,9 +211,14 @@ def _parts(values: Tensor, step: Tensor, noise: Tensor) -> list[tuple[Tensor, Te
 
 
 def _cost(
-    model: ModulatedINR, values: Tensor, step: Tensor, noise: Tensor, coordinates: Tensor, steps: int,
+    model: ModulatedINR,
+    values: Tensor,
+    step: Tensor,
+    noise: Tensor,
+    coordinates: Tensor,
+    steps: int,
     second_order: bool,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor]:
     """Rate-distortion cost, squared error and bits of patches (N,); gradients are left in the model."""
     if second_order:
         latent = inner_steps(model, values, coordinates, steps)
@@ -242,6 +255,7 @@ def scales_of(latents: Tensor) -> Tensor:
         log_gain -= log_gain.mean()
     return log_scale
 
+
 INNER_STEPS = 10
 FINENESSES = 6
 
@@ -256,9 +270,7 @@ class StepResult:
 
 
 @torch.no_grad()
-def evaluate_coinpp(
-    prior: CoinPPPrior, source: PatchSource, *, count: int = 64, seed: int = 0
-) -> list[StepResult]:
+def evaluate_coinpp(prior: CoinPPPrior, source: PatchSource, *, count: int = 64, seed: int = 0) -> list[StepResult]:
     """Fit ``count`` patches once, quantise them at six steps."""
     config = prior.config
     values = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).flatten(1, -2)
@@ -274,8 +286,9 @@ def evaluate_coinpp(
         error = squared_errors(prior.model(quantised, coordinates), values) / values[0].numel() * config.spread**2
         results.append(
             StepResult(
-                step, float(nats.mean()) / math.log(2) / config.n_points,
+                step,
+                float(nats.mean()) / math.log(2) / config.n_points,
                 float(-10.0 * error.clamp_min(1e-12).log10().mean()),
             )
-        )  # fmt: skip
+        )
     return results

@@ -74,8 +74,8 @@ class CombinerCodec:
 
         Raises UsageError for another coder than relative entropy coding, the one that this codec has.
         """
-        if coder not in (None, "astar"):
-            raise UsageError(f"codec combiner sends everything by relative entropy coding (astar), not {coder!r}")
+        if coder not in (None, "rec"):
+            raise UsageError(f"codec combiner sends everything by relative entropy coding (rec), not {coder!r}")
         return CombinerEncoding(self, sources, combiner_effort_named(effort), tick)
 
     def default_beta(self, sources: Sequence[Source]) -> float:
@@ -83,7 +83,12 @@ class CombinerCodec:
         return float(self.prior.betas[self.prior.n_anchors // 2])
 
     def encode(
-        self, sources: Sequence[Source], rate: Rate, effort: CombinerEffort = COMBINER_EFFORTS["default"], *, tick: Progress | None = None
+        self,
+        sources: Sequence[Source],
+        rate: Rate,
+        effort: CombinerEffort = COMBINER_EFFORTS["default"],
+        *,
+        tick: Progress | None = None,
     ) -> Coded:
         """Fit and code signals at one operating point.
 
@@ -212,9 +217,13 @@ class CombinerCodec:
     # Receiver.
 
     def decode(
-        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
+        self,
+        parameters: bytes,
+        body: bytes,
+        header: SignalHeader,
+        size: tuple[int, ...] | None = None,
         limits: Limits = DEFAULT_LIMITS,
-    ) -> FloatArray:  # fmt: skip
+    ) -> FloatArray:
         """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha).
 
         Raises FormatError when the body does not fit the signal, LimitError when it asks for more than ``limits``.

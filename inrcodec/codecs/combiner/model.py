@@ -63,8 +63,12 @@ class CombinerConfig:
         if not all(1 <= n <= 1 << 16 for n in self.patch_shape) or self.n_points > 1 << 20:
             raise FormatError(f"patch of {self.patch_shape} points is out of range")
         for name, most in (
-            ("channels", 16), ("features", 1024), ("hidden", 1024), ("hidden_layers", 16), ("latent_dims", 1 << 16),
-        ):  # fmt: skip
+            ("channels", 16),
+            ("features", 1024),
+            ("hidden", 1024),
+            ("hidden_layers", 16),
+            ("latent_dims", 1 << 16),
+        ):
             if not 1 <= getattr(self, name) <= most:
                 raise FormatError(f"network {name} must be 1 to {most}, got {getattr(self, name)}")
         widest = max(self.features, self.hidden)

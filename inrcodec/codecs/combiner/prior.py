@@ -122,11 +122,20 @@ class CombinerPrior:
             name.removeprefix("model."): value.float() for name, value in tensors.items() if name.startswith("model.")
         }
         prior = cls(
-            name, kind, config, parameters,
-            fields["betas"].float(), fields["mean"].float(), fields["log_scale"].float(),
-            fields["kl_units"].numpy().astype(np.int64), fields["class_counts"].numpy().astype(np.int64),
-            centre, spread, card, hashlib.sha256(data).digest()[:8],
-        )  # fmt: skip
+            name,
+            kind,
+            config,
+            parameters,
+            fields["betas"].float(),
+            fields["mean"].float(),
+            fields["log_scale"].float(),
+            fields["kl_units"].numpy().astype(np.int64),
+            fields["class_counts"].numpy().astype(np.int64),
+            centre,
+            spread,
+            card,
+            hashlib.sha256(data).digest()[:8],
+        )
         prior._check(source)
         return prior
 
@@ -163,6 +172,7 @@ class CombinerPrior:
             raise FormatError(f"{source}: scales or KL figures are out of range")
         if self.class_counts.min() < 1 or (self.class_counts.sum(axis=1) != CLASS_TABLE_TOTAL).any():
             raise FormatError(f"{source}: class counts must be positive and sum to {CLASS_TABLE_TOTAL}")
+
 
 RATE_ELASTICITY = 0.6
 """k, as measured on trained priors: bits grow by about 50 % when beta is halved."""

@@ -89,7 +89,9 @@ class Fit:
 class ProgressiveEncoder:
     """Encodes patches under one prior at one effort; see the module's text for the steps."""
 
-    def __init__(self, prior: CombinerPrior, effort: CombinerEffort, *, seed: int = 0, tick: Progress | None = None) -> None:
+    def __init__(
+        self, prior: CombinerPrior, effort: CombinerEffort, *, seed: int = 0, tick: Progress | None = None
+    ) -> None:
         self.prior, self.effort, self.model = prior, effort, prior.model
         self.generator = torch.Generator().manual_seed(seed)
         self.tick = tick or (lambda steps: None)
@@ -126,9 +128,15 @@ class ProgressiveEncoder:
         fit.prior = Gaussian(self.prior.mean[anchor, chosen], self.prior.log_scale[anchor, chosen])
 
     def _steps(
-        self, fit: Fit, patches: Patches, features: Tensor, beta: float, steps: int, rates: tuple[Rates, Rates],
+        self,
+        fit: Fit,
+        patches: Patches,
+        features: Tensor,
+        beta: float,
+        steps: int,
+        rates: tuple[Rates, Rates],
         after: Callable[[Tensor], None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """``steps`` gradient steps on all open dimensions, rates falling from the first to the second of ``rates``."""
         n = len(patches.values)
         scaled_beta = torch.full((n,), beta / self.prior.spread**2)
@@ -139,13 +147,23 @@ class ProgressiveEncoder:
             kl = []
             for start in range(0, n, CHUNK_PATCHES):
                 rows = slice(start, min(start + CHUNK_PATCHES, n))
-                kl.append(posterior_step(
-                    self.model, fit.posterior, fit.prior[rows], fit.adam, rows, features, patches.values[rows],
-                    scaled_beta[rows], rate,
-                    kl_weight=fit.kl_weight[rows] if fit.kl_weight.ndim == 2 else None,
-                    point_weight=None if patches.point_weight is None else patches.point_weight[rows],
-                    open_dims=fit.open_dims[rows], generator=self.generator,
-                )[1])  # fmt: skip
+                kl.append(
+                    posterior_step(
+                        self.model,
+                        fit.posterior,
+                        fit.prior[rows],
+                        fit.adam,
+                        rows,
+                        features,
+                        patches.values[rows],
+                        scaled_beta[rows],
+                        rate,
+                        kl_weight=fit.kl_weight[rows] if fit.kl_weight.ndim == 2 else None,
+                        point_weight=None if patches.point_weight is None else patches.point_weight[rows],
+                        open_dims=fit.open_dims[rows],
+                        generator=self.generator,
+                    )[1]
+                )
             if after is not None:
                 after(torch.cat(kl).reshape(n * n_dims))
             self.tick(1)
@@ -190,9 +208,14 @@ class ProgressiveEncoder:
         scale = (fit.posterior.log_scale.view(-1)[index].exp() / prior_scale).numpy()
         effort = self.effort
         picked = encode_blocks(
-            np.where(valid, mean, np.float32(0)), np.where(valid, scale, np.float32(1)), budget_bits=effort.budget_bits,
-            seed=CANDIDATE_SEED, block_ids=blocks.ids[chosen], selection=effort.selection, noise=self.generator,
-        )  # fmt: skip
+            np.where(valid, mean, np.float32(0)),
+            np.where(valid, scale, np.float32(1)),
+            budget_bits=effort.budget_bits,
+            seed=CANDIDATE_SEED,
+            block_ids=blocks.ids[chosen],
+            selection=effort.selection,
+            noise=self.generator,
+        )
         sample = torch.from_numpy(
             decode_blocks(
                 picked,
@@ -257,9 +280,14 @@ class _SignalBlocks:
             blocks.append(block + block_offset)
         ids = np.concatenate([np.arange(plan.n_blocks) for plan in plans])
         return cls(
-            plans, offsets, patch_offsets, n_dims,
-            torch.from_numpy(np.concatenate(latents)), torch.from_numpy(np.concatenate(blocks)), ids,
-        )  # fmt: skip
+            plans,
+            offsets,
+            patch_offsets,
+            n_dims,
+            torch.from_numpy(np.concatenate(latents)),
+            torch.from_numpy(np.concatenate(blocks)),
+            ids,
+        )
 
     @property
     def n_blocks(self) -> int:
@@ -302,9 +330,12 @@ def decode_latents(prior: CombinerPrior, point: OperatingPoint, coded: CodedSign
     scale = prior.log_scale[point.anchor, chosen].exp()
     if plan.n_blocks:
         sample = decode_blocks(
-            coded.indices, budget_bits=budget_bits, width=plan.patch.shape[1], seed=CANDIDATE_SEED,
+            coded.indices,
+            budget_bits=budget_bits,
+            width=plan.patch.shape[1],
+            seed=CANDIDATE_SEED,
             block_ids=np.arange(plan.n_blocks),
-        )  # fmt: skip
+        )
         flat, _ = plan.slots(latent.shape[1])
         index = torch.from_numpy(flat)
         drawn = torch.from_numpy(sample[plan.patch >= 0])

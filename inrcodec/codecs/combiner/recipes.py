@@ -33,18 +33,22 @@ class CombinerRecipe:
 COMBINER_RECIPES = {
     recipe.name: recipe
     for recipe in (
-        CombinerRecipe("images32", "image", CombinerConfig((32, 32), 3), (1.2e-2, 5e-3, 2.4e-3, 1.2e-3, 6e-4, 3e-4), tile=32),
+        CombinerRecipe(
+            "images32", "image", CombinerConfig((32, 32), 3), (1.2e-2, 5e-3, 2.4e-3, 1.2e-3, 6e-4, 3e-4), tile=32
+        ),
         CombinerRecipe("photographs", "image", CombinerConfig((32, 32), 3), (1.6e-2, 6e-3, 2.4e-3, 1e-3, 4e-4, 1.6e-4)),
         CombinerRecipe(
-            "speech16k", "audio",
+            "speech16k",
+            "audio",
             CombinerConfig((512,), 1, features=96, latent_dims=512, proposal_hidden=0),
-            (4e-4, 1.6e-4, 6.4e-5, 2.5e-5, 1e-5, 4e-6), n_classes=12,
+            (4e-4, 1.6e-4, 6.4e-5, 2.5e-5, 1e-5, 4e-6),
+            n_classes=12,
         ),
         CombinerRecipe(
-            "fields", "field", CombinerConfig((32, 32), 1, latent_dims=384), (6e-3, 1.5e-3, 4e-4, 1e-4, 2.5e-5, 6e-6),
+            "fields", "field", CombinerConfig((32, 32), 1, latent_dims=384), (6e-3, 1.5e-3, 4e-4, 1e-4, 2.5e-5, 6e-6)
         ),
     )
-}  # fmt: skip
+}
 
 
 def combiner_recipe_named(name: str) -> CombinerRecipe:
@@ -54,7 +58,9 @@ def combiner_recipe_named(name: str) -> CombinerRecipe:
     return COMBINER_RECIPES[name]
 
 
-def adapted_combiner_recipe(recipe: CombinerRecipe, *, name: str | None = None, tile: int | None = None) -> CombinerRecipe:
+def adapted_combiner_recipe(
+    recipe: CombinerRecipe, *, name: str | None = None, tile: int | None = None
+) -> CombinerRecipe:
     """A recipe under another name or for mosaics of another tile size (a square patch of that size)."""
     if tile:
         network = replace(recipe.network, patch_shape=(tile, tile))

@@ -78,9 +78,12 @@ class CombinerTrainer:
         shape = (len(config.betas), config.network.dims)
         second = torch.ones(shape, device=self.device)
         return TrainingState(
-            model, self._optimiser(model), torch.zeros(shape, device=self.device), second,
+            model,
+            self._optimiser(model),
+            torch.zeros(shape, device=self.device),
+            second,
             torch.ones(len(config.betas), device=self.device),
-        )  # fmt: skip
+        )
 
     def resume(self, folder: Path) -> TrainingState:
         """The state of a checkpoint; FormatError when it does not fit."""
@@ -255,10 +258,17 @@ class CombinerTrainer:
         found = []
         for rows in batches:
             mse, kl = posterior_step(
-                state.model, held.posteriors, held.prior[rows], held.adam, rows,
-                state.model.features(self.coordinates), held.values[rows], held.beta[rows], rates,
+                state.model,
+                held.posteriors,
+                held.prior[rows],
+                held.adam,
+                rows,
+                state.model.features(self.coordinates),
+                held.values[rows],
+                held.beta[rows],
+                rates,
                 row_weight=1.0 / (len(rows) * level[rows]),
-            )  # fmt: skip
+            )
             found.append((mse, kl.sum(dim=1)))
         return found
 
@@ -342,11 +352,19 @@ class CombinerTrainer:
         mean_kl = (total / members.clamp_min(1)[:, None]).clamp(0, 1000).view(n_anchors, n_classes, -1)
         counts = np.maximum(members.view(n_anchors, n_classes).numpy(), 1)
         prior = CombinerPrior(
-            self.config.name, self.config.kind, self.config.network, state.model.state_dict(),
-            self.betas.cpu() * self.spread**2, state.class_prior.mean.cpu(), state.class_prior.log_scale.cpu(),
-            np.rint(mean_kl.numpy() * KL_UNITS_PER_BIT).astype(np.int64), _to_table(counts), self.centre,
-            self.spread, card,
-        )  # fmt: skip
+            self.config.name,
+            self.config.kind,
+            self.config.network,
+            state.model.state_dict(),
+            self.betas.cpu() * self.spread**2,
+            state.class_prior.mean.cpu(),
+            state.class_prior.log_scale.cpu(),
+            np.rint(mean_kl.numpy() * KL_UNITS_PER_BIT).astype(np.int64),
+            _to_table(counts),
+            self.centre,
+            self.spread,
+            card,
+        )
         return CombinerPrior.from_bytes(prior.to_bytes(), "trained prior")
 
 

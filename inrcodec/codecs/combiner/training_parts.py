@@ -93,12 +93,19 @@ def _take_steps(part: Part) -> Stepped:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(STEPS_PER_ROUND):
         mse, kl = posterior_step(
-            model, posterior, prior, adam, slice(0, len(values)), model.features(coordinates), values, beta, part.rates,
-            row_weight=weight, generator=generator,
-        )  # fmt: skip
-    gradients = {
-        name: (p.grad / STEPS_PER_ROUND).numpy() for name, p in parameters.items() if p.grad is not None
-    }  # fmt: skip
+            model,
+            posterior,
+            prior,
+            adam,
+            slice(0, len(values)),
+            model.features(coordinates),
+            values,
+            beta,
+            part.rates,
+            row_weight=weight,
+            generator=generator,
+        )
+    gradients = {name: (p.grad / STEPS_PER_ROUND).numpy() for name, p in parameters.items() if p.grad is not None}
     state = torch.stack([posterior.mean, posterior.log_scale]).numpy()
     return Stepped(state, adam.moments.numpy(), adam.count.numpy(), gradients, mse.numpy(), kl.sum(dim=1).numpy())
 
@@ -120,9 +127,14 @@ class PartedSet:
     beta: Tensor
 
     def round(
-        self, workers: Workers, model: BayesianINR, row_sets: Sequence[Tensor], level: Tensor, rates: Rates,
+        self,
+        workers: Workers,
+        model: BayesianINR,
+        row_sets: Sequence[Tensor],
+        level: Tensor,
+        rates: Rates,
         seed: tuple[int, ...],
-    ) -> list[tuple[Tensor, Tensor]]:  # fmt: skip
+    ) -> list[tuple[Tensor, Tensor]]:
         """Steps on rows, set by set, by ``workers``; leaves the mean gradient over the sets in the shared parameters.
 
         ``level`` (M,): what the loss of a patch is divided by. Returns distortion and KL of every set's rows.
@@ -141,20 +153,31 @@ class PartedSet:
         for number, rows in enumerate(row_sets):
             self._put(rows, found[number])
         self._add_gradients(parameters, [found[number].gradients for number in range(len(parts))])
-        return [
-            (torch.from_numpy(found[n].distortion), torch.from_numpy(found[n].kl_bits)) for n in range(len(parts))
-        ]  # fmt: skip
+        return [(torch.from_numpy(found[n].distortion), torch.from_numpy(found[n].kl_bits)) for n in range(len(parts))]
 
     def _part(
-        self, network: CombinerConfig, shared: dict[str, FloatArray], rows: Tensor, level: Tensor, rates: Rates,
+        self,
+        network: CombinerConfig,
+        shared: dict[str, FloatArray],
+        rows: Tensor,
+        level: Tensor,
+        rates: Rates,
         seed: tuple[int, ...],
-    ) -> Part:  # fmt: skip
+    ) -> Part:
         q, p = self.posteriors[rows], self.prior[rows]
         return Part(
-            network, shared, torch.stack([q.mean, q.log_scale]).numpy(), self.adam.moments[:, rows].numpy(),
-            self.adam.count[rows].numpy(), torch.stack([p.mean, p.log_scale]).numpy(), self.values[rows].numpy(),
-            self.beta[rows].numpy(), (1.0 / (len(rows) * level[rows])).numpy(), rates, seed,
-        )  # fmt: skip
+            network,
+            shared,
+            torch.stack([q.mean, q.log_scale]).numpy(),
+            self.adam.moments[:, rows].numpy(),
+            self.adam.count[rows].numpy(),
+            torch.stack([p.mean, p.log_scale]).numpy(),
+            self.values[rows].numpy(),
+            self.beta[rows].numpy(),
+            (1.0 / (len(rows) * level[rows])).numpy(),
+            rates,
+            seed,
+        )
 
     def _put(self, rows: Tensor, stepped: Stepped) -> None:
         self.posteriors.mean[rows], self.posteriors.log_scale[rows] = torch.from_numpy(stepped.posterior)

@@ -96,9 +96,12 @@ def save_state(state: TrainingState, folder: Path) -> None:
     tensors.update(prior_mean=state.prior_mean, prior_second=state.prior_second, loss_level=state.loss_level)
     if state.posteriors is not None and state.classes is not None and state.class_prior is not None:
         tensors.update(
-            q_mean=state.posteriors.mean.half(), q_log_scale=state.posteriors.log_scale.half(), classes=state.classes,
-            class_mean=state.class_prior.mean, class_log_scale=state.class_prior.log_scale,
-        )  # fmt: skip
+            q_mean=state.posteriors.mean.half(),
+            q_log_scale=state.posteriors.log_scale.half(),
+            classes=state.classes,
+            class_mean=state.class_prior.mean,
+            class_log_scale=state.class_prior.log_scale,
+        )
     head = {"seconds": state.seconds, "steps": state.steps, "passes": state.passes, "log": state.log}
     write_checkpoint(folder, tensors, head, state.steps)
 

@@ -57,8 +57,8 @@ class GridsCodec:
 
         Raises UsageError for another coder than ANS of rounded latents, the one that this codec has.
         """
-        if coder not in (None, "dither"):
-            raise UsageError(f"codec grids sends rounded latents (dither), not {coder!r}")
+        if coder not in (None, "round"):
+            raise UsageError(f"codec grids sends rounded latents (round), not {coder!r}")
         return GridsEncoding(self, sources, GridEncoder(self.prior, GRID_STEPS[effort], tick or (lambda steps: None)))
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
@@ -101,9 +101,14 @@ class GridsCodec:
 
     @torch.no_grad()
     def decode(
-        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
-        limits: Limits = DEFAULT_LIMITS, window: Window | None = None,
-    ) -> FloatArray:  # fmt: skip
+        self,
+        parameters: bytes,
+        body: bytes,
+        header: SignalHeader,
+        size: tuple[int, ...] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        window: Window | None = None,
+    ) -> FloatArray:
         """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha), or in a window.
 
         Planes and tiles out of the window are not decoded.
@@ -145,9 +150,7 @@ class GridsCodec:
         values = grid_values(config, grid_features(grids), parts)
         return values[:, : shape[0], : shape[1]].permute(1, 2, 0).contiguous().numpy()
 
-    def _check_work(
-        self, planes: PlaneMap, tiles: Sequence[Window], size: tuple[int, ...], limits: Limits
-    ) -> None:  # fmt: skip
+    def _check_work(self, planes: PlaneMap, tiles: Sequence[Window], size: tuple[int, ...], limits: Limits) -> None:
         made = math.prod(max(a, b) for a, b in zip(planes.shape, size, strict=True)) * planes.n_planes
         shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
         padded = sum(math.prod(padded_shape(self.prior.config, one)) for one in shapes) * planes.n_planes

@@ -97,9 +97,10 @@ def _tables() -> tuple[Any, Any, Any, Any]:
 def check_network(w1: Any, b1: Any, w2: Any, b2: Any, w3: Any, b3: Any) -> None:
     """FormatError unless all sums of a context network of integers (float64) are exact."""
     for weights, biases, largest, bias_shift in (
-        (w1, b1, MAX_LATENT << LATENT_BITS, LATENT_BITS), (w2, b2, ACTIVATION_LIMIT, ACTIVATION_BITS),
+        (w1, b1, MAX_LATENT << LATENT_BITS, LATENT_BITS),
+        (w2, b2, ACTIVATION_LIMIT, ACTIVATION_BITS),
         (w3, b3, ACTIVATION_LIMIT, ACTIVATION_BITS),
-    ):  # fmt: skip
+    ):
         skip = float(1 << WEIGHT_BITS) if weights is w2 else 0.0
         sums = (np.abs(weights).sum(1) + skip) * largest + np.abs(biases) * float(1 << bias_shift)
         if not float(sums.max()) < SUM_LIMIT:

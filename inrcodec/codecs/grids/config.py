@@ -38,9 +38,12 @@ class GridsConfig:
         widths = (self.context_width, self.synthesis_width)
         low, high = self.log_lambdas
         if not (
-            1 <= self.grids <= MAX_GRIDS and 1 <= self.channels <= 16 and 2 <= self.anchors <= 64
-            and -20.0 < low < high < 40.0 and all(4 <= w <= MAX_HIDDEN and w % 4 == 0 for w in widths)
-        ):  # fmt: skip
+            1 <= self.grids <= MAX_GRIDS
+            and 1 <= self.channels <= 16
+            and 2 <= self.anchors <= 64
+            and -20.0 < low < high < 40.0
+            and all(4 <= w <= MAX_HIDDEN and w % 4 == 0 for w in widths)
+        ):
             raise FormatError("latent grids of this shape do not exist")
 
     @cached_property
@@ -48,11 +51,21 @@ class GridsConfig:
         """Of all weights, in their order: the context network's, then the synthesis network's."""
         n, m, c = self.context_width, self.synthesis_width, self.channels
         return {
-            "context.w1": (n, N_INPUTS), "context.b1": (n,), "context.w2": (n, n), "context.b2": (n,),
-            "context.w3": (2, n), "context.b3": (2,),
-            "synthesis.w1": (m, self.grids), "synthesis.b1": (m,), "synthesis.w2": (c, m), "synthesis.b2": (c,),
-            "synthesis.k1": (c, c, 3, 3), "synthesis.c1": (c,), "synthesis.k2": (c, c, 3, 3), "synthesis.c2": (c,),
-        }  # fmt: skip
+            "context.w1": (n, N_INPUTS),
+            "context.b1": (n,),
+            "context.w2": (n, n),
+            "context.b2": (n,),
+            "context.w3": (2, n),
+            "context.b3": (2,),
+            "synthesis.w1": (m, self.grids),
+            "synthesis.b1": (m,),
+            "synthesis.w2": (c, m),
+            "synthesis.b2": (c,),
+            "synthesis.k1": (c, c, 3, 3),
+            "synthesis.c1": (c,),
+            "synthesis.k2": (c, c, 3, 3),
+            "synthesis.c2": (c,),
+        }
 
     @cached_property
     def places(self) -> dict[str, slice]:
@@ -113,12 +126,15 @@ class GridsConfig:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"the model's configuration lacks or misstates {error}") from None
 
+
 REACH = 3
 """Rows above and columns beside that a latent's context reaches."""
 NEIGHBOURS = tuple(
-    [(-3, dx) for dx in (-1, 0, 1)] + [(-2, dx) for dx in range(-2, 3)] + [(-1, dx) for dx in range(-3, 3)]
+    [(-3, dx) for dx in (-1, 0, 1)]
+    + [(-2, dx) for dx in range(-2, 3)]
+    + [(-1, dx) for dx in range(-3, 3)]
     + [(0, dx) for dx in (-3, -2, -1)]
-)  # fmt: skip
+)
 """Rows and columns from a latent to those that its context has."""
 COARSER = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 N_INPUTS = len(NEIGHBOURS) + len(COARSER)

@@ -80,9 +80,15 @@ class GridFit:
     """
 
     def __init__(
-        self, config: GridsConfig, problem: GridProblem, start: Tensor, deviation: Tensor | None,
-        latents: Sequence[Tensor] | None = None, rounding: Tensor | None = None, seed: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        config: GridsConfig,
+        problem: GridProblem,
+        start: Tensor,
+        deviation: Tensor | None,
+        latents: Sequence[Tensor] | None = None,
+        rounding: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
         self.config, self.problem, self.start, self.deviation = config, problem, start, deviation
         height, width = problem.mask.shape
         zeros = (torch.zeros(height >> i, width >> i) for i in range(config.grids))

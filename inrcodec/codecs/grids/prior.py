@@ -68,9 +68,17 @@ class GridsPrior:
 
     @classmethod
     def make(
-        cls, name: str, config: GridsConfig, mean: Tensor, deviation: Tensor, step_bits: dict[str, int],
-        bits: tuple[float, ...], proposed_bits: tuple[float, ...], proposals: dict[str, Tensor], card: dict[str, Any],
-    ) -> GridsPrior:  # fmt: skip
+        cls,
+        name: str,
+        config: GridsConfig,
+        mean: Tensor,
+        deviation: Tensor,
+        step_bits: dict[str, int],
+        bits: tuple[float, ...],
+        proposed_bits: tuple[float, ...],
+        proposals: dict[str, Tensor],
+        card: dict[str, Any],
+    ) -> GridsPrior:
         """From real means and standard deviations (A, n), as its file will be read back."""
         whole = (mean.double() * (1 << WEIGHT_BITS)).round().to(torch.int64)
         scales = scale_values()
@@ -153,10 +161,15 @@ class GridsPrior:
     def to_bytes(self) -> bytes:
         """The file."""
         head = {
-            "format": FORMAT, "name": self.name, "config": self.config.to_dict(), "step_bits": self.step_bits,
-            "bits": list(self.bits), "proposed_bits": list(self.proposed_bits), "known_answer": self.known_answer,
+            "format": FORMAT,
+            "name": self.name,
+            "config": self.config.to_dict(),
+            "step_bits": self.step_bits,
+            "bits": list(self.bits),
+            "proposed_bits": list(self.proposed_bits),
+            "known_answer": self.known_answer,
             "card": self.card,
-        }  # fmt: skip
+        }
         tensors = {"mean": self.mean.to(torch.int32), "spread": self.spread.to(torch.int32)}
         tensors.update({f"proposal.{key}": value.half().contiguous() for key, value in self.proposals.items()})
         return write_prior_bytes(head, tensors)
@@ -227,6 +240,7 @@ def _answer(config: GridsConfig, mean: Tensor) -> str:
         seen.update(encode_grids(grids, _network(config, row)))
     return seen.hexdigest()
 
+
 PROPOSAL_WIDTH = 24
 
 
@@ -238,12 +252,14 @@ class GridProposal(nn.Module):
         self.centre = 0.5
         self.networks = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(2 * channels, PROPOSAL_WIDTH, 3, padding=1, padding_mode="replicate"), nn.ReLU(),
-                nn.Conv2d(PROPOSAL_WIDTH, PROPOSAL_WIDTH, 3, padding=1, padding_mode="replicate"), nn.ReLU(),
+                nn.Conv2d(2 * channels, PROPOSAL_WIDTH, 3, padding=1, padding_mode="replicate"),
+                nn.ReLU(),
+                nn.Conv2d(PROPOSAL_WIDTH, PROPOSAL_WIDTH, 3, padding=1, padding_mode="replicate"),
+                nn.ReLU(),
                 nn.Conv2d(PROPOSAL_WIDTH, 1, 1),
             )
             for _ in range(grids)
-        )  # fmt: skip
+        )
 
     def forward(self, values: Tensor) -> list[Tensor]:
         """The grids, finest first, in steps."""

@@ -99,7 +99,7 @@ class ProposalFit:
 
     def __init__(
         self, config: GridsConfig, weights: Tensor, draw: Callable[[], Tensor], begin: GridProposal | None
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.config, self.draw, self.steps = config, draw, 0
         self.parts = config.parts(weights)
         with torch.random.fork_rng(devices=[]):
@@ -118,9 +118,7 @@ class ProposalFit:
         self.steps += 1
         values = self.draw()
         points = values[0].numel()
-        grids = [
-            sample(grid, PROPOSAL_TEMPERATURE, PROPOSAL_NOISE, self.random) for grid in self.network(values)
-        ]  # fmt: skip
+        grids = [sample(grid, PROPOSAL_TEMPERATURE, PROPOSAL_NOISE, self.random) for grid in self.network(values)]
         bits = grid_bits(self.config, grids, self.parts) / points
         mask = torch.ones(values.shape[1:])
         error = grid_errors(self.config, grid_features(grids), values, mask, self.parts) / points
@@ -159,10 +157,12 @@ class GridState:
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint holds, by name."""
         return {
-            "mean": self.mean, "fitted": self.fitted, "bits": self.bits,
+            "mean": self.mean,
+            "fitted": self.fitted,
+            "bits": self.bits,
             **{f"proposals.{key}": value for key, value in self.proposals.items()},
             **{f"grids.{number}": value for number, value in enumerate(self.grids)},
-        }  # fmt: skip
+        }
 
 
 class GridsTrainer:
@@ -178,10 +178,12 @@ class GridsTrainer:
         outwards = [(a, a + (a < middle) - (a > middle)) for a in range(anchors) if a != middle]
         outwards.sort(key=lambda pair: abs(pair[0] - middle))
         self.tasks = [
-            Task("mean", middle, FIRST_SHARE), *(Task("mean", a, others, begin) for a, begin in outwards),
-            Task("proposal", middle, 2 * proposal), *(Task("proposal", a, proposal, begin) for a, begin in outwards),
+            Task("mean", middle, FIRST_SHARE),
+            *(Task("mean", a, others, begin) for a, begin in outwards),
+            Task("proposal", middle, 2 * proposal),
+            *(Task("proposal", a, proposal, begin) for a, begin in outwards),
             *(Task("crop", a, single, crop=crop) for crop in range(config.singles) for a in range(anchors)),
-        ]  # fmt: skip
+        ]
 
     def log_lambda(self, anchor: int) -> float:
         """Of an anchor."""
@@ -202,9 +204,13 @@ class GridsTrainer:
         )
 
     def run(
-        self, state: GridState, *, until_seconds: float, checkpoint: Path | None,
+        self,
+        state: GridState,
+        *,
+        until_seconds: float,
+        checkpoint: Path | None,
         progress: Callable[[GridState, str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Train until all tasks are done or until ``until_seconds`` of wall time have gone by in this call."""
 
         def stage() -> str:
@@ -212,10 +218,14 @@ class GridsTrainer:
             return f"{task.what}{f' {task.crop + 1}' if task.what == 'crop' else ''}, anchor {task.anchor + 1}"
 
         run_timed(
-            state, lambda: self._step(state), done=lambda: state.done >= len(self.tasks),
-            until_seconds=until_seconds, save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress, stage=stage,
-        )  # fmt: skip
+            state,
+            lambda: self._step(state),
+            done=lambda: state.done >= len(self.tasks),
+            until_seconds=until_seconds,
+            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
+            progress=progress,
+            stage=stage,
+        )
 
     def _step(self, state: GridState) -> dict[str, float]:
         task = self.tasks[state.done]
@@ -231,9 +241,11 @@ class GridsTrainer:
         if done >= 1.0 or time.monotonic() - state.looked > LOG_SECONDS:
             bits, error = state.fit.reading()
             state.reading = {
-                "anchor": task.anchor, "bits_per_point": bits, "db": -10.0 * math.log10(max(error, 1e-12)),
+                "anchor": task.anchor,
+                "bits_per_point": bits,
+                "db": -10.0 * math.log10(max(error, 1e-12)),
                 "cost": bits + error * math.exp(log_lambda),
-            }  # fmt: skip
+            }
             state.looked = time.monotonic()
         if done >= 1.0:
             state.fit = None
@@ -257,8 +269,9 @@ class GridsTrainer:
             return GridFit(network, problem, mean, self._first_deviation(mean), proposed)
         start = (
             network.first_weights(torch.Generator().manual_seed(self.config.seed))
-            if task.begin is None else state.mean[task.begin]
-        )  # fmt: skip
+            if task.begin is None
+            else state.mean[task.begin]
+        )
         # Latents grow sooner than they shrink: below the middle they begin at 0.
         upwards = task.begin is not None and task.begin < task.anchor
         grids = [grid[task.begin] for grid in state.grids] if upwards else None
@@ -341,9 +354,16 @@ class GridsTrainer:
             deviation[:, place] = (0.5 * own[:, place] + 0.5 * shared + rounding).sqrt()
         proposed = [self._proposed_bits(state, anchor) for anchor in range(network.anchors)]
         return GridsPrior.make(
-            self.config.name, network, state.mean, deviation.clamp_min(MIN_DEVIATION), step_bits,
-            _rising(state.bits.tolist()), _rising(proposed), state.proposals, card,
-        )  # fmt: skip
+            self.config.name,
+            network,
+            state.mean,
+            deviation.clamp_min(MIN_DEVIATION),
+            step_bits,
+            _rising(state.bits.tolist()),
+            _rising(proposed),
+            state.proposals,
+            card,
+        )
 
     @torch.no_grad()
     def _proposed_bits(self, state: GridState, anchor: int) -> float:

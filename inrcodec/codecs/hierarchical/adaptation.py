@@ -41,9 +41,13 @@ WEIGHED_CROPS = 4
 
 
 def adapted(
-    model: HierarchicalINR, batch: Batch, log_lambda: float, steps: int, tick: Callable[[int], None],
+    model: HierarchicalINR,
+    batch: Batch,
+    log_lambda: float,
+    steps: int,
+    tick: Callable[[int], None],
     errors: Errors | None = None,
-) -> HierarchicalINR:  # fmt: skip
+) -> HierarchicalINR:
     """A model whose encoder has learned for ``steps`` steps from the signals of a batch; everything else is shared.
 
     ``errors``: what stands in for squared errors, weighted so that what is proposed costs as much as by these."""

@@ -46,7 +46,9 @@ def coarser_shape(shape: tuple[int, ...], halvings: int) -> tuple[int, ...]:
     return tuple(-(-n >> halvings) for n in shape)
 
 
-def make_batches(sources: Sequence[Source], prior: HierarchicalPrior, gain: float, halvings: int = 0) -> list[OwnedBatch]:
+def make_batches(
+    sources: Sequence[Source], prior: HierarchicalPrior, gain: float, halvings: int = 0
+) -> list[OwnedBatch]:
     """All planes of all sources, large ones cut into tiles, divided by ``gain``, those of one shape together, in the
     order of the sources; on grids halved so often."""
     by_shape: dict[tuple[int, ...], list[tuple[tuple[int, int], FloatArray]]] = {}
@@ -85,7 +87,7 @@ def as_batch(values: FloatArray, config: HierarchicalConfig) -> Batch:
     whole = torch.from_numpy(mask.reshape(-1))
     return Batch(
         tensor.contiguous(memory_format=torch.channels_last), None if mask.all() else whole, math.prod(shape), shape
-    )  # fmt: skip
+    )
 
 
 def on_coarser_grid(plane: FloatArray, shape: tuple[int, ...], periodic: bool) -> FloatArray:

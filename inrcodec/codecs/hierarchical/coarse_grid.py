@@ -2,7 +2,7 @@
 
 The latents of a smooth field sit badly on its own grid: at a low rate even the coarsest ones are too many, at a high
 one they must say everything to a precision that no network of convolutions over them keeps. On a coarser grid the same
-field looks like what priors have learned from, and the decoder interpolates (``signals.resample``). Values on the coarser
+field looks like what priors have learned from, and the decoder interpolates (``signals.resample``). Values on the coarse
 grid are those from which interpolation comes nearest to the field.
 
 The choice is made by trial: up to three signals coded without trial steps on every grid, and compared on their own.
@@ -76,9 +76,12 @@ def _trial(
 
 @torch.no_grad()
 def _error(
-    prior: HierarchicalPrior, sources: Sequence[Source], batches: Sequence[OwnedBatch], coded: Sequence[CodedLatents],
+    prior: HierarchicalPrior,
+    sources: Sequence[Source],
+    batches: Sequence[OwnedBatch],
+    coded: Sequence[CodedLatents],
     quality: int,
-) -> float:  # fmt: skip
+) -> float:
     """Summed squared error of decodes on the planes' own grids."""
     maps = [PlaneMap.make(source.header, prior) for source in sources]
     left = [list(planes.to_planes(source.values)) for planes, source in zip(maps, sources, strict=True)]

@@ -98,9 +98,13 @@ class HierarchicalCodec:
     # Sender.
 
     def encoding(
-        self, sources: Sequence[Source], effort: str, tick: Progress | None = None, coder: str | None = None,
+        self,
+        sources: Sequence[Source],
+        effort: str,
+        tick: Progress | None = None,
+        coder: str | None = None,
         measure: str = MEASURES[0],
-    ) -> HierarchicalEncoding:  # fmt: skip
+    ) -> HierarchicalEncoding:
         """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name, ``coder`` one of
         ``codecs.hierarchical.latent_coders``, ``measure`` what is raised.
 
@@ -109,9 +113,13 @@ class HierarchicalCodec:
         if measure != MEASURES[0] and (self.prior.kind != "image" or chosen.steps == 0):
             raise UsageError(f"optimising {measure} takes an image and steps of refinement: use effort default or best")
         encoder = LatentEncoder(
-            self.prior, chosen, coder or CODERS[0], tick or (lambda steps: None), measure,
+            self.prior,
+            chosen,
+            coder or CODERS[0],
+            tick or (lambda steps: None),
+            measure,
             keep_features=chosen.weight_steps > 0,
-        )  # fmt: skip
+        )
         return HierarchicalEncoding(self, sources, encoder)
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
@@ -170,9 +178,14 @@ class HierarchicalCodec:
 
     @torch.no_grad()
     def decode(
-        self, parameters: bytes, body: bytes, header: SignalHeader, size: tuple[int, ...] | None = None,
-        limits: Limits = DEFAULT_LIMITS, window: Window | None = None,
-    ) -> FloatArray:  # fmt: skip
+        self,
+        parameters: bytes,
+        body: bytes,
+        header: SignalHeader,
+        size: tuple[int, ...] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        window: Window | None = None,
+    ) -> FloatArray:
         """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha), or in a window.
 
         Planes and tiles out of the window are not decoded, of the others all latents and the rows that are wanted.
@@ -207,9 +220,14 @@ class HierarchicalCodec:
         return covered.from_planes(out * np.float32(gain) if gain != 1.0 else out)
 
     def _tile(
-        self, messages: Sequence[bytes], number: int, told: Parameters, shape: tuple[int, ...],
-        size: tuple[int, ...], window: Window | None = None,
-    ) -> FloatArray:  # fmt: skip
+        self,
+        messages: Sequence[bytes],
+        number: int,
+        told: Parameters,
+        shape: tuple[int, ...],
+        size: tuple[int, ...],
+        window: Window | None = None,
+    ) -> FloatArray:
         """Values (*size, C), or in a window of these, of a plane or tile that covers a grid of ``shape``."""
         *weights, latents = messages[number * (1 + told.weights) : (number + 1) * (1 + told.weights)]
         head = receive_weights(self.prior, weights[0]) if weights else None

@@ -102,11 +102,15 @@ class HierarchicalConfig:
             values = {field.name: data[field.name] for field in fields(cls)}
             values["levels"] = tuple(
                 LevelConfig(
-                    int(v["stride"]), int(v["width"]), tuple(map(int, v["latents"])), int(v["blocks_down"]),
-                    int(v["blocks_up"]), int(v.get("phases", 1)),
+                    int(v["stride"]),
+                    int(v["width"]),
+                    tuple(map(int, v["latents"])),
+                    int(v["blocks_down"]),
+                    int(v["blocks_up"]),
+                    int(v.get("phases", 1)),
                 )
                 for v in values["levels"]
-            )  # fmt: skip
+            )
             values["log_lambdas"] = tuple(map(float, values["log_lambdas"]))
             made = cls(**values)
             check_plain(made)

@@ -130,7 +130,7 @@ def native_fourier(
 
 def sampled_points(
     count: int, share: float, random: torch.Generator | None = None, device: torch.device | None = None
-) -> Tensor | None:  # fmt: skip
+) -> Tensor | None:
     """Numbers (P,) of a ``share`` of ``count`` points, one of every run of equal length; None, for all, at share 1."""
     if share == 1.0:
         return None
@@ -145,9 +145,15 @@ Watch = Callable[[str, Tensor], None]
 
 
 def latents_and_bits(
-    model: HierarchicalINR, values: Tensor, log_lambda: Tensor, quantise: Quantise, *,
-    risen: list[Tensor] | None = None, offsets: dict[str, Tensor] | None = None, watch: Watch | None = None,
-) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    model: HierarchicalINR,
+    values: Tensor,
+    log_lambda: Tensor,
+    quantise: Quantise,
+    *,
+    risen: list[Tensor] | None = None,
+    offsets: dict[str, Tensor] | None = None,
+    watch: Watch | None = None,
+) -> tuple[Tensor, list[Tensor]]:
     """Features at the finest stride after one sample of every posterior, and ``Elbo.bit_maps``; arguments as in
     ``elbo``."""
     rate = model.rates(log_lambda)
@@ -186,11 +192,20 @@ def _bit_maps(config: HierarchicalConfig, counted: list[tuple[str, Tensor, Tenso
 
 
 def elbo(
-    model: HierarchicalINR, values: Tensor, log_lambda: Tensor, fourier: Tensor, quantise: Quantise, *,
-    risen: list[Tensor] | None = None, offsets: dict[str, Tensor] | None = None, weights: Tensor | None = None,
-    mask: Tensor | None = None, watch: Watch | None = None, errors: Errors | None = None,
+    model: HierarchicalINR,
+    values: Tensor,
+    log_lambda: Tensor,
+    fourier: Tensor,
+    quantise: Quantise,
+    *,
+    risen: list[Tensor] | None = None,
+    offsets: dict[str, Tensor] | None = None,
+    weights: Tensor | None = None,
+    mask: Tensor | None = None,
+    watch: Watch | None = None,
+    errors: Errors | None = None,
     points: Tensor | None = None,
-) -> Elbo:  # fmt: skip
+) -> Elbo:
     """One evaluation with one sample of every posterior.
 
     ``values`` (N, C, H, W), sizes multiples of the coarsest stride. ``risen``: the way up, if it is known already.

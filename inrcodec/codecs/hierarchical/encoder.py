@@ -108,9 +108,14 @@ class LatentEncoder:
     """Encodes batches under one prior."""
 
     def __init__(
-        self, prior: HierarchicalPrior, effort: HierarchicalEffort, coder: str = CODERS[0], tick: Progress = lambda steps: None,
-        measure: str = MEASURES[0], keep_features: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        prior: HierarchicalPrior,
+        effort: HierarchicalEffort,
+        coder: str = CODERS[0],
+        tick: Progress = lambda steps: None,
+        measure: str = MEASURES[0],
+        keep_features: bool = True,
+    ) -> None:
         check_coder(coder)
         self.prior, self.effort, self.coder, self.tick = prior, effort, coder, tick
         self.errors = structure_errors if measure == "ms-ssim" else None
@@ -239,9 +244,15 @@ def _alike(requests: Sequence[SearchRequest]) -> list[list[int]]:
         batch = request.batch
         # Integer layers are those of one quality; the floating-point side takes a quality for every row.
         key = (
-            request.what, request.quality if request.what == "code" else None, batch.values.shape[1:], batch.points,
-            batch.extent, batch.origin, batch.mask is None, bool(batch.offsets),
-        )  # fmt: skip
+            request.what,
+            request.quality if request.what == "code" else None,
+            batch.values.shape[1:],
+            batch.points,
+            batch.extent,
+            batch.origin,
+            batch.mask is None,
+            bool(batch.offsets),
+        )
         points = math.prod(batch.values.shape[2:])
         group = open_groups.get(key)
         if group is None or points * (1 + sum(len(requests[i].batch.values) for i in group)) > POINTS_AT_ONCE:
@@ -250,6 +261,7 @@ def _alike(requests: Sequence[SearchRequest]) -> list[list[int]]:
         group.append(number)
     return groups
 
+
 LATENT_EFFORTS = {
     effort.name: effort
     for effort in (
@@ -257,7 +269,7 @@ LATENT_EFFORTS = {
         HierarchicalEffort("default", 12, small_steps=48, adapting_steps=110),
         HierarchicalEffort("best", 120, 100, small_steps=300, adapting_steps=400),
     )
-}  # fmt: skip
+}
 
 
 def hierarchical_effort_named(name: str) -> HierarchicalEffort:

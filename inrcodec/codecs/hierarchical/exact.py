@@ -141,9 +141,7 @@ class ExactLayers:
 
     def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
         """Strip by strip, in float32 in between where that holds the integers."""
-        return in_strips(
-            lambda *parts: narrow_integers(function(*parts)), values, *others, halo=halo, overwrite=True
-        )  # fmt: skip
+        return in_strips(lambda *parts: narrow_integers(function(*parts)), values, *others, halo=halo, overwrite=True)
 
     def step(self, name: str) -> Tensor:
         """Posterior steps (c, 1, 1) of a latent block in units of 2^-13."""

@@ -71,14 +71,26 @@ def _check(small: HierarchicalConfig, large: HierarchicalConfig) -> None:
 
 def _fits(small: HierarchicalConfig, large: HierarchicalConfig) -> bool:
     same = (
-        "channels", "axes", "feature_stride", "feature_width", "head_width", "harmonics", "sphere", "centre", "spread",
-    )  # fmt: skip
+        "channels",
+        "axes",
+        "feature_stride",
+        "feature_width",
+        "head_width",
+        "harmonics",
+        "sphere",
+        "centre",
+        "spread",
+    )
     fits = all(getattr(small, name) == getattr(large, name) for name in same) and len(small.levels) == len(large.levels)
     fits = fits and all(
-        a.stride == b.stride and a.latents == b.latents and a.phases == b.phases and a.width <= b.width
-        and a.blocks_up <= b.blocks_up and a.blocks_down <= b.blocks_down
+        a.stride == b.stride
+        and a.latents == b.latents
+        and a.phases == b.phases
+        and a.width <= b.width
+        and a.blocks_up <= b.blocks_up
+        and a.blocks_down <= b.blocks_down
         for a, b in zip(small.levels, large.levels, strict=True)
-    )  # fmt: skip
+    )
     return fits
 
 

@@ -66,7 +66,7 @@ class HeadProblem:
 
 def fit_weights(
     prior: HierarchicalPrior, problem: HeadProblem, error_weight: float, steps: int, points: int = POINTS_AT_ONCE
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """Posterior mean and scale (n,) of a signal's weights in units of the prior, by gradient steps on the beta-ELBO,
     each of so many points."""
     model, spread = prior.model, prior.weight_log_scale.exp()
@@ -131,9 +131,7 @@ def receive_weights(prior: HierarchicalPrior, message: bytes) -> Tensor | None:
     index = reader.read(blocks, BLOCK_BITS)
     reader.finish()
     slots = _slots(count, blocks)
-    values = decode_blocks(
-        index, budget_bits=BLOCK_BITS, width=slots.shape[1], seed=SEED, block_ids=np.arange(blocks)
-    )  # fmt: skip
+    values = decode_blocks(index, budget_bits=BLOCK_BITS, width=slots.shape[1], seed=SEED, block_ids=np.arange(blocks))
     moved = np.zeros(count, np.float32)
     moved[slots[slots >= 0]] = values[slots >= 0]
     return prior.model.head + prior.weight_log_scale.exp() * torch.from_numpy(moved)

@@ -57,7 +57,9 @@ def inspect(
         density = torch.zeros(padded_shape(config, own) if config.axes == 2 else (1, *padded_shape(config, own)))
 
         def watch(name: str, residual: Tensor, scales: Tensor, density: Tensor = density) -> None:
-            bits = scatter_color(symbol_bits(residual, scales.log()).sum(1, keepdim=True), block_phase(config, name))[0, 0]
+            bits = scatter_color(symbol_bits(residual, scales.log()).sum(1, keepdim=True), block_phase(config, name))[
+                0, 0
+            ]
             stride = config.levels[int(name.split(".")[0])].stride
             by_level[stride] = by_level.get(stride, 0.0) + float(bits.sum())
             rows = stride if config.axes == 2 else 1

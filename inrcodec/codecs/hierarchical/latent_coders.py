@@ -3,12 +3,12 @@
 A residual is a latent less its prior mean, in posterior steps. The prior is a Gaussian with one of the 64 scales of
 ``coding.gaussian``, the posterior has the variance of a uniform step, 1/12; both sides know both.
 
-- ``dither``: residuals are rounded and coded by ANS under integer tables. (Rounding is dithered quantisation with a
-  dither of zero, which the models are trained for.)
-- ``astar``: latents of a block are sent as the index of one of 2^K shared candidates, drawn from the prior
-  (``coding.relative_entropy``). Blocks are cut, in an order mixed by shared seed, where the KL that the scales predict reaches
-  the budget, and K follows the prediction, so that nothing says where blocks end. Candidates are rounded to 2^-8: what
-  the last bits of floating-point arithmetic make of them does not matter.
+- ``round``: residuals are rounded and coded by ANS under integer tables. (This is dithered quantisation with a dither
+  of zero, which the models are trained for.)
+- ``rec``: relative entropy coding. The latents of a block are sent as the index of one of 2^K shared candidates drawn
+  from the prior (``coding.relative_entropy``). A shared seed permutes the latents; a block ends where the KL predicted
+  from the scales reaches the budget, and K follows the prediction, so block boundaries are not sent. Candidates are
+  rounded to 2^-8, so the last bits of floating-point arithmetic do not matter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from inrcodec.errors import UsageError
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 
-CODERS = ("dither", "astar")
+CODERS = ("round", "rec")
 """In the order of their numbers in files."""
 
 KL_UNITS_PER_BIT = 64
@@ -69,12 +69,12 @@ class LatentReader(Protocol):
 def make_writer(coder: str) -> LatentWriter:
     """A writer; UsageError for an unknown coder."""
     check_coder(coder)
-    return RoundingWriter() if coder == "dither" else BlockWriter()
+    return RoundingWriter() if coder == "round" else BlockWriter()
 
 
 def make_reader(coder: str, data: bytes, n_parts: int) -> LatentReader:
     """A reader of what a writer of ``make_writer`` wrote when it was given ``n_parts`` parts."""
-    return RoundingReader(data, n_parts) if coder == "dither" else BlockReader(data)
+    return RoundingReader(data, n_parts) if coder == "round" else BlockReader(data)
 
 
 def check_coder(coder: str) -> None:
@@ -84,7 +84,7 @@ def check_coder(coder: str) -> None:
 
 
 class RoundingWriter:
-    """``dither``."""
+    """Write latents with coder ``round``."""
 
     def __init__(self) -> None:
         self._coder = GaussianWriter()
@@ -161,7 +161,10 @@ class Blocks:
 
 
 class BlockWriter:
-    """``astar``, by default with the selection that serves a fixed budget best (``ratio``, see ``coding.relative_entropy``)."""
+    """Write latents with coder ``rec``.
+
+    The default selection is the best one at a fixed budget (``ratio``, see ``coding.relative_entropy``).
+    """
 
     def __init__(self, selection: Selection = Selection.RATIO) -> None:
         self._bits = BitWriter()
@@ -207,9 +210,7 @@ class BlockReader:
         for bits, chosen in blocks.groups():
             index = self._bits.read(len(chosen), bits)
             width = blocks.slots.shape[1]
-            values = decode_blocks(
-                index, budget_bits=bits, width=width, seed=SEED, block_ids=self._received + chosen
-            )  # fmt: skip
+            values = decode_blocks(index, budget_bits=bits, width=width, seed=SEED, block_ids=self._received + chosen)
             blocks.place(chosen, values, scales, out)
         self._received += len(blocks.bits)
         return out

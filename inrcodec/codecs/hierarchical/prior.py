@@ -61,11 +61,7 @@ class HierarchicalPrior:
     ) -> HierarchicalPrior:
         """From a trained model, as its file will be read back."""
         tables = ExactTables.from_model(model)
-        floats = {
-            key: value.detach().clone()
-            for key, value in model.state_dict().items()
-            if not _is_exact(key)
-        }  # fmt: skip
+        floats = {key: value.detach().clone() for key, value in model.state_dict().items() if not _is_exact(key)}
         answer = _answer(model.config, tables)
         made = cls(name, kind, model.config, tables, floats, weight_log_scale, answer, card)
         return cls.from_bytes(made.to_bytes(), name)
@@ -114,9 +110,13 @@ class HierarchicalPrior:
         tensors.update({f"model.{name}": value.half() for name, value in self.floats.items()})
         tensors["weight_log_scale"] = self.weight_log_scale.half()
         head = {
-            "format": FORMAT, "name": self.name, "kind": self.kind, "config": self.config.to_dict(),
-            "known_answer": self.known_answer, "card": self.card,
-        }  # fmt: skip
+            "format": FORMAT,
+            "name": self.name,
+            "kind": self.kind,
+            "config": self.config.to_dict(),
+            "known_answer": self.known_answer,
+            "card": self.card,
+        }
         return write_prior_bytes(head, {name: value.contiguous() for name, value in tensors.items()})
 
     @classmethod
@@ -133,14 +133,14 @@ class HierarchicalPrior:
             name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
             answer = str(head["known_answer"])
             tables = ExactTables(
-                _part(tensors, "weight."), _part(tensors, "bias."), _part(tensors, "step."),
+                _part(tensors, "weight."),
+                _part(tensors, "bias."),
+                _part(tensors, "step."),
                 tensors["first"].to(torch.int64),
-            )  # fmt: skip
+            )
             log_scale = tensors["weight_log_scale"].float()
         floats = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
-        prior = cls(
-            name, kind, config, tables, floats, log_scale, answer, card, hashlib.sha256(data).digest()[:8]
-        )  # fmt: skip
+        prior = cls(name, kind, config, tables, floats, log_scale, answer, card, hashlib.sha256(data).digest()[:8])
         prior._check(source)
         return prior
 

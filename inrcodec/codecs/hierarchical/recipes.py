@@ -17,7 +17,8 @@ from inrcodec.training.folders import DataSpec
 @dataclass(frozen=True)
 class HierarchicalRecipe:
     """What a prior is for; ``tile``: training images are mosaics of tiles of this size, each a signal of its own.
-    ``scales``: training images are resampled by factors between these two. ``point_share``: see ``HierarchicalTraining``.
+    ``scales``: training images are resampled by factors between these two. ``point_share``: see
+    ``HierarchicalTraining``.
     """
 
     name: str
@@ -44,46 +45,92 @@ class HierarchicalRecipe:
         # Smooth fields are asked for to a precision that bfloat16 does not have.
         fast = 0.0 if self.kind == "field" else 0.8
         return HierarchicalTraining(
-            self.network, self.name, self.kind, minutes, self.patch_shape, self.batch, lr=self.lr,
-            rate_power=self.rate_power, small_share=small, fast_share=fast, point_share=self.point_share, seed=seed,
-        )  # fmt: skip
+            self.network,
+            self.name,
+            self.kind,
+            minutes,
+            self.patch_shape,
+            self.batch,
+            lr=self.lr,
+            rate_power=self.rate_power,
+            small_share=small,
+            fast_share=fast,
+            point_share=self.point_share,
+            seed=seed,
+        )
 
 
 _IMAGES32 = HierarchicalConfig(
-    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.375, 10.5), n_anchors=11,
+    channels=3,
+    axes=2,
+    feature_stride=2,
+    feature_width=32,
+    log_lambdas=(2.375, 10.5),
+    n_anchors=11,
     levels=(
-        Level(16, 128, (8, 8), 2, 1), Level(8, 128, (8, 8), 3, 2), Level(4, 96, (6, 6), 3, 2),
+        Level(16, 128, (8, 8), 2, 1),
+        Level(8, 128, (8, 8), 3, 2),
+        Level(4, 96, (6, 6), 3, 2),
         Level(2, 48, (3, 3), 2, 1),
     ),
-)  # fmt: skip
+)
 _PHOTOGRAPHS = HierarchicalConfig(
-    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.0, 10.5), n_anchors=12,
+    channels=3,
+    axes=2,
+    feature_stride=2,
+    feature_width=32,
+    log_lambdas=(2.0, 10.5),
+    n_anchors=12,
     levels=(
-        Level(32, 160, (16,), 1, 1), Level(16, 160, (32, 32), 3, 2, phases=2),
-        Level(8, 128, (24, 24, 24, 24), 4, 2, phases=2), Level(4, 64, (24, 24), 2, 1, phases=2),
+        Level(32, 160, (16,), 1, 1),
+        Level(16, 160, (32, 32), 3, 2, phases=2),
+        Level(8, 128, (24, 24, 24, 24), 4, 2, phases=2),
+        Level(4, 64, (24, 24), 2, 1, phases=2),
     ),
-)  # fmt: skip
+)
 _PHOTOGRAPHS_LARGE = HierarchicalConfig(
-    channels=3, axes=2, feature_stride=2, feature_width=32, log_lambdas=(2.0, 10.5), n_anchors=12,
+    channels=3,
+    axes=2,
+    feature_stride=2,
+    feature_width=32,
+    log_lambdas=(2.0, 10.5),
+    n_anchors=12,
     levels=(
-        Level(32, 192, (32,), 2, 2), Level(16, 208, (32, 32, 32, 32), 4, 3, phases=2),
-        Level(8, 128, (24, 24, 24, 24), 4, 3, phases=2), Level(4, 64, (24, 24), 3, 2, phases=2),
+        Level(32, 192, (32,), 2, 2),
+        Level(16, 208, (32, 32, 32, 32), 4, 3, phases=2),
+        Level(8, 128, (24, 24, 24, 24), 4, 3, phases=2),
+        Level(4, 64, (24, 24), 3, 2, phases=2),
     ),
-)  # fmt: skip
+)
 _SPEECH = HierarchicalConfig(
-    channels=1, axes=1, feature_stride=2, feature_width=32, log_lambdas=(-0.5, 9.5), centre=0.0, spread=1.0,
+    channels=1,
+    axes=1,
+    feature_stride=2,
+    feature_width=32,
+    log_lambdas=(-0.5, 9.5),
+    centre=0.0,
+    spread=1.0,
     levels=(
-        Level(256, 192, (24,), 1, 1), Level(64, 192, (24, 24), 3, 3), Level(16, 128, (12, 12), 3, 2),
+        Level(256, 192, (24,), 1, 1),
+        Level(64, 192, (24, 24), 3, 3),
+        Level(16, 128, (12, 12), 3, 2),
         Level(4, 64, (5, 5), 2, 1),
     ),
-)  # fmt: skip
+)
 _FIELDS = HierarchicalConfig(
-    channels=1, axes=2, feature_stride=2, feature_width=24, log_lambdas=(4.0, 16.0),
+    channels=1,
+    axes=2,
+    feature_stride=2,
+    feature_width=24,
+    log_lambdas=(4.0, 16.0),
     levels=(
-        Level(32, 128, (12,), 1, 1), Level(16, 128, (8, 8), 3, 2), Level(8, 96, (6, 6), 3, 2),
-        Level(4, 48, (3, 3), 2, 1), Level(2, 24, (2,), 1, 1),
+        Level(32, 128, (12,), 1, 1),
+        Level(16, 128, (8, 8), 3, 2),
+        Level(8, 96, (6, 6), 3, 2),
+        Level(4, 48, (3, 3), 2, 1),
+        Level(2, 24, (2,), 1, 1),
     ),
-)  # fmt: skip
+)
 
 HIERARCHY_RECIPES = {
     recipe.name: recipe
@@ -93,14 +140,21 @@ HIERARCHY_RECIPES = {
             "photographs", "image", _PHOTOGRAPHS, (128, 128), 8, lr=4e-3, rate_power=1.25, point_share=0.25
         ),
         HierarchicalRecipe(
-            "photographs-large", "image", _PHOTOGRAPHS_LARGE, (192, 192), 28, lr=3e-3, rate_power=1.15,
-            scales=(0.5, 2.0), point_share=0.25,
+            "photographs-large",
+            "image",
+            _PHOTOGRAPHS_LARGE,
+            (192, 192),
+            28,
+            lr=3e-3,
+            rate_power=1.15,
+            scales=(0.5, 2.0),
+            point_share=0.25,
         ),
         HierarchicalRecipe("fields", "field", _FIELDS, (64, 64), 16),
         HierarchicalRecipe("globe", "field", replace(_FIELDS, sphere=True, periodic=True), (64, 64), 16),
         HierarchicalRecipe("speech16k", "audio", _SPEECH, (8192,), 8),
     )
-}  # fmt: skip
+}
 
 
 def hierarchical_recipe_named(name: str) -> HierarchicalRecipe:
@@ -110,7 +164,9 @@ def hierarchical_recipe_named(name: str) -> HierarchicalRecipe:
     return HIERARCHY_RECIPES[name]
 
 
-def adapted_hierarchical_recipe(recipe: HierarchicalRecipe, *, name: str | None = None, tile: int | None = None) -> HierarchicalRecipe:
+def adapted_hierarchical_recipe(
+    recipe: HierarchicalRecipe, *, name: str | None = None, tile: int | None = None
+) -> HierarchicalRecipe:
     """A recipe under another name or for mosaics of another tile size."""
     if tile:
         recipe = replace(recipe, tile=tile, patch_shape=(tile, tile))

@@ -87,9 +87,13 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 def refine(
-    prior: HierarchicalPrior, batches: Sequence[Batch], qualities: Sequence[int], steps: int, tick: Progress,
+    prior: HierarchicalPrior,
+    batches: Sequence[Batch],
+    qualities: Sequence[int],
+    steps: int,
+    tick: Progress,
     errors: Errors | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Take trial steps on the offsets of batches of one shape, of each at its quality, by squared errors or ``errors``.
 
     Those found at nearly the same quality are gone on from, with fewer steps: what they gain is which way latents are
@@ -139,9 +143,7 @@ class Tile:
 
     def put(self, config: HierarchicalConfig, found: Offsets, into: Offsets) -> None:
         """Write the inner part of a tile's offsets to those of the whole."""
-        inside = tuple(
-            slice(i.start - o.start, i.stop - o.start) for i, o in zip(self.inner, self.outer, strict=True)
-        )  # fmt: skip
+        inside = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(self.inner, self.outer, strict=True))
         for name, value in found.items():
             into[name][_at_stride(config, name, self.inner)] = value[_at_stride(config, name, (inside[0], inside[1]))]
 
@@ -230,9 +232,16 @@ class _Descent:
 
     def _evaluate(self, offsets: Offsets) -> Elbo:
         return elbo(
-            self.model, self.batch.values, self.log_lambda, self.fourier, rounded,
-            risen=self.risen, offsets=offsets, mask=self.batch.mask, errors=self.errors,
-        )  # fmt: skip
+            self.model,
+            self.batch.values,
+            self.log_lambda,
+            self.fourier,
+            rounded,
+            risen=self.risen,
+            offsets=offsets,
+            mask=self.batch.mask,
+            errors=self.errors,
+        )
 
     @torch.no_grad()
     def _cell_costs(self, found: Elbo) -> Tensor:

@@ -27,9 +27,14 @@ POINTS_AT_ONCE, FEATURES_AT_ONCE = 1 << 16, 1 << 18
 
 
 def render(
-    model: HierarchicalINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], size: tuple[int, ...],
-    weights: Tensor | None = None, window: tuple[slice, ...] | None = None,
-) -> FloatArray:  # fmt: skip
+    model: HierarchicalINR,
+    h: Tensor,
+    rate: Tensor,
+    shape: tuple[int, ...],
+    size: tuple[int, ...],
+    weights: Tensor | None = None,
+    window: tuple[slice, ...] | None = None,
+) -> FloatArray:
     """Values (*size, C) of one signal, or those of them in ``window``, to the last bit the same.
 
     ``h`` (1, C', H', W'): features at the finest stride, at anchor weights ``rate`` (1, A); ``shape``: the native grid;

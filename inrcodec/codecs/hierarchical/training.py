@@ -99,9 +99,13 @@ class HierarchicalTraining:
         At half of it, an hour (15,000 steps) on 32x32 images ended 4 % above the cost that it had started from.
         """
         return replace(
-            self, lr=0.15 * self.lr, noisy_share=0.0, auxiliary_share=0.0, warm_share=0.0,
+            self,
+            lr=0.15 * self.lr,
+            noisy_share=0.0,
+            auxiliary_share=0.0,
+            warm_share=0.0,
             small_share=min(self.small_share, 0.3),
-        )  # fmt: skip
+        )
 
     def share_done(self, seconds: float, steps: int) -> float:
         """How much of the training is done after so many seconds and steps, at most 1."""
@@ -120,9 +124,13 @@ class HierarchicalTrainer:
     ``peers``: the processes that train it together, each with a batch of its own."""
 
     def __init__(
-        self, config: HierarchicalTraining, source: PatchSource, device: str = "cpu", begin: HierarchicalINR | None = None,
+        self,
+        config: HierarchicalTraining,
+        source: PatchSource,
+        device: str = "cpu",
+        begin: HierarchicalINR | None = None,
         peers: Peers | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
         self.peers = peers or Peers()
         self._fourier: dict[tuple[int, int], Tensor] = {}
@@ -143,20 +151,28 @@ class HierarchicalTrainer:
         return HierarchyState(model, optimiser, auxiliary)
 
     def run(
-        self, state: HierarchyState, *, until_seconds: float, checkpoint: Path | None,
+        self,
+        state: HierarchyState,
+        *,
+        until_seconds: float,
+        checkpoint: Path | None,
         progress: Callable[[HierarchyState, str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
 
         def done() -> float:
             return self.config.share_done(state.seconds, state.steps)
 
         run_timed(
-            state, lambda: self._step(state, done()), done=lambda: done() >= 1.0, until_seconds=until_seconds,
+            state,
+            lambda: self._step(state, done()),
+            done=lambda: done() >= 1.0,
+            until_seconds=until_seconds,
             save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress, stage=lambda: "noisy" if done() < self.config.noisy_share else "rounded",
+            progress=progress,
+            stage=lambda: "noisy" if done() < self.config.noisy_share else "rounded",
             agreed=self.peers.agreed,
-        )  # fmt: skip
+        )
 
     def _step(self, state: HierarchyState, done: float) -> dict[str, float]:
         config, network = self.config, self.config.network
@@ -180,9 +196,14 @@ class HierarchicalTrainer:
         rows, columns = values.shape[2], values.shape[3]
         with faster_arithmetic(self.device, done < config.fast_share):
             found = elbo(
-                state.model, values, log_lambda, fourier, noisy if done < config.noisy_share else mixed, watch=watch,
+                state.model,
+                values,
+                log_lambda,
+                fourier,
+                noisy if done < config.noisy_share else mixed,
+                watch=watch,
                 points=sampled_points(rows * columns, config.point_share, device=self.device),
-            )  # fmt: skip
+            )
         error = found.mse + weight * sum(asked) if asked else found.mse
         rate = (0.1 + 0.9 * _part_of(done, config.warm_share)) * found.bits / (rows * columns)
         loss = balanced(error * log_lambda.exp() + rate, log_lambda, network, config.balance)
@@ -194,9 +215,10 @@ class HierarchicalTrainer:
             state.optimiser.step()
         state.count_step(config.ema, ramp=50)
         return {
-            "loss": float(loss.detach()), "bits_per_point": float(found.bits.detach().mean()) / (rows * columns),
+            "loss": float(loss.detach()),
+            "bits_per_point": float(found.bits.detach().mean()) / (rows * columns),
             "db": float(-10.0 * found.mse.detach().clamp_min(1e-12).log10().mean()),
-        }  # fmt: skip
+        }
 
     def _draw(self, count: int, rng: np.random.Generator, small: bool) -> tuple[Tensor, Tensor]:
         """Crops (N, C, H, W) and the Fourier features of their points."""
@@ -297,11 +319,13 @@ def evaluate_hierarchical(
         found = elbo(prior.model, values, torch.full((count,), log_lambda), fourier, rounded)
         results.append(
             RateResult(
-                math.exp(-log_lambda), float(found.bits.mean()) / (rows * columns),
+                math.exp(-log_lambda),
+                float(found.bits.mean()) / (rows * columns),
                 float(-10.0 * found.mse.clamp_min(1e-12).log10().mean()),
             )
-        )  # fmt: skip
+        )
     return results
+
 
 ROUNDS, STEPS, POINTS = 3, 60, 4096
 FIRST_LOG_SCALE = math.log(0.02)

@@ -16,9 +16,14 @@ from inrcodec.signals.signal import Signal
 from inrcodec.storage import write_whole
 
 _SUBTYPES = {
-    "PCM_16": "pcm_16", "PCM_24": "pcm_24", "PCM_32": "pcm_32", "PCM_U8": "pcm_u8", "PCM_S8": "pcm_s8",
-    "FLOAT": "float32", "DOUBLE": "float64",
-}  # fmt: skip
+    "PCM_16": "pcm_16",
+    "PCM_24": "pcm_24",
+    "PCM_32": "pcm_32",
+    "PCM_U8": "pcm_u8",
+    "PCM_S8": "pcm_s8",
+    "FLOAT": "float32",
+    "DOUBLE": "float64",
+}
 _BACK = {ours: theirs for theirs, ours in _SUBTYPES.items()}
 SUFFIXES = {".wav": "WAV", ".flac": "FLAC", ".aiff": "AIFF", ".aif": "AIFF", ".ogg": "OGG"}
 

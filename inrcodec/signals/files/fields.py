@@ -23,9 +23,7 @@ from inrcodec.storage import write_whole
 MAX_AXES = 3
 NPY_MAGIC, HDF5_MAGIC = b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"
 # NumPy reads a description with Python's parser, whose errors are many.
-_UNREADABLE = (
-    ValueError, TypeError, EOFError, OSError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError,
-)  # fmt: skip
+_UNREADABLE = (ValueError, TypeError, EOFError, OSError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
 _LONGITUDE_UNITS = {"degrees_east", "degree_east", "degrees_e", "degree_e"}
 
 
@@ -85,9 +83,14 @@ def read_netcdf(
     own = {d: coordinates[d] for d in dims if d in coordinates}
     own_attributes = {d: dataset[d][2] for d in own}
     meta = SignalMeta(
-        variable=chosen, dims=dims, coordinates=own, attributes=attributes, coordinate_attributes=own_attributes,
-        fixed=fixed, source_format="netcdf",
-    )  # fmt: skip
+        variable=chosen,
+        dims=dims,
+        coordinates=own,
+        attributes=attributes,
+        coordinate_attributes=own_attributes,
+        fixed=fixed,
+        source_format="netcdf",
+    )
     return _field(array, name, meta, tuple(_is_periodic(d, own, own_attributes) for d in dims))
 
 

@@ -22,13 +22,24 @@ ORIENTATION_TAG = 0x0112
 MAX_DPI = 65535
 """What every format has room for."""
 SUFFIXES = {
-    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP",
-    ".ppm": "PPM", ".pgm": "PPM",
-}  # fmt: skip
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+}
 _KEEPS = {
-    "PNG": {"L", "LA", "RGB", "RGBA", "I;16"}, "TIFF": {"L", "LA", "RGB", "RGBA", "I;16"}, "JPEG": {"L", "RGB"},
-    "WEBP": {"L", "RGB", "RGBA"}, "BMP": {"L", "RGB"}, "PPM": {"L", "RGB", "I;16"},
-}  # fmt: skip
+    "PNG": {"L", "LA", "RGB", "RGBA", "I;16"},
+    "TIFF": {"L", "LA", "RGB", "RGBA", "I;16"},
+    "JPEG": {"L", "RGB"},
+    "WEBP": {"L", "RGB", "RGBA"},
+    "BMP": {"L", "RGB"},
+    "PPM": {"L", "RGB", "I;16"},
+}
 PROGRAMS = {"EPS", "WMF"}
 """Formats that Pillow hands to an interpreter."""
 _LAYOUTS = {"L": "gray", "LA": "gray+alpha", "RGB": "rgb", "RGBA": "rgba"}

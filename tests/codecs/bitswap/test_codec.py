@@ -297,9 +297,13 @@ def test_other_instruction_sets_and_threads_give_the_same_pixels(
     levels = levels_of(70, 90, 3)
     (tmp_path / "a.inr").write_bytes(inrcodec.compress(signal_of(levels), lossless=True))
     done = subprocess.run(
-        [sys.executable, "-c", DECODER, str(tmp_path / "a.inr"), threads], cwd=ROOT, check=True, text=True,
-        capture_output=True, env={**os.environ, **machine},
-    )  # fmt: skip
+        [sys.executable, "-c", DECODER, str(tmp_path / "a.inr"), threads],
+        cwd=ROOT,
+        check=True,
+        text=True,
+        capture_output=True,
+        env={**os.environ, **machine},
+    )
     assert done.stdout.strip() == hashlib.sha256(levels.tobytes()).hexdigest()
 
 

@@ -25,9 +25,11 @@ def random_message(seed: int, n_bytes: int) -> Message:
 def random_mixtures(rng: np.random.Generator, count: int, levels: int) -> Mixtures:
     shape = (count, 3)
     return Mixtures(
-        rng.integers(-3 * UNIT, 3 * UNIT, shape), rng.integers(-2 * UNIT, 2 * UNIT, shape),
-        rng.integers(-UNIT, 4 * UNIT, shape), levels,
-    )  # fmt: skip
+        rng.integers(-3 * UNIT, 3 * UNIT, shape),
+        rng.integers(-2 * UNIT, 2 * UNIT, shape),
+        rng.integers(-UNIT, 4 * UNIT, shape),
+        levels,
+    )
 
 
 def test_shipped_tables_are_those_that_are_made() -> None:

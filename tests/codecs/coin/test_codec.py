@@ -116,8 +116,10 @@ def test_sounds_and_fields() -> None:
     back = inrcodec.decompress(compress_signals([sound], Settings("coin", target_kbps=48, effort="fast")).data)
     assert np.square(sound.values).mean() > 5 * np.square(sound.values - back.values).mean()
     z, y, x = np.mgrid[0:5, 0:8, 0:9].astype(np.float32) / 9
-    field = Signal(np.sin(2 * x + y - z)[..., None].astype(np.float32) * 0.5 + 0.5,
-                   SignalHeader("field", "field", "float32", (5, 8, 9), 1))  # fmt: skip
+    field = Signal(
+        np.sin(2 * x + y - z)[..., None].astype(np.float32) * 0.5 + 0.5,
+        SignalHeader("field", "field", "float32", (5, 8, 9), 1),
+    )
     back = inrcodec.decompress(compress_signals([field], Settings("coin", target_bpp=10, effort="fast")).data)
     assert np.abs(field.values - back.values).mean() < 0.05
 
@@ -154,7 +156,7 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="takes no prior"):
         compress_signals([picture()], Settings("coin", prior="images32"))
     with pytest.raises(UsageError, match="float16"):
-        compress_signals([picture()], Settings("coin", coder="astar"))
+        compress_signals([picture()], Settings("coin", coder="rec"))
     data = compress_signals([picture()], Settings("coin", target_bpp=4.0, effort="fast")).data
     for cut in range(0, len(data), 11):
         with pytest.raises(InrcodecError):

@@ -190,8 +190,21 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     mosaic = smooth_tiles(100).reshape(10, 10, 8, 8, 3).swapaxes(1, 2).reshape(80, 80, 3)
     Image.fromarray(mosaic).save(tmp_path / "tiles.png")
     out = tmp_path / "m.safetensors"
-    command = ["modulations", "export", str(tmp_path / "tiles.png"), "--prior", "base", "--recipe", "images32",
-               "--tile", "8", "--count", "200", "-o", str(out)]  # fmt: skip
+    command = [
+        "modulations",
+        "export",
+        str(tmp_path / "tiles.png"),
+        "--prior",
+        "base",
+        "--recipe",
+        "images32",
+        "--tile",
+        "8",
+        "--count",
+        "200",
+        "-o",
+        str(out),
+    ]
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["latent_dims"] == CONFIG.latent_dims
     assert main(command) != 0

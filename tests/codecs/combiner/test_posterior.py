@@ -77,9 +77,17 @@ def test_a_heavier_kl_ends_lower() -> None:
         adam, weight = PosteriorAdam((6, 20)), torch.full((6, 20), factor)
         for _ in range(150):
             posterior_step(
-                tiny_prior().model, q, p, adam, slice(0, 6), features, target, 20 * beta, Rates(0.2, 0.05),
+                tiny_prior().model,
+                q,
+                p,
+                adam,
+                slice(0, 6),
+                features,
+                target,
+                20 * beta,
+                Rates(0.2, 0.05),
                 kl_weight=weight,
-            )  # fmt: skip
+            )
         ends.append(float(kl_bits(q, p).sum()))
     assert ends[1] < 0.8 * ends[0]
 

@@ -39,18 +39,26 @@ def batch(seed: int = 1, rows: int = SIDE) -> Batch:
         mask = torch.ones(SIDE, SIDE)
         mask[rows:] = 0
     return Batch(
-        mixed.contiguous(memory_format=torch.channels_last), None if mask is None else mask.reshape(-1),
-        rows * SIDE, (rows, SIDE),
-    )  # fmt: skip
+        mixed.contiguous(memory_format=torch.channels_last),
+        None if mask is None else mask.reshape(-1),
+        rows * SIDE,
+        (rows, SIDE),
+    )
 
 
 def cost(of: Batch, offsets: Offsets | None, errors: Errors | None = None) -> tuple[float, float]:
     """Bits + lambda * squared error, and the mean error, of rounded latents."""
     with torch.no_grad():
         found = elbo(
-            tiny_prior().model, of.values, torch.tensor([LOG_LAMBDA]), of.fourier(tiny_prior().config), rounded,
-            offsets=offsets, mask=of.mask, errors=errors,
-        )  # fmt: skip
+            tiny_prior().model,
+            of.values,
+            torch.tensor([LOG_LAMBDA]),
+            of.fourier(tiny_prior().config),
+            rounded,
+            offsets=offsets,
+            mask=of.mask,
+            errors=errors,
+        )
     return float(found.bits + math.exp(LOG_LAMBDA) * found.mse * of.points), float(found.mse)
 
 

@@ -257,7 +257,7 @@ def test_both_coders_round_trip_and_are_named_in_the_file(coder: str) -> None:
     with contextlib.suppress(FormatError):
         cut = codec.decode(coded.parameters, coded.bodies[0][: len(coded.bodies[0]) // 2], source.header)
         assert not np.array_equal(cut, back)
-    with pytest.raises(UsageError, match="dither, astar"):
+    with pytest.raises(UsageError, match="round, rec"):
         codec.encoding([source], "fast", None, "huffman")
 
 
@@ -323,9 +323,13 @@ def test_one_file_decodes_alike_on_other_instruction_sets_and_threads(tmp_path: 
         for threads in (1, 2):
             name = f"{capability}{threads}.npy"
             done = subprocess.run(
-                [sys.executable, "-c", DECODER, str(tmp_path), str(threads), name], cwd=ROOT, check=True, text=True,
-                capture_output=True, env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
-            )  # fmt: skip
+                [sys.executable, "-c", DECODER, str(tmp_path), str(threads), name],
+                cwd=ROOT,
+                check=True,
+                text=True,
+                capture_output=True,
+                env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
+            )
             seen.add(json.loads(done.stdout))
             pictures.append(np.load(tmp_path / name))
     assert len(seen) == 1

@@ -14,13 +14,20 @@ from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.errors import UsageError
 
 SMALL = HierarchicalConfig(
-    channels=3, axes=2, feature_stride=2, feature_width=8, head_width=8, log_lambdas=(4.0, 10.0),
+    channels=3,
+    axes=2,
+    feature_stride=2,
+    feature_width=8,
+    head_width=8,
+    log_lambdas=(4.0, 10.0),
     levels=(LevelConfig(8, 12, (4, 4), 3, 1), LevelConfig(4, 10, (3,), 1, 1), LevelConfig(2, 8, (2,), 1, 0)),
-)  # fmt: skip
+)
 LARGE = replace(
-    SMALL, log_lambdas=(2.0, 10.0), n_anchors=13,
+    SMALL,
+    log_lambdas=(2.0, 10.0),
+    n_anchors=13,
     levels=(LevelConfig(8, 20, (4, 4), 4, 3), LevelConfig(4, 16, (3,), 2, 1), LevelConfig(2, 8, (2,), 1, 1)),
-)  # fmt: skip
+)
 
 
 def _random_model() -> HierarchicalINR:
@@ -65,11 +72,13 @@ def test_every_new_parameter_can_learn() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"channels": 1}, {"feature_width": 16}, {"levels": LARGE.levels[:2]},
+        {"channels": 1},
+        {"feature_width": 16},
+        {"levels": LARGE.levels[:2]},
         {"levels": (LevelConfig(8, 8, (4, 4), 3, 1), *LARGE.levels[1:])},
         {"levels": (LevelConfig(8, 20, (4, 5), 3, 1), *LARGE.levels[1:])},
     ],
-)  # fmt: skip
+)
 def test_refuses_what_does_not_fit(wrong: dict) -> None:
     with pytest.raises(UsageError, match="no smaller"):
         grown(_random_model(), replace(LARGE, **wrong))

@@ -42,7 +42,7 @@ def test_the_receiver_has_what_the_sender_thinks(coder: str) -> None:
 
 def test_rounding_is_within_half_a_step() -> None:
     residual, scales = drawn(500, 1)
-    sent = make_writer("dither").send(residual, scales) / (1 << RESIDUAL_BITS)
+    sent = make_writer("round").send(residual, scales) / (1 << RESIDUAL_BITS)
     assert np.abs(sent - residual).max() <= 0.5
 
 
@@ -58,7 +58,7 @@ def test_blocks_hold_every_informative_latent_once() -> None:
 
 def test_relative_entropy_coding_costs_the_kl_and_samples_are_near_the_posterior() -> None:
     residual, scales = drawn(6000, 3, 20, 36)
-    writer = make_writer("astar")
+    writer = make_writer("rec")
     received = writer.send(residual, scales) / (1 << RESIDUAL_BITS)
     bits = 8 * len(writer.to_bytes())
     kl = float(np.log2(np.maximum(scale_values()[scales] / POSTERIOR_SCALE, 1)).sum())
