@@ -21,10 +21,10 @@ import torch
 from common import data_folder, mosaic, table
 
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.base import Rate, Source
+from inrcodec.codecs.base import CodedEntry, DecodeRequest, EncodeOptions, Rate, Source
 from inrcodec.codecs.hierarchical import encoder as latent_presets
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
-from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort
+from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
 from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.signals.files import read_signal
 from inrcodec.signals.header import SignalHeader
@@ -108,10 +108,13 @@ def _measure(
 ) -> tuple[float, float, float]:
     """Payload bits per pixel, mean PSNR, seconds of encoding."""
     begun = time.perf_counter()
-    with patch.dict(latent_presets.LATENT_EFFORTS, {"default": effort}):
-        coded = codec.encoding(sources, "default", None, coder).at(Rate(beta=beta))
+    with patch.dict(latent_presets.HIERARCHICAL_EFFORTS, {"default": effort}):
+        coded = codec.encoding(sources, EncodeOptions(effort="default", coder=coder)).at(Rate(beta=beta))
     seconds = time.perf_counter() - begun
-    decoded = [codec.decode(coded.parameters, b, s.header) for b, s in zip(coded.bodies, sources, strict=True)]
+    decoded = [
+        codec.decode(CodedEntry(s.header, coded.parameters, b), DecodeRequest())
+        for b, s in zip(coded.bodies, sources, strict=True)
+    ]
     quality = [image_psnr(s.values, d) for s, d in zip(sources, decoded, strict=True)]
     points = sum(source.header.n_points for source in sources)
     bits = 8 * (len(coded.parameters) + sum(len(body) for body in coded.bodies))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from common import mosaic, peak_gib, published, run_codec, table
 
-from inrcodec.encoding import Settings
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from common import data_folder, peak_gib, run_codec, table
 
-from inrcodec.codecs.registry import CODEC_IDS
-from inrcodec.encoding import Settings
+from inrcodec.codecs.registry import codec_ids
+from inrcodec.settings import Settings
 from inrcodec.signals.files import read_signal
 from inrcodec.signals.metrics import signal_psnr
 
@@ -23,14 +23,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--bpp", type=float, nargs="+", default=[0.3])
-    parser.add_argument("--codecs", nargs="+", default=list(CODEC_IDS), choices=CODEC_IDS)
+    parser.add_argument("--codecs", nargs="+", default=list(codec_ids()), choices=codec_ids())
     parser.add_argument("--effort", default="default")
     options = parser.parse_args()
     signals = {f"kodim{i:02d}": read_signal(data_folder() / "kodak" / f"kodim{i:02d}.png") for i in options.images}
     rows = []
     for bpp in options.bpp:
         for codec in options.codecs:
-            settings = Settings(codec, target_bpp=bpp, effort=options.effort)
+            settings = Settings(codec=codec, target_bpp=bpp, effort=options.effort)
             measured = []
             for name, signal in signals.items():
                 found = run_codec([signal], settings, f"{name}_{bpp:g}_{codec}.inr")

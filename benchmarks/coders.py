@@ -19,7 +19,7 @@ import torch
 from common import mosaic, table
 
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.base import Rate, Source
+from inrcodec.codecs.base import CodedEntry, DecodeRequest, EncodeOptions, Rate, Source
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.elbo import MAX_LOG_SCALE, MIN_LOG_SCALE, native_fourier
 from inrcodec.codecs.hierarchical.latent_coders import CODERS
@@ -46,9 +46,9 @@ def main() -> None:
     for coder, effort in ((CODERS[0], "fast"), (CODERS[0], "default"), (CODERS[1], "fast")):
         for beta in BETAS:
             begun = time.perf_counter()
-            coded = codec.encoding(sources, effort, None, coder).at(Rate(beta=beta))
+            coded = codec.encoding(sources, EncodeOptions(effort=effort, coder=coder)).at(Rate(beta=beta))
             seconds = (time.perf_counter() - begun) / len(sources)
-            decoded = [codec.decode(coded.parameters, b, header) for b in coded.bodies]
+            decoded = [codec.decode(CodedEntry(header, coded.parameters, b), DecodeRequest()) for b in coded.bodies]
             psnr = float(np.mean([image_psnr(s.values, d) for s, d in zip(sources, decoded, strict=True)]))
             bits = 8 * sum(len(body) for body in coded.bodies) / values[:, 0].numel()
             scale, kl = _kl_at(codec.prior.model, values, -math.log(beta), psnr)

@@ -16,7 +16,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from inrcodec.api import InrFile
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
+from inrcodec.settings import Settings
 from inrcodec.signals.signal import Signal
 from inrcodec.storage import write_whole
 from inrcodec.training.sources import cut_tiles
@@ -93,7 +94,7 @@ def run_codec(signals: Sequence[Signal], settings: Settings, name: str, *, archi
     names = [f"{i:04d}" for i in range(len(signals))] if archive else None
     with tqdm(desc=name, unit="step", disable=None, leave=False) as bar:
         begun = time.perf_counter()
-        encoded = compress_signals(signals, settings, names, bar.update)
+        encoded = encode_signals(signals, settings, names, bar.update)
         encode_seconds = time.perf_counter() - begun
     path = OUT / name
     write_whole(path, encoded.data, force=True)

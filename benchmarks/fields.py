@@ -22,7 +22,7 @@ from common import peak_gib, published, run_codec, table
 from field_data import T2M_HOURS, global_fields, variable
 from numpy.typing import NDArray
 
-from inrcodec.encoding import Settings
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 from inrcodec.training.field_sources import averaged

@@ -22,11 +22,11 @@ from PIL import Image
 import inrcodec.api
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.bitswap.bits_back import BitsBack
-from inrcodec.codecs.bitswap.codec import CRC_BYTES
 from inrcodec.codecs.bitswap.prior import BitSwapPrior
+from inrcodec.codecs.bitswap.samples import CRC_BYTES
 from inrcodec.coding.ans import Message
 from inrcodec.container.inr import pack
-from inrcodec.encoding import Settings
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
@@ -57,7 +57,9 @@ def photographs(pictures: dict[str, Levels], prior: str | None, effort: str) -> 
     """A table of pictures, each a file."""
     rows, totals, values = [], np.zeros(4), 0
     for name, levels in pictures.items():
-        found = run_codec([signal_of(levels)], Settings("bitswap", prior, effort), f"{name}_lossless.inr")
+        found = run_codec(
+            [signal_of(levels)], Settings(codec="bitswap", prior=prior, effort=effort), f"{name}_lossless.inr"
+        )
         assert np.array_equal(found.decoded[0].to_native(), levels)
         sizes = [found.size, *other_sizes(levels)]
         totals, values = totals + sizes, values + levels.size
@@ -93,7 +95,7 @@ def overhead(tiles: Levels, opened: inrcodec.api.InrFile) -> float:
 def archive(tiles: Levels, prior: str | None, effort: str, name: str, ours_alone: bool) -> None:
     """A set in one archive, the same pictures as files of their own where they can be, other formats one by one."""
     signals = [signal_of(tile) for tile in tiles]
-    settings = Settings("bitswap", prior, effort)
+    settings = Settings(codec="bitswap", prior=prior, effort=effort)
     names = [f"{i:05d}" for i in range(len(signals))]
     begun = time.perf_counter()
     data = inrcodec.compress(signals, names=names, codec="bitswap", prior=prior, effort=effort)

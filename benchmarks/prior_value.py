@@ -19,14 +19,15 @@ import numpy as np
 from common import photograph, table
 
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.base import Rate, Source
+from inrcodec.codecs.base import CodedEntry, DecodeRequest, Rate, Source
 from inrcodec.codecs.coin.codec import CoinCodec, CoinEffort, CoinEncoding
 from inrcodec.codecs.combiner.codec import CombinerCodec
 from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS
 from inrcodec.codecs.combiner.prior import CombinerPrior
 from inrcodec.codecs.hierarchical.batches import split_messages
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec, HierarchicalEncoding
-from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort, LatentEncoder
+from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
+from inrcodec.codecs.hierarchical.encoder import LatentEncoder
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import image_psnr
@@ -71,7 +72,7 @@ def _hierarchical(source: Source, bits: float, steps: int) -> Row:
     seconds = time.perf_counter() - begun
     told, _ = codec.read_parameters(coded.parameters)
     weights = len(split_messages(coded.bodies[0], 2)[0]) if told.weights else 0
-    decoded = codec.decode(coded.parameters, coded.bodies[0], source.header)
+    decoded = codec.decode(CodedEntry(source.header, coded.parameters, coded.bodies[0]), DecodeRequest())
     return len(coded.bodies[0]), weights, image_psnr(source.values, decoded), seconds
 
 
@@ -82,7 +83,7 @@ def _combiner(source: Source, bits: float, steps: int) -> Row:
     begun = time.perf_counter()
     coded = codec.encode([source], Rate(bits=bits), effort)
     seconds = time.perf_counter() - begun
-    decoded = codec.decode(coded.parameters, coded.bodies[0], source.header)
+    decoded = codec.decode(CodedEntry(source.header, coded.parameters, coded.bodies[0]), DecodeRequest())
     return len(coded.bodies[0]), len(coded.bodies[0]), image_psnr(source.values, decoded), seconds
 
 
@@ -91,7 +92,7 @@ def _coin(source: Source, bits: float, steps: int) -> Row:
     begun = time.perf_counter()
     coded = CoinEncoding(codec, [source], CoinEffort("steps", steps), lambda n: None, False).at(Rate(bits=bits))
     seconds = time.perf_counter() - begun
-    decoded = codec.decode(coded.parameters, coded.bodies[0], source.header)
+    decoded = codec.decode(CodedEntry(source.header, coded.parameters, coded.bodies[0]), DecodeRequest())
     return len(coded.bodies[0]), len(coded.bodies[0]), image_psnr(source.values, decoded), seconds
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inrcodec.api import InrFile
-from inrcodec.encoding import Settings
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import image_psnr
 from inrcodec.signals.signal import Signal

@@ -15,7 +15,7 @@ import soundfile
 import torch
 from common import OUT, data_folder, peak_gib, published, run_codec, table
 
-from inrcodec.encoding import Settings
+from inrcodec.settings import Settings
 from inrcodec.signals.files import read_signal, write_signal
 from inrcodec.signals.metrics import audio_psnr, kbps, snr
 from inrcodec.signals.signal import Signal

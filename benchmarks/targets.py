@@ -16,7 +16,7 @@ from common import data_folder, mosaic, run_codec, table
 from field_data import global_fields
 from speech import first_seconds
 
-from inrcodec.encoding import Settings
+from inrcodec.settings import Settings
 from inrcodec.signals.files import read_signal
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr

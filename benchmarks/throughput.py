@@ -25,10 +25,10 @@ from common import mosaic, photograph, table
 from numpy.typing import NDArray
 from PIL import Image
 
-from inrcodec.encoding import Settings
 from inrcodec.evaluate import batch as batch_module
 from inrcodec.evaluate.batch import batch
 from inrcodec.parallel.base import keep_memory
+from inrcodec.settings import Settings
 
 PHOTOGRAPHS = 16
 

@@ -28,12 +28,12 @@ import inrcodec.pillow
 from inrcodec import decoding
 from inrcodec.api import InrFile
 from inrcodec.codecs import prior_store
+from inrcodec.codecs.base import Prior
 from inrcodec.codecs.bitswap import prior as bitsback_prior
 from inrcodec.codecs.combiner.prior import CombinerPrior
 from inrcodec.codecs.hierarchical import prior as hierarchy_prior
 from inrcodec.codecs.prior_file import read_prior_bytes
-from inrcodec.codecs.prior_store import AnyPrior
-from inrcodec.codecs.registry import CODEC_IDS, codec_for
+from inrcodec.codecs.registry import codec_for, codec_ids
 from inrcodec.container.framing import MAGICS, ByteReader, file_kind, seal
 from inrcodec.container.inr import EXTRA, Container, Section, pack, peek, unpack
 from inrcodec.container.inrs import ArchiveReader
@@ -81,13 +81,13 @@ def read_corpus(folder: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((CORPUS / folder).iterdir())}
 
 
-def load_prior(data: bytes) -> AnyPrior:
+def load_prior(data: bytes) -> Prior:
     """As ``prior_store`` loads it."""
     head, _ = read_prior_bytes(data, "fuzzed")
     return prior_store._CLASSES.get(str(head.get("format")), CombinerPrior).from_bytes(data, "fuzzed")
 
 
-_HELD: dict[bytes, AnyPrior] = {}
+_HELD: dict[bytes, Prior] = {}
 
 
 def hold_priors() -> None:
@@ -96,7 +96,7 @@ def hold_priors() -> None:
         prior = load_prior(data)
         _HELD[prior.id] = prior
 
-    def find_id(identity: bytes) -> AnyPrior:
+    def find_id(identity: bytes) -> Prior:
         if identity not in _HELD:
             raise PriorError(f"the file needs prior {identity.hex()}, which is not here")
         return _HELD[identity]
@@ -107,7 +107,7 @@ def hold_priors() -> None:
 
 def containers(codecs: tuple[str, ...]) -> list[Container]:
     """First entries of the golden files of some codecs."""
-    numbers = {CODEC_IDS[name] for name in codecs}
+    numbers = {codec_ids()[name] for name in codecs}
     found = []
     for data in read_corpus("files").values():
         first = InrFile(data).container(0)
@@ -236,7 +236,7 @@ def _render(chosen: Container, how: int) -> bool:
     shape = chosen.header.shape
     lead = max(0, len(shape) - 2)
     size = None
-    if how & 7 in (1, 2) and chosen.codec_id not in (CODEC_IDS["bitswap"], CODEC_IDS["bbans"]):
+    if how & 7 in (1, 2) and chosen.codec_id not in (codec_ids()["bitswap"], codec_ids()["bbans"]):
         size = tuple(n if axis < lead else (2 * n - 1 if how & 1 else -(-n // 2)) for axis, n in enumerate(shape))
     window = tuple(slice(n // 3, n // 3 + max(1, n // 2)) for n in size or shape) if how & 7 == 3 else None
     found = decoding.decompress_container(chosen, size=size, limits=LIMITS, window=window)

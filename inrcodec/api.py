@@ -1,16 +1,16 @@
-"""The Python face of the codec::
+"""The public functions of the package.
 
     blob = inrcodec.compress("photo.png", target_bpp=0.3)
     image = inrcodec.decompress(blob, scale=2.0)
-    with inrcodec.open("photo.inr") as f:
-        f.info, f.render(size=(1024, 1536))
+    with inrcodec.open("photo.inr") as file:
+        file.info, file.render(size=(1024, 1536))
 
-Everything that the command line does is one call of these.
+Everything that the command line does is a call of these. Sizes, regions and shapes are in array order everywhere: the
+slowest axis first, so (height, width) for images.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,17 +20,74 @@ from inrcodec.container.inr import Container, file_kind, unpack
 from inrcodec.container.inrs import ArchiveReader
 from inrcodec.errors import UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
+from inrcodec.settings import Encoded, Settings
 from inrcodec.signals.files import read_signal
 from inrcodec.signals.signal import Signal
 from inrcodec.storage import read_whole
 
-__all__ = ["InrFile", "Signal", "compress", "decompress", "open", "read_signal"]
+__all__ = [
+    "Encoded",
+    "InrFile",
+    "Limits",
+    "Settings",
+    "Signal",
+    "compress",
+    "decompress",
+    "encode",
+    "open",
+    "read_signal",
+]
 
+Input = str | Path | Signal
 Progress = Callable[[int], None]
 
 
+def encode(
+    source: Input | Sequence[Input],
+    settings: Settings | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    plan: Callable[[int], None] | None = None,
+) -> Encoded:
+    """Compress one signal to an ``.inr`` file, or a list of signals to an ``.inrs`` archive, in memory.
+
+    Args:
+        source: a path, a Signal, or a list of either.
+        settings: codec, prior, effort and rate; the defaults of ``Settings`` where left out.
+        names: names of an archive's entries; file names by default.
+        progress: called with the number of gradient steps done since the last call.
+        plan: called once with the number of gradient steps to come.
+
+    Returns:
+        The file's bytes and what is known of them: codec, prior, payload bytes, and the PSNR where it was measured.
+
+    Raises:
+        DataError, LimitError, UnsupportedError: an input cannot be read or encoded.
+        UsageError: the settings do not fit the input.
+        PriorError: the prior is not found.
+
+    Example:
+        >>> encoded = inrcodec.encode("photo.png", inrcodec.Settings(target_bpp=0.3, effort="fast"))
+        >>> len(encoded.data), encoded.codec, encoded.prior
+    """
+    from inrcodec.codecs.base import no_progress
+    from inrcodec.encoding import encode_signals
+
+    many = not isinstance(source, str | Path | Signal)
+    items: list[Input] = list(source) if not isinstance(source, str | Path | Signal) else [source]
+    if not items:
+        raise UsageError("nothing to compress: the list is empty")
+    signals = [item if isinstance(item, Signal) else read_signal(item) for item in items]
+    if many and names is None:
+        names = [f"{i:05d}" if isinstance(item, Signal) else Path(item).name for i, item in enumerate(items)]
+    return encode_signals(
+        signals, settings or Settings(), names if many else None, progress or no_progress, plan or no_progress
+    )
+
+
 def compress(
-    source: str | Path | Signal | Sequence[str | Path | Signal],
+    source: Input | Sequence[Input],
     *,
     names: Sequence[str] | None = None,
     codec: str = "auto",
@@ -45,36 +102,41 @@ def compress(
     optimise: str = "psnr",
     progress: Progress | None = None,
 ) -> bytes:
-    """Compress one signal to the bytes of an ``.inr`` file, or a list of them to those of an ``.inrs`` archive.
+    """Compress one signal to the bytes of an ``.inr`` file, or a list of signals to those of an ``.inrs`` archive.
 
     Args:
         source: a path, a Signal, or a list of either.
         names: names of an archive's entries; file names by default.
-        lossless: pictures bit for bit, by codec bitswap, or bbans where it is named.
+        codec: name of a codec; "auto" chooses by the prior and the signal.
+        lossless: keep images bit for bit, with codec bitswap unless ``codec`` is "bbans".
         prior: name, id or path of a prior; chosen by the kind of signal by default.
         effort: "fast", "default" or "best".
-        coder: how latents of codec hierarchical are sent: "round" (quantisation, the default) or "rec" (relative
-            entropy coding).
-        beta, target_bpp, target_kbps, target_psnr: at most one; file bits count.
-        optimise: "psnr" or "ms-ssim": what codec hierarchical raises at the rate asked for.
+        coder: how latents are sent: "round" (quantisation) or "rec" (relative entropy coding), see ``Settings``.
+        beta, target_bpp, target_kbps, target_psnr: at most one. Targets count the bytes of the whole file.
+        optimise: "psnr" or "ms-ssim": what the hierarchical codec maximises at the rate.
         progress: called with the number of gradient steps done since the last call.
 
-    Raises:
-        DataError, LimitError, UnsupportedError: the input. UsageError: the options. PriorError: the prior.
-    """
-    from inrcodec.codecs.registry import lossless_codec
-    from inrcodec.encoding import Settings, compress_signals
+    Returns:
+        The bytes of the file; ``encode`` returns them with what is known of them.
 
-    codec = lossless_codec(codec) if lossless else codec
-    settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr, coder, optimise)
-    many = not isinstance(source, str | Path | Signal)
-    items: list[str | Path | Signal] = list(source) if many else [source]  # type: ignore[arg-type, list-item]
-    if not items:
-        raise UsageError("nothing to compress")
-    signals = [item if isinstance(item, Signal) else read_signal(item) for item in items]
-    if many and names is None:
-        names = [f"{i:05d}" if isinstance(item, Signal) else Path(item).name for i, item in enumerate(items)]
-    return compress_signals(signals, settings, names if many else None, progress).data
+    Raises:
+        DataError, LimitError, UnsupportedError: an input cannot be read or encoded.
+        UsageError: the options do not fit each other or the input.
+        PriorError: the prior is not found.
+    """
+    settings = Settings(
+        codec=codec,
+        lossless=lossless,
+        prior=prior,
+        effort=effort,
+        beta=beta,
+        target_bpp=target_bpp,
+        target_kbps=target_kbps,
+        target_psnr=target_psnr,
+        coder=coder,
+        optimise=optimise,
+    )
+    return encode(source, settings, names=names, progress=progress).data
 
 
 def decompress(
@@ -90,9 +152,18 @@ def decompress(
     prior: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Signal:
-    """The signal in the bytes or the file of an ``.inr`` or ``.inrs``; of an archive, one entry by number or name.
+    """Decode the bytes or the file of an ``.inr`` or ``.inrs``; of an archive, one entry by number or name.
 
-    What is decoded is asked for as of ``InrFile.render``. Raises FormatError, LimitError, PriorError, UsageError.
+    Args:
+        source: bytes of a file, or its path.
+        scale, size, region, start, duration, sample_rate, entry: what to decode, see ``InrFile.render``.
+        prior: name or path of a prior to use instead of looking for the file's by its id.
+        limits: what the file may ask for; pass tighter ones for untrusted files.
+
+    Raises:
+        FormatError, LimitError: the file is corrupt or asks for too much.
+        PriorError: the prior is not found.
+        UsageError: the options do not fit the signal.
     """
     with InrFile(source, prior=prior, limits=limits) as file:
         return file.render(
@@ -101,16 +172,33 @@ def decompress(
 
 
 class InrFile:
-    """An ``.inr`` or ``.inrs`` file held open: look first, then decode what is wanted, at any size."""
+    """An open ``.inr`` or ``.inrs`` file: inspect it, then decode what you need, at any size.
+
+    Decoding is safe from several threads, and in forked or spawned workers.
+
+    Attributes:
+        data: the bytes of the file.
+    """
 
     def __init__(
         self, source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS
     ) -> None:
+        """Open a file or its bytes.
+
+        Args:
+            source: bytes of a file, or its path.
+            prior: name or path of a prior to use instead of looking for the file's by its id.
+            limits: what the file may ask for.
+
+        Raises:
+            DataError: the file cannot be read. FormatError: it is no ``.inr`` or ``.inrs`` file, or corrupt.
+        """
         from inrcodec.container.sections import TAGS
 
         self.data = source if isinstance(source, bytes) else read_whole(Path(source), limits)
         self._prior, self._limits = prior, limits
         self._archive: ArchiveReader | None = None
+        self._decoder: Any = None
         if file_kind(self.data) == "inrs":
             self._archive = ArchiveReader(self.data, limits, TAGS)
             self._single: Container | None = None
@@ -128,18 +216,24 @@ class InrFile:
     def __len__(self) -> int:
         return 1 if self._archive is None else len(self._archive)
 
+    def _repr_html_(self) -> str:
+        """Return a table of what the file says of itself, for notebooks."""
+        from inrcodec.display import table
+
+        return table(self.info)
+
     @property
     def is_archive(self) -> bool:
-        """Whether this is an ``.inrs`` file."""
+        """Return whether this is an ``.inrs`` file."""
         return self._archive is not None
 
     @property
     def names(self) -> list[str]:
-        """Names of an archive's entries; a single file has one without a name."""
+        """Return the names of an archive's entries; a single file has one entry without a name."""
         return [""] if self._archive is None else list(self._archive.names)
 
     def container(self, entry: int | str = 0) -> Container:
-        """Header, payload and sections of an entry; UsageError when there is no such entry."""
+        """Return header, payload and sections of an entry; UsageError when there is no such entry."""
         if self._archive is not None:
             return self._archive.container(self._archive.index_of(entry) if isinstance(entry, str) else entry)
         assert self._single is not None
@@ -149,14 +243,14 @@ class InrFile:
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes that the codec wrote, without headers, names and metadata."""
+        """Return the bytes that the codec wrote, without headers, names and metadata."""
         from inrcodec.decoding import payload_bytes
 
         return payload_bytes([self.container(i) for i in range(len(self))])
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the file says of itself, without decoding: codec, prior, sizes in bytes, headers."""
+        """Return what the file says of itself, without decoding: codec, prior, sizes in bytes, headers."""
         from inrcodec.decoding import describe
 
         return describe(
@@ -164,7 +258,10 @@ class InrFile:
         )
 
     def entry_bytes(self, entry: int | str = 0) -> int:
-        """Bytes that an entry takes: its payload, of a lossless chain its share; of a single signal the whole file."""
+        """Return the bytes that an entry takes.
+
+        That is its payload, in a lossless chain its share of it, and for a single signal the whole file.
+        """
         if self._archive is None:
             return len(self.data)
         from inrcodec.container.sections import CHAIN
@@ -186,28 +283,36 @@ class InrFile:
     ) -> Signal:
         """Decode an entry, or a part of it, on its own grid or another.
 
-        ``scale``: a grid so much finer (below 1: coarser, every point the mean over its footprint). ``size``: points
-        along each axis, slowest first. ``sample_rate``: Hz of a sound. ``region``: of an image (left, top, width,
-        height) in points of the grid that is decoded, of a field first points along all axes and then counts.
-        ``start``, ``duration``: seconds of a sound. A part is, to the last bit, what lies there in the whole.
-        ``progress``: called with the number of values that a lossless codec has decoded since the last call.
+        Args:
+            scale: factor to the signal's own grid; below 1 every point is the mean over its footprint.
+            size: points along each axis, slowest axis first: (height, width) for images.
+            region: part of the decoded grid, first points along all axes and then counts, slowest axis first: (top,
+                left, height, width) for images.
+            start, duration: part of audio, in seconds.
+            sample_rate: sample rate of decoded audio in Hz.
+            entry: number or name of an archive's entry.
+            progress: called with the number of values decoded since the last call.
+
+        Returns:
+            The signal. A part equals, to the last bit, the same part of the whole.
+
+        Raises:
+            FormatError, LimitError: the file is corrupt or asks for too much.
+            PriorError: the prior is not found.
+            UsageError: the options do not fit the signal.
         """
-        from inrcodec.decoding import decompress_container, output_size, output_window
+        from inrcodec.codecs.base import no_progress
+        from inrcodec.decoding import Decoder, output_size, output_window
 
         container = self.container(entry)
-        wanted = output_size(container.header, scale, tuple(size) if size is not None else None, sample_rate)
-        window = output_window(container.header, wanted, region, start, duration)
-        return decompress_container(
-            container, size=wanted, prior=self._prior, limits=self._limits, tick=progress, window=window
-        )
+        grid = output_size(container.header, scale, tuple(size) if size is not None else None, sample_rate)
+        window = output_window(container.header, grid, region, start, duration)
+        if self._decoder is None:
+            self._decoder = Decoder(container, prior=self._prior, limits=self._limits)
+        decoded: Signal = self._decoder.decode(container, size=grid, window=window, progress=progress or no_progress)
+        return decoded
 
 
 def open(source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS) -> InrFile:
-    """Open an ``.inr`` or ``.inrs`` file; see ``InrFile``."""
+    """Open an ``.inr`` or ``.inrs`` file or its bytes; see ``InrFile``."""
     return InrFile(source, prior=prior, limits=limits)
-
-
-if "IPython" in sys.modules:
-    from inrcodec import display as jupyter
-
-    jupyter.register()

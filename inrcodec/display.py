@@ -1,35 +1,34 @@
-"""How signals and files show themselves in a notebook: pictures, players, tables.
-
-``register`` tells IPython's formatters; ``inrcodec.api`` calls it when it is loaded inside IPython.
-"""
+"""How signals and files show themselves in notebooks, and ``data:`` URIs for self-contained HTML pages."""
 
 from __future__ import annotations
 
+import base64
 import html
 import io
-import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inrcodec.signals.signal import Signal
-
 if TYPE_CHECKING:
-    from inrcodec.api import InrFile
+    from inrcodec.signals.signal import Signal
 
-import base64
+MAX_SIDE = 4096
+"""Points along an axis; a larger image is shown by every second, third .. point."""
 
-WIDEST = 4096
-"""Points along an axis; larger pictures are shown by every second, third .. point."""
+
+def data_uri(data: bytes, media_type: str) -> str:
+    """Return bytes of a media type ("image/png") as a ``data:`` URI."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
 def png(signal: Signal) -> bytes | None:
-    """A picture, or the last two axes of a field in colours; None for sounds."""
+    """Return an image, or the last two axes of a field in colours, as PNG; None for audio."""
     from PIL import Image
 
     if signal.header.kind == "audio" or len(signal.header.shape) == 1:
         return None
-    step = -(-max(signal.header.shape[-2:]) // WIDEST)
+    step = -(-max(signal.header.shape[-2:]) // MAX_SIDE)
     if signal.header.kind == "image":
         from inrcodec.signals.files.images import to_pillow
 
@@ -48,50 +47,29 @@ def png(signal: Signal) -> bytes | None:
 
 
 def player(signal: Signal) -> str | None:
-    """An <audio> element with a sound; None for all else."""
+    """Return an HTML audio element that plays a signal; None for other kinds than audio."""
     if signal.header.kind != "audio":
         return None
     import soundfile
 
     out = io.BytesIO()
     soundfile.write(out, signal.to_native(), signal.header.sample_rate, "PCM_16", format="WAV")
-    source = data_uri(out.getvalue(), "audio/wav")
-    return f'<audio controls src="{source}"></audio>'
+    return f'<audio controls src="{data_uri(out.getvalue(), "audio/wav")}"></audio>'
 
 
-def table(file: InrFile) -> str:
-    """What a file says of itself."""
-    info = dict(file.info)
-    entries = info.pop("entries", None)
-    if entries is not None:
-        info["entries"] = len(entries)
+def table(info: Mapping[str, Any]) -> str:
+    """Return what a file says of itself (``InrFile.info``) as an HTML table."""
+    shown = dict(info)
+    if "entries" in shown:
+        shown["entries"] = len(shown["entries"])
     rows = "".join(
-        f"<tr><th style='text-align:left'>{html.escape(key)}</th><td>{html.escape(_shown(value))}</td></tr>"
-        for key, value in info.items()
+        f"<tr><th style='text-align:left'>{html.escape(key)}</th><td>{html.escape(_text(value))}</td></tr>"
+        for key, value in shown.items()
     )
     return f"<table>{rows}</table>"
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, list):
         return " x ".join(str(part) for part in value)
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def register() -> bool:
-    """Tell the formatters of the IPython that runs; False where none does."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if shell is None:
-        return False
-    from inrcodec.api import InrFile
-
-    formatters = shell.display_formatter.formatters
-    formatters["image/png"].for_type(Signal, png)
-    formatters["text/html"].for_type(Signal, player)
-    formatters["text/html"].for_type(InrFile, table)
-    return True
-
-
-def data_uri(data: bytes, media_type: str) -> str:
-    """Bytes of a media type ("image/png") as an address."""
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

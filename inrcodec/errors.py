@@ -12,8 +12,8 @@ class InrcodecError(Exception):
     exit_code = 1
 
 
-class UsageError(InrcodecError):
-    """Options or arguments that contradict each other or are out of range."""
+class UsageError(InrcodecError, ValueError):
+    """Options or arguments contradict each other or are out of range; also a ValueError."""
 
     exit_code = 2
 

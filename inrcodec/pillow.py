@@ -16,11 +16,11 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from inrcodec.api import InrFile
-from inrcodec.codecs.registry import lossless_codec
 from inrcodec.container.framing import MAGICS
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.errors import InrcodecError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS
+from inrcodec.settings import Settings
 from inrcodec.signals.files.images import ORIENTATION_TAG, from_pillow, to_pillow
 
 FORMAT, SUFFIX = "INR", ".inr"
@@ -108,17 +108,12 @@ def _accept(prefix: bytes) -> bool:
 
 def _save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
     given = {key: value for key, value in getattr(image, "encoderinfo", {}).items() if key in OPTIONS}
-    lossless, measure = bool(given.pop("lossless", False)), given.pop("optimise", None)
-    if measure is not None:
-        given["measure"] = measure
-    if lossless:
-        given["codec"] = lossless_codec(given.get("codec", "auto"))
     try:
         icc = image.encoderinfo.get("icc_profile") or image.info.get("icc_profile") or b""
         dpi = image.encoderinfo.get("dpi") or image.info.get("dpi")
         orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
         signal = from_pillow(image, str(name), icc, orientation, dpi)
-        file.write(compress_signals([signal], Settings(**given)).data)
+        file.write(encode_signals([signal], Settings(**given)).data)
     except UsageError as error:
         raise ValueError(str(error)) from None
     except InrcodecError as error:

@@ -11,8 +11,9 @@ from inrcodec.api import InrFile, read_signal
 from inrcodec.codecs import tiles
 from inrcodec.codecs.hierarchical import render as hierarchy_render
 from inrcodec.decoding import output_window
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.errors import UsageError
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.resample import resample_grid, window_axes
 from inrcodec.signals.signal import Signal
@@ -27,7 +28,7 @@ def _image(picture: np.ndarray, height: int, width: int, layout: str = "rgb") ->
 
 
 def _file(signal: Signal, **settings: object) -> InrFile:
-    return InrFile(compress_signals([signal], Settings(**{"target_bpp": 0.5, "effort": "fast", **settings})).data)  # type: ignore[arg-type]
+    return InrFile(encode_signals([signal], Settings(**{"target_bpp": 0.5, "effort": "fast", **settings})).data)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 1.7])

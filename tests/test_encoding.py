@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 import inrcodec
 from examples.demo import sung_vowel
-from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort
+from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
 from inrcodec.container.alpha import decode_alpha, encode_alpha
-from inrcodec.encoding import Settings, compress_apart, compress_signals
+from inrcodec.encoding import encode_each, encode_signals
 from inrcodec.errors import DataError, FormatError, LimitError, PriorError, UnsupportedError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.metrics import audio_psnr, image_psnr, signal_psnr, snr
@@ -64,18 +65,18 @@ def test_best_keeps_the_better_file_of_two_codecs(
     crop: Signal, wanted: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from inrcodec import encoding as operations
-    from inrcodec.codecs.grids.codec import GRID_STEPS
-    from inrcodec.codecs.hierarchical.encoder import LATENT_EFFORTS
+    from inrcodec.codecs.grids.effort import GRID_STEPS
+    from inrcodec.codecs.hierarchical.effort import HIERARCHICAL_EFFORTS
 
     monkeypatch.setitem(GRID_STEPS, "best", 8)
-    monkeypatch.setitem(LATENT_EFFORTS, "best", HierarchicalEffort("best", 6))
+    monkeypatch.setitem(HIERARCHICAL_EFFORTS, "best", HierarchicalEffort("best", 6))
     told: list[int] = []
-    best = compress_signals([crop], Settings(effort="best", **wanted), plan=told.append)
+    best = encode_signals([crop], Settings(effort="best", **wanted), plan=told.append)
     # After so few steps that is the default codec's.
-    alone = compress_signals([crop], Settings(effort="best", codec="hierarchical", **wanted))
+    alone = encode_signals([crop], Settings(effort="best", codec="hierarchical", **wanted))
     assert (best.codec, best.data) == ("hierarchical", alone.data)
     if not wanted:
-        assert compress_apart([crop], Settings(effort="best"))[0].data == best.data
+        assert encode_each([crop], Settings(effort="best"))[0].data == best.data
     assert told == [6 + 8]
     usual = operations._compressed
 
@@ -86,7 +87,7 @@ def test_best_keeps_the_better_file_of_two_codecs(
 
     monkeypatch.setattr(operations, "_compressed", spoiled)
     monkeypatch.setitem(GRID_STEPS, "best", 60)
-    other = compress_signals([crop], Settings(effort="best", **wanted))
+    other = encode_signals([crop], Settings(effort="best", **wanted))
     assert other.codec == "grids"
     assert signal_psnr(crop, inrcodec.decompress(other.data)) > 20.0
 
@@ -324,6 +325,6 @@ def test_signals_of_any_kind_side_by_side_are_what_they_are_alone(settings: Sett
     signals.append(Signal(wave, SignalHeader("field", "field", "float32", (24, 20), 1)))
     if settings.wants_rate:
         signals = signals[:5]
-    together = compress_apart(signals, settings)
+    together = encode_each(signals, settings)
     for signal, found in zip(signals, together, strict=True):
-        assert found == compress_signals([signal], settings)
+        assert found == encode_signals([signal], settings)

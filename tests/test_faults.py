@@ -24,8 +24,8 @@ import inrcodec
 from inrcodec import storage as atomic
 from inrcodec.cli import main
 from inrcodec.codecs import prior_store
-from inrcodec.encoding import Settings
 from inrcodec.evaluate.batch import batch
+from inrcodec.settings import Settings
 from tests.support.golden_files import PRIORS
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -30,16 +30,18 @@ from scipy.io import netcdf_file
 import inrcodec
 import inrcodec.pillow
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.bitswap.codec import CRC_BYTES, STORED, BitSwapCodec
-from inrcodec.codecs.bitswap.codec import GRAY as GRAY_BIT
+from inrcodec.codecs.base import CodedEntry, DecodeRequest
+from inrcodec.codecs.bitswap.codec import BitSwapCodec
 from inrcodec.codecs.bitswap.prior import BitSwapPrior
+from inrcodec.codecs.bitswap.samples import CRC_BYTES, STORED
+from inrcodec.codecs.bitswap.samples import GRAY as GRAY_BIT
 from inrcodec.codecs.coinpp.prior import CoinPPPrior
 from inrcodec.codecs.combiner.codec import CombinerCodec
 from inrcodec.codecs.combiner.prior import CombinerPrior
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.prior_file import MAX_PRIOR_BYTES
-from inrcodec.codecs.registry import CODEC_IDS
+from inrcodec.codecs.registry import codec_ids
 from inrcodec.coding.bits import write_varint
 from inrcodec.container.framing import NO_PRIOR, seal, write_preamble
 from inrcodec.container.inr import EXTRA, Container, Section, pack
@@ -145,7 +147,7 @@ def test_seeds_are_what_their_script_makes() -> None:
             container = opened.container(0)
             assert container.prior_id in held or container.prior_id == NO_PRIOR
             codecs.add(container.codec_id)
-    assert codecs == set(CODEC_IDS.values())
+    assert codecs == set(codec_ids().values())
 
 
 # --- metadata ---------------------------------------------------------------------------------------------------------
@@ -471,7 +473,7 @@ def test_gray_data_under_a_prior_for_colour() -> None:
     codec = BitSwapCodec(BitSwapPrior.from_bytes((PRIORS / "lossless-colour.safetensors").read_bytes()))
     header = SignalHeader("image", "rgb", "u8", (4, 5), 3)
     with pytest.raises(FormatError, match="is for colour"):
-        codec.decode(b"", bytes([GRAY_BIT]) + bytes(CRC_BYTES) + b"\x01", header)
+        codec.decode(CodedEntry(header, b"", bytes([GRAY_BIT]) + bytes(CRC_BYTES) + b"\x01"), DecodeRequest())
     chain = write_varint(2) + bytes([GRAY_BIT]) + bytes(CRC_BYTES) + b"\x01\x01"
     with pytest.raises(FormatError, match="is for colour"):
         codec.decode_chain(chain, 0, header, None, DEFAULT_LIMITS)
@@ -486,10 +488,10 @@ def test_a_stored_picture_is_a_png_of_the_right_size() -> None:
         crc = zlib.crc32(bytes(2 * side * side)).to_bytes(CRC_BYTES, "little")
         return bytes([STORED]) + crc + buffer.getvalue()
 
-    assert codec.decode(b"", stored("PNG", 8), GRAY).shape == (8, 8, 1)
+    assert codec.decode(CodedEntry(GRAY, b"", stored("PNG", 8)), DecodeRequest()).shape == (8, 8, 1)
     for body in (stored("BMP", 8), stored("PNG", 3000)):
         with pytest.raises(FormatError, match="stored picture"):
-            codec.decode(b"", body, GRAY)
+            codec.decode(CodedEntry(GRAY, b"", body), DecodeRequest())
 
 
 def test_numbered_names_are_bounded_all_together() -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from common import OUT, run_codec
 from skimage import data
 
-from inrcodec.encoding import Settings
 from inrcodec.evaluate.baselines import baseline_at_size, baseline_named
+from inrcodec.settings import Settings
 from inrcodec.signals.files import read_signal
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr

@@ -25,8 +25,9 @@ from inrcodec.codecs.hierarchical.model import top_down
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.render import render
 from inrcodec.container.inr import unpack
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.nn.exact import scale_indices
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
@@ -45,7 +46,7 @@ def main() -> None:
     assert isinstance(prior, HierarchicalPrior)
     picture = data.astronaut()[:256, 96:352]
     signal = Signal(np.ascontiguousarray(picture, np.float32) / 255, SignalHeader("image", "rgb", "u8", (256, 256), 3))
-    file = unpack(compress_signals([signal], Settings(target_bpp=options.bpp, effort="fast")).data)
+    file = unpack(encode_signals([signal], Settings(target_bpp=options.bpp, effort="fast")).data)
     levels = prior.config.levels
     figure, row = plt.subplots(1, len(levels) + 1, figsize=(2.5 * (len(levels) + 1), 2.8), layout="constrained")
     for count, axes in enumerate(row[:-1], start=1):

@@ -1,7 +1,7 @@
-"""The command line ``inrcodec``: thin; all work is done by the layers below.
+"""The command line ``inrcodec``: a thin layer over the public functions of the package.
 
-Messages go to stderr, results to stdout. Exit codes: 0 done, 1 the data or a file is at fault, 2 the options are, 130
-interrupted. Whatever goes wrong with a file is one line.
+Messages go to stderr, results to stdout. Exit codes: 0 success, 1 a problem with the data or a file, 2 a problem with the
+options, 130 interrupted. Every error is one line.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import click
 
 from inrcodec import __version__
 from inrcodec.cli.batch import batch
-from inrcodec.cli.codec_commands import compress, decompress, info, verify
 from inrcodec.cli.common import printable
+from inrcodec.cli.compress import compress
+from inrcodec.cli.decompress import decompress
+from inrcodec.cli.inspect import info, verify
 from inrcodec.cli.modulations import modulations, sample
 from inrcodec.cli.priors import priors
 from inrcodec.cli.show import show
@@ -27,7 +29,7 @@ __all__ = ["cli", "main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="inrcodec")
 def cli() -> None:
-    """Compress images, sounds and gridded fields as functions.
+    """Compress images, audio and gridded fields as functions.
 
     \b
     Examples:
@@ -36,7 +38,7 @@ def cli() -> None:
       inrcodec decompress photo.inr --scale 2 -o big.png
       inrcodec compress thumbnails/ -o set.inrs        many signals, one archive
       inrcodec verify photo.inr photo.png
-      inrcodec batch photos/ packed/ --workers 2        a tree of files, resumed where it stopped
+      inrcodec batch photos/ packed/ --workers 2        a tree of files; resumes where it stopped
       inrcodec show photo.inr --original photo.png      where the bits went, other resolutions
       inrcodec view photo.inr                           the same in a browser, at any zoom
       inrcodec sweep photos/ --compare jpeg,webp -o rd  rate-distortion curves and a report
@@ -49,7 +51,7 @@ priors.add_command(sample)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Errors of the package become one line on stderr."""
+    """Run the command line and return the exit code; errors of the package become one line on stderr."""
     try:
         result = cli.main(args=arguments, prog_name="inrcodec", standalone_mode=False)
         return int(result or 0)
@@ -65,11 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout = None
         return 0
     except OSError as error:
-        # Of the doors' own doing, like reports to a full disk: what files are to blame for has been named before.
+        # Not a signal or a file, which name themselves, but for example a report to a full disk.
         sys.stdout = None
         return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error), 1)
     except MemoryError:
-        return _say("not enough memory for this signal", 1)
+        return _say("not enough memory for this signal: try a smaller one, or --effort fast", 1)
 
 
 def _say(message: str, code: int) -> int:

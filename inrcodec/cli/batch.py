@@ -1,13 +1,15 @@
-"""``batch``: whole folders."""
+"""``batch``: compress a whole tree of files."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from inrcodec.cli.common import printable, worker_options
+import inrcodec
+from inrcodec.cli.common import codec_options, printable, worker_options
 from inrcodec.errors import UsageError
 from inrcodec.parallel.base import keep_memory
 
@@ -26,18 +28,13 @@ def _parse_shard(text: str | None) -> tuple[int, int]:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @worker_options
-@click.option("--shard", metavar="I/N", help="Only part I (from 0) of N: the same files on every machine.")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Leave what an earlier run has done.")
-@click.option("--verify", is_flag=True, help="Decode every file again and note its PSNR.")
-@click.option("--keep-going", is_flag=True, help="Exit code 0 even where files failed.")
-@click.option("--codec", default="auto", show_default=True, help="As for compress.")
-@click.option("--lossless", is_flag=True, help="Pictures bit for bit.")
-@click.option("--prior", metavar="NAME|ID|FILE", help="Prior to use; by default the one for each kind of signal.")
-@click.option("--effort", default="default", show_default=True, help="fast, default or best.")
-@click.option("--beta", type=float, help="Weight of a bit.")
-@click.option("--target-bpp", type=float, help="File bits per pixel or grid point.")
-@click.option("--target-kbps", type=float, help="File kilobits per second of sounds.")
-@click.option("--target-psnr", type=float, help="Quality in dB.")
+@click.option("--shard", metavar="I/N", help="Only part I (counted from 0) of N; every machine takes the same files.")
+@click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Skip files that an earlier run has finished."
+)
+@click.option("--verify", is_flag=True, help="Decode every file and record its PSNR.")
+@click.option("--keep-going", is_flag=True, help="Exit with code 0 even where files failed.")
+@codec_options
 @click.option("--json", "as_json", is_flag=True, help="Summary as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def batch(
@@ -49,22 +46,14 @@ def batch(
     resume: bool,
     verify: bool,
     keep_going: bool,
-    codec: str,
-    lossless: bool,
-    prior: str | None,
-    effort: str,
-    beta: float | None,
-    target_bpp: float | None,
-    target_kbps: float | None,
-    target_psnr: float | None,
     as_json: bool,
     quiet: bool,
+    **choices: Any,
 ) -> int:
     """Compress every file of the folder SOURCE, or of a list of paths, to OUT.
 
-    OUT gets NAME.inr for every file NAME, in the same folders, and manifest.jsonl: a line per file with settings,
-    bytes, quality, seconds or what went wrong. One bad file never stops the rest; the exit code is 1 when there was
-    one.
+    OUT gets NAME.inr for every file NAME, in the same folders, and manifest.jsonl: one line per file with settings,
+    bytes, quality and seconds, or the error. A file that fails never stops the rest; the exit code is then 1.
 
     \b
     Examples:
@@ -73,13 +62,10 @@ def batch(
       inrcodec batch photos/ packed/ --scheduler tcp://head:8786
       inrcodec batch scans.txt packed/ --lossless --verify
     """
-    from inrcodec.codecs.registry import lossless_codec
-    from inrcodec.encoding import Settings
     from inrcodec.evaluate.batch import batch as run
 
     keep_memory()
-    codec = lossless_codec(codec) if lossless else codec
-    settings = Settings(codec, prior, effort, beta, target_bpp, target_kbps, target_psnr)
+    settings = inrcodec.Settings(**choices)
     result = run(
         source,
         out,

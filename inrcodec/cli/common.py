@@ -1,4 +1,4 @@
-"""What the commands share: progress bars, reports of results, parsing of sizes and selections."""
+"""What the commands share: options, progress bars, reports of results, parsing of sizes, regions and selections."""
 
 from __future__ import annotations
 
@@ -7,39 +7,105 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from inrcodec.errors import UsageError
+import inrcodec
+from inrcodec.errors import DataError, UsageError
 from inrcodec.signals import metrics
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
-Tick = Callable[[int], None]
 Command = Callable[..., Any]
+Reader = Callable[[Path], Signal]
+
+QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress bar and no report.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Reports as JSON, one object per line.")
+FORCE = click.option("-f", "--force", is_flag=True, help="Replace existing files.")
+PRIOR = click.option("--prior", metavar="NAME|ID|FILE", help="Prior to use; by default the one for the kind of signal.")
+_SIGNAL_OPTIONS = (
+    click.option("--variable", help="Variable of a NetCDF file."),
+    click.option(
+        "--select",
+        multiple=True,
+        metavar="AXIS=I",
+        help="Fix an axis of a NetCDF variable: an integer is an index, 500.0 the nearest coordinate.",
+    ),
+)
+_WORKER_OPTIONS = (
+    click.option("--workers", metavar="N", type=click.IntRange(1), help="Processes of one thread each. Default: 1."),
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Address of a Dask scheduler, like tcp://host:8786, or local: a cluster of N workers on this machine. All "
+        "nodes must share a file system.",
+    ),
+)
+_CODEC_OPTIONS = (
+    click.option(
+        "--codec",
+        default="auto",
+        show_default=True,
+        help="hierarchical, grids, combiner, coin++, coin, bitswap, bbans, or auto: the codec of the prior.",
+    ),
+    click.option(
+        "--lossless", is_flag=True, help="Keep images bit for bit: codec bitswap, or bbans where it is named."
+    ),
+    PRIOR,
+    click.option("--effort", default="default", show_default=True, help="fast, default or best."),
+    click.option("--beta", type=float, help="Weight of a bit: squared error per bit per point. Larger: smaller files."),
+    click.option("--target-bpp", type=float, help="File bits per pixel or grid point."),
+    click.option("--target-kbps", type=float, help="File kilobits per second of audio."),
+    click.option("--target-psnr", type=float, help="Quality in dB, met within 0.1 dB."),
+)
 
 
-def worker_options(command: Command) -> Command:
-    """``--workers`` and ``--scheduler`` of commands whose work is spread."""
-    for option in (
-        click.option(
-            "--scheduler",
-            metavar="ADDRESS",
-            help="Dask cluster that works, like tcp://host:8786; local: "
-            "one of N workers on this machine. Nodes share a file system.",
-        ),
-        click.option(
-            "--workers", metavar="N", type=click.IntRange(1), help="Processes of one thread each. Default: 1."
-        ),
-    ):
+def _with(options: Sequence[Command], command: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
 
+def signal_options(command: Command) -> Command:
+    """Add ``--variable`` and ``--select``."""
+    return _with(_SIGNAL_OPTIONS, command)
+
+
+def worker_options(command: Command) -> Command:
+    """Add ``--workers`` and ``--scheduler``."""
+    return _with(_WORKER_OPTIONS, command)
+
+
+def codec_options(command: Command) -> Command:
+    """Add the options of ``inrcodec.Settings`` that commands share: codec, prior, effort and rate."""
+    return _with(_CODEC_OPTIONS, command)
+
+
+def expand(inputs: Sequence[Path]) -> list[Path]:
+    """Return files as they are, and folders as the sorted files in them without hidden ones."""
+    files: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+            if not inside:
+                raise DataError(f"{path}: the folder holds no files")
+            files += inside
+        else:
+            files.append(path)
+    return files
+
+
+def signal_reader(variable: str | None, select: Sequence[str]) -> Reader:
+    """Return a function that reads a signal with these ``--variable`` and ``--select``."""
+    chosen = parse_select(select)
+    return lambda path: inrcodec.read_signal(path, variable=variable, select=chosen)
+
+
 class Progress:
-    """A bar of gradient steps on stderr: only on a terminal, not with --quiet, and not before two seconds."""
+    """A progress bar on stderr: only on a terminal, not with --quiet, and not before two seconds."""
 
     def __init__(self, quiet: bool, label: str) -> None:
         from tqdm import tqdm
@@ -65,7 +131,7 @@ class Progress:
 
 @contextlib.contextmanager
 def progress(quiet: bool, label: str) -> Iterator[Progress]:
-    """A bar that is gone when the work is done or has failed."""
+    """Show a bar that disappears when the work is done or has failed."""
     bar = Progress(quiet, label)
     try:
         yield bar
@@ -74,19 +140,22 @@ def progress(quiet: bool, label: str) -> Iterator[Progress]:
 
 
 def rate(header: SignalHeader, n_bytes: int) -> dict[str, float]:
-    """``bpp``, or ``kbps`` of a sound, of a number of bytes."""
+    """Return ``bpp``, or ``kbps`` for audio, of a number of bytes."""
     if header.kind == "audio":
         return {"kbps": round(metrics.kbps(n_bytes, header.n_points, header.sample_rate), 4)}
     return {"bpp": round(metrics.bpp(n_bytes, header.n_points), 5)}
 
 
-def quality(original: Signal, decoded: Signal, measure: str = "psnr") -> dict[str, Any]:
-    """``psnr`` in dB, of a sound ``snr``, of a field the largest absolute error in physical units, of an image
-    ``ms_ssim`` where it is the ``measure``."""
+def quality(original: Signal, decoded: Signal, optimise: str = "psnr") -> dict[str, Any]:
+    """Return the quality of a decoded signal: ``psnr`` in dB, ``snr`` of audio, ``max_error`` of fields.
+
+    ``max_error`` is the largest absolute error in physical units. Images also have ``ms_ssim`` where they were optimised
+    for it.
+    """
     out: dict[str, Any] = {"psnr": number(metrics.signal_psnr(original, decoded))}
     if original.header.kind == "audio":
         out["snr"] = number(metrics.snr(original.values, decoded.values))
-    if measure == "ms-ssim":
+    if optimise == "ms-ssim":
         from inrcodec.signals.ms_ssim import signal_ms_ssim
 
         found = signal_ms_ssim(original, decoded)
@@ -98,17 +167,17 @@ def quality(original: Signal, decoded: Signal, measure: str = "psnr") -> dict[st
 
 
 def number(value: float) -> float | None:
-    """A figure for JSON: three decimals; equal signals, whose PSNR is infinite, give null."""
+    """Return a figure for JSON with three decimals; equal signals, whose PSNR is infinite, give null."""
     return round(value, 3) if math.isfinite(value) else None
 
 
 def size_key(header: SignalHeader) -> dict[str, int]:
-    """``pixels`` of an image, ``samples`` of a sound, ``points`` of a field."""
+    """Return ``pixels`` of an image, ``samples`` of audio or ``points`` of a field."""
     return {{"image": "pixels", "audio": "samples", "field": "points"}[header.kind]: header.n_points}
 
 
 def show(report: dict[str, Any], as_json: bool, quiet: bool = False) -> None:
-    """One report: a JSON line, or a readable line; without --json, --quiet prints nothing."""
+    """Print one report as a JSON line or a readable one; without --json, --quiet prints nothing."""
     if as_json:
         click.echo(json.dumps(report))
     elif not quiet:
@@ -116,7 +185,7 @@ def show(report: dict[str, Any], as_json: bool, quiet: bool = False) -> None:
 
 
 def readable(report: dict[str, Any]) -> str:
-    """A report as one line for people."""
+    """Return a report as one line for people."""
     where = printable(report.get("output") or report.get("input") or "")
     if report.get("summary"):
         where = f"mean of {report['files']}"
@@ -129,7 +198,7 @@ def readable(report: dict[str, Any]) -> str:
         ("psnr", "dB PSNR", 2),
         ("snr", "dB SNR", 2),
         ("ms_ssim", "MS-SSIM", 4),
-        ("max_error", "largest error", 4),
+        ("max_error", "max error", 4),
         ("encode_seconds", "s to encode", 1),
         ("decode_seconds", "s to decode", 2),
     ):
@@ -139,13 +208,12 @@ def readable(report: dict[str, Any]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text for a terminal's line: line ends, other control characters and bytes that are no text, which names of files
-    may hold, as escapes."""
+    """Return text for one line of a terminal: characters that file names may hold but lines may not, as escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def summary(reports: Sequence[dict[str, Any]], total_bytes: int | None = None) -> dict[str, Any]:
-    """Means of all figures over the files, and their total of bytes."""
+    """Return the means of all figures over files, and the total of their bytes."""
     out: dict[str, Any] = {"summary": True, "files": len(reports)}
     if any("bytes" in report for report in reports):
         out["bytes"] = total_bytes if total_bytes is not None else sum(report["bytes"] for report in reports)
@@ -158,8 +226,7 @@ def summary(reports: Sequence[dict[str, Any]], total_bytes: int | None = None) -
 
 
 def parse_size(size: str | None, grid: str | None, header: SignalHeader) -> tuple[int, ...] | None:
-    """``size``, WIDTHxHEIGHT of an image, or ``grid``, the points along each axis of a field in order, as grid points
-    per axis."""
+    """Return grid points per axis, in array order, from ``--size`` (WIDTHxHEIGHT) or ``--grid`` (array order)."""
     if size is not None and grid is not None:
         raise UsageError("give either size or grid, not both")
     if grid is not None and header.kind != "field":
@@ -176,18 +243,25 @@ def parse_size(size: str | None, grid: str | None, header: SignalHeader) -> tupl
     return numbers[::-1] if header.kind == "image" else numbers
 
 
-def parse_region(text: str | None) -> tuple[int, ...] | None:
-    """Whole numbers with commas between them."""
+def parse_region(text: str | None, header: SignalHeader) -> tuple[int, ...] | None:
+    """Return a region in array order from integers with commas between them.
+
+    Regions of images are given as on the screen: left, top, width, height.
+    """
     if text is None:
         return None
     try:
-        return tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"region must look like 100,50,256,256, got {text!r}") from None
+    if header.kind == "image" and len(numbers) == 4:
+        left, top, width, height = numbers
+        return top, left, height, width
+    return numbers
 
 
 def parse_select(items: Sequence[str]) -> dict[str, float]:
-    """axis=index (a whole number) or axis=value (with a decimal point) of --select."""
+    """Return the axes that ``--select`` fixes: axis=index (an integer) or axis=value (with a decimal point)."""
     out: dict[str, float] = {}
     for item in items:
         name, _, text = item.partition("=")
@@ -196,3 +270,26 @@ def parse_select(items: Sequence[str]) -> dict[str, float]:
         except ValueError:
             raise UsageError(f"select must look like level=0 or level=500.0, got {item!r}") from None
     return out
+
+
+def file_figures(opened: inrcodec.InrFile, index: int) -> dict[str, Any]:
+    """Return codec, prior and bytes of an entry."""
+    info, container = opened.info, opened.container(index)
+    return {
+        "codec": info["codec"],
+        "prior": info["prior"],
+        "bytes": opened.entry_bytes(index),
+        "payload_bytes": len(container.payload),
+    }
+
+
+def archive_summary(reports: list[dict[str, Any]], opened: inrcodec.InrFile, target: Path) -> dict[str, Any]:
+    """Return the means over an archive; ``bytes`` and the rate are those of the whole file."""
+    headers = [opened.container(index).header for index in range(len(opened))]
+    out = summary(reports, len(opened.data))
+    if "bpp" in out:
+        out["bpp"] = round(8 * len(opened.data) / sum(header.n_points for header in headers), 5)
+    if "kbps" in out:
+        seconds = sum(header.n_points / header.sample_rate for header in headers)
+        out["kbps"] = round(8 * len(opened.data) / seconds / 1000, 4)
+    return {**out, "payload_bytes": opened.payload_bytes, "output": str(target)}

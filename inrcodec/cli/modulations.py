@@ -23,12 +23,9 @@ def modulations() -> None:
 
 def _prior(name: str) -> Any:
     from inrcodec.codecs import prior_store
-    from inrcodec.codecs.coinpp.prior import CoinPPPrior
+    from inrcodec.codecs.coinpp.prior import coinpp_prior
 
-    found = prior_store.find(name)
-    if not isinstance(found, CoinPPPrior):
-        raise UsageError(f"prior {name!r} is not of codec coin++")
-    return found
+    return coinpp_prior(prior_store.find(name))
 
 
 @modulations.command()

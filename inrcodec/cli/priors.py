@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,43 +34,23 @@ def list_priors(as_json: bool) -> None:
       inrcodec priors list
     """
     from inrcodec.codecs import prior_store
-    from inrcodec.codecs.bitswap.prior import BitSwapPrior
-    from inrcodec.codecs.coinpp.prior import CoinPPPrior
-    from inrcodec.codecs.combiner.prior import CombinerPrior
-    from inrcodec.codecs.grids.prior import GridsPrior
-    from inrcodec.codecs.registry import codec_for
+    from inrcodec.codecs.registry import family_of_prior, provided
 
     for name, path in prior_store.prior_files().items():
         prior = prior_store.load(path)
+        family = family_of_prior(prior)
+        described = provided(family, family.describe_prior, "no priors to describe")(prior)
+        about = described.pop("about")
         report: dict[str, Any] = {
             "name": name,
-            "codec": codec_for(prior).name,
+            "codec": family.names[0],
             "id": prior.id.hex(),
             "kind": prior.kind,
             "bytes": path.stat().st_size,
             "file": str(path),
             "channels": prior.channels,
+            **described,
         }
-        if isinstance(prior, CombinerPrior):
-            report["patch"] = list(prior.config.patch_shape)
-            report["bits_per_point"] = [round(float(b) / prior.config.n_points, 3) for b in prior.anchor_kl_bits]
-            about = f"patches of {'x'.join(map(str, report['patch']))}, up to {report['bits_per_point'][-1]} bits/point"
-        elif isinstance(prior, CoinPPPrior):
-            report["patch"] = list(prior.config.patch_shape)
-            report["latent_dims"] = prior.config.latent_dims
-            about = f"{report['latent_dims']} modulations for patches of {'x'.join(map(str, report['patch']))}"
-        elif isinstance(prior, BitSwapPrior):
-            report["latents"] = list(prior.config.latents)
-            report["levels"] = prior.config.levels
-            colour = "colour" if prior.channels == 3 else "gray"
-            about = f"{colour}, {len(report['latents'])} layers of latents, {prior.config.splits} finer scales"
-        elif isinstance(prior, GridsPrior):
-            report["betas"] = [round(math.exp(-v), 9) for v in prior.config.log_lambdas]
-            about = f"{prior.config.grids} grids, {prior.config.n_weights} weights"
-        else:
-            report["strides"] = [level.stride for level in prior.config.levels]
-            report["betas"] = [round(math.exp(-v), 9) for v in prior.config.log_lambdas]
-            about = f"latents at strides {', '.join(map(str, report['strides']))}"
         if as_json:
             click.echo(json.dumps(report))
         else:

@@ -1,4 +1,4 @@
-"""``show``: figures of what is in a file."""
+"""``show``: a figure of what is in a file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def show(
       inrcodec show photo.inr --original photo.png -o photo.html
       inrcodec show set.inrs --entry cat.png -o cat_show.png
     """
-    from inrcodec.api import InrFile
+    import inrcodec
     from inrcodec.display import data_uri
     from inrcodec.evaluate.inspection_figure import show as draw
     from inrcodec.signals.files import read_signal
@@ -53,7 +53,7 @@ def show(
     if kind not in ("png", "svg", "pdf", "html"):
         raise UsageError(f"{target}: figures are written as .png, .svg, .pdf or .html")
     check_writable(target, force=force)
-    opened = InrFile(file, prior=prior)
+    opened = inrcodec.open(file, prior=prior)
     chosen: int | str = entry if entry is not None else 0
     signal = read_signal(original, variable=variable) if original is not None else None
     figure = draw(opened.container(chosen), opened.entry_bytes(chosen), signal, prior)
@@ -67,7 +67,7 @@ def show(
             f"<!doctype html><meta charset='utf-8'><title>{file.name}</title>"
             "<body style='font: 15px/1.5 system-ui, sans-serif; margin: 24px'>"
             f"<h1 style='font-size: 1.3rem'>{click.format_filename(file.name)}</h1>"
-            f"<img style='max-width: 100%' alt='' src='{data_uri(data, 'image/png')}'>{table(opened)}</body>"
+            f"<img style='max-width: 100%' alt='' src='{data_uri(data, 'image/png')}'>{table(opened.info)}</body>"
         )
         data = page.encode()
     write_whole(target, data, force=force)

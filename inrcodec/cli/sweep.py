@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from inrcodec.cli.codec_commands import expand
-from inrcodec.cli.common import worker_options
+from inrcodec.cli.common import expand, worker_options
 from inrcodec.errors import UsageError
 from inrcodec.parallel.base import keep_memory
 
@@ -20,7 +19,7 @@ def _numbers(text: str | None, name: str) -> list[float]:
     try:
         return [float(part) for part in _list(text)]
     except ValueError:
-        raise UsageError(f"{name} must be numbers with commas between them, got {text!r}") from None
+        raise UsageError(f"{name} must be numbers separated by commas, got {text!r}") from None
 
 
 @click.command()
@@ -29,11 +28,11 @@ def _numbers(text: str | None, name: str) -> list[float]:
     "--codecs",
     default="hierarchical",
     show_default=True,
-    help="Codecs with loss, with commas between "
-    "them: hierarchical, grids, combiner, coin++, coin, or auto, what compress chooses.",
+    help="Lossy codecs, separated by commas: "
+    "hierarchical, grids, combiner, coin++, coin, or auto, which is what compress chooses.",
 )
-@click.option("--rates", help="File bits per pixel or grid point, of sounds kbit/s. Default: four usual ones.")
-@click.option("--betas", help="Weights of a bit, instead of rates or beside them.")
+@click.option("--rates", help="File bits per pixel or grid point, kbit/s for audio. Default: four rates.")
+@click.option("--betas", help="Weights of a bit, instead of rates or in addition.")
 @click.option("--compare", help="Other codecs to run: jpeg, webp, jpeg2000, avif, jxl; mp3, opus, vorbis.")
 @click.option(
     "--published",
@@ -60,10 +59,10 @@ def sweep(
     out: Path,
     quiet: bool,
 ) -> None:
-    """Rate-distortion curves of files or folders, with BD-rates and a report.
+    """Measure rate-distortion curves of files or folders, with BD-rates and a report.
 
-    Writes results.json, results.csv and report.html to the folder. Points that are there already are not made again:
-    interrupted or with more rates, run it again.
+    Writes results.json, results.csv and report.html to the folder. Points that are already there are not computed again:
+    after an interruption, or with more rates, run the same command again.
 
     \b
     Examples:
@@ -71,7 +70,7 @@ def sweep(
       inrcodec sweep a.png b.png --codecs hierarchical,coin++ --effort fast -o rd --workers 2
       inrcodec sweep speech/ --rates 6,12,24 --compare mp3,opus -o rd
     """
-    from inrcodec.evaluate.sweep import sweep as run
+    from inrcodec.evaluate.sweeps import sweep as run
     from inrcodec.storage import write_whole
 
     keep_memory()
@@ -93,7 +92,7 @@ def sweep(
     write_whole(out / "results.json", result.to_json().encode(), force=True)
     report = result.report()
     for text in result.failed:
-        click.echo(f"not made: {text}", err=True)
+        click.echo(f"failed: {text}", err=True)
     if not quiet:
         for name in result.series:
             shown = ", ".join(f"{rate:.3g} {result.unit} {psnr:.2f} dB" for rate, psnr in result.curve(name))

@@ -8,19 +8,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inrcodec.codecs.base import Source
+from inrcodec.codecs.base import Prior, Source
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.codecs.prior_store import AnyPrior
 
 LEVELS_PER_OCTAVE = 4
 
 
-def has_level(prior: AnyPrior) -> bool:
+def has_level(prior: Prior) -> bool:
     """Whether files made under a prior carry a level."""
     return prior.kind == "audio"
 
 
-def level_of(sources: Sequence[Source], prior: AnyPrior, spread: float, learned: tuple[int, int] = (0, 0)) -> int:
+def level_of(sources: Sequence[Source], prior: Prior, spread: float, learned: tuple[int, int] = (0, 0)) -> int:
     """Loudness of all sources together about the prior's root mean square ``spread``, in quarters of an octave.
 
     ``learned``: levels that the prior has seen; sounds within are left as they are.

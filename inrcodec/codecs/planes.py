@@ -12,14 +12,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from inrcodec.codecs.base import Window
-from inrcodec.codecs.prior_store import AnyPrior
+from inrcodec.codecs.base import FloatArray, Prior, Window
 from inrcodec.errors import UnsupportedError
 from inrcodec.signals.header import SignalHeader
-
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class PlaneMap:
     signed: bool
 
     @classmethod
-    def make(cls, header: SignalHeader, prior: AnyPrior) -> PlaneMap:
+    def make(cls, header: SignalHeader, prior: Prior) -> PlaneMap:
         """The map for a signal under a prior; UnsupportedError when the prior cannot carry such a signal."""
         n_axes = prior.axes
         foreign = prior.kind != "audio" if header.kind == "audio" else prior.kind == "audio" and header.kind == "image"

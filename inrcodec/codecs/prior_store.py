@@ -12,27 +12,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from inrcodec.codecs.bitswap import prior as bitsback_prior
-from inrcodec.codecs.bitswap.prior import BitSwapPrior
-from inrcodec.codecs.coinpp import prior as modulation_prior
-from inrcodec.codecs.coinpp.prior import CoinPPPrior
-from inrcodec.codecs.combiner.prior import CombinerPrior
-from inrcodec.codecs.grids import prior as grid_prior
-from inrcodec.codecs.grids.prior import GridsPrior
-from inrcodec.codecs.hierarchical import prior as hierarchy_prior
-from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+from inrcodec.codecs.base import Prior
 from inrcodec.codecs.prior_file import MAX_PRIOR_BYTES, read_prior_bytes
+from inrcodec.codecs.registry import family_of_format, provided
 from inrcodec.errors import FormatError, PriorError
-
-AnyPrior = CombinerPrior | HierarchicalPrior | CoinPPPrior | BitSwapPrior | GridsPrior
-
-_CLASSES: dict[str, type[HierarchicalPrior] | type[CoinPPPrior] | type[BitSwapPrior] | type[GridsPrior]] = {
-    hierarchy_prior.FORMAT: HierarchicalPrior,
-    modulation_prior.FORMAT: CoinPPPrior,
-    bitsback_prior.FORMAT: BitSwapPrior,
-    grid_prior.FORMAT: GridsPrior,
-}
-"""By the format that a file states; any other is for ``Prior`` to read or to refuse."""
 
 ENVIRONMENT = "INRCODEC_PRIORS"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -72,15 +55,16 @@ def _all_files() -> Iterator[Path]:
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path, identity: bytes) -> AnyPrior:
+def _load(path: Path, identity: bytes) -> Prior:
     if path.stat().st_size > MAX_PRIOR_BYTES:
         raise FormatError(f"{path}: larger than the limit of {MAX_PRIOR_BYTES} bytes for a prior")
     data = path.read_bytes()
     head, _ = read_prior_bytes(data, str(path))
-    return _CLASSES.get(str(head.get("format")), CombinerPrior).from_bytes(data, str(path))
+    family = family_of_format(str(head.get("format")), str(path))
+    return provided(family, family.load_prior, "no learned priors")(data, str(path))
 
 
-def load(path: Path) -> AnyPrior:
+def load(path: Path) -> Prior:
     """The prior in a file, kept in memory while it is one of the last four used."""
     try:
         return _load(path, file_id(path))
@@ -88,7 +72,7 @@ def load(path: Path) -> AnyPrior:
         raise PriorError(f"{path}: prior cannot be read: {error.strerror}") from None
 
 
-def find(name_or_path: str | Path) -> AnyPrior:
+def find(name_or_path: str | Path) -> Prior:
     """A prior by name, by hexadecimal id or by path; PriorError lists what there is."""
     return load(path_of(name_or_path))
 
@@ -107,7 +91,7 @@ def path_of(name_or_path: str | Path) -> Path:
     raise PriorError(f"no prior {text!r}: neither a file nor one of {', '.join(files) or '(none found)'}")
 
 
-def find_id(identity: bytes) -> AnyPrior:
+def find_id(identity: bytes) -> Prior:
     """The prior that a file was made with; PriorError names the id when it is not at hand."""
     for path in _all_files():
         if file_id(path) == identity:

@@ -1,6 +1,6 @@
-"""Large pictures in tiles, each a plane of its own, so that memory does not grow with them.
+"""Large images in tiles, each a plane of its own, so that memory does not grow with them.
 
-A picture of more than ``TILED_FROM`` points is cut into tiles of about ``TILE`` x ``TILE``; neighbours share
+An image of more than ``TILED_FROM`` points is cut into tiles of about ``TILE`` x ``TILE``; neighbours share
 ``OVERLAP`` points, over which the decoder goes linearly from one to the other.
 """
 
@@ -10,22 +10,26 @@ import itertools
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from inrcodec.codecs.base import Window
-from inrcodec.codecs.grids.prior import GridsPrior
-from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+from inrcodec.codecs.base import FloatArray, Window
 
-FloatArray = NDArray[np.float32]
 TILED_FROM = 1 << 23
 TILE, OVERLAP = 2048, 64
 
 
-def plane_tiles(prior: HierarchicalPrior | GridsPrior, shape: tuple[int, ...]) -> list[Window]:
-    """Windows of the tiles of a plane, row by row; one of the whole where it is not cut."""
-    if prior.kind != "image" or math.prod(shape) <= TILED_FROM:
+def padded_shape(shape: tuple[int, ...], stride: int) -> tuple[int, ...]:
+    """Return a plane's shape with every axis rounded up to a multiple of ``stride`` points."""
+    return tuple(-(-n // stride) * stride for n in shape)
+
+
+def plane_tiles(kind: str, shape: tuple[int, ...], stride: int) -> list[Window]:
+    """Return the windows of the tiles of a plane, row by row; a single one where the plane is not cut.
+
+    Only images are cut. Tiles begin at multiples of ``stride`` points, the coarsest stride of the model.
+    """
+    if kind != "image" or math.prod(shape) <= TILED_FROM:
         return [tuple(slice(0, n) for n in shape)]
-    rows, columns = (_cuts(n, prior.config.coarsest) for n in shape)
+    rows, columns = (_cuts(n, stride) for n in shape)
     return [(row, column) for row in rows for column in columns]
 
 
@@ -48,7 +52,7 @@ class TileBlender:
         """Whether any of a tile's points is wanted."""
         return all(a.start < b.stop and b.start < a.stop for a, b in zip(tile, self.window, strict=True))
 
-    def put(self, tile: Window, values: FloatArray) -> None:
+    def add(self, tile: Window, values: FloatArray) -> None:
         """Add a tile's values (*tile shape, C), weighted so that overlapping tiles add up to one."""
         for axis, (part, n) in enumerate(zip(tile, self.shape, strict=True)):
             ramp = _ramp(part, n)

@@ -16,13 +16,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from inrcodec.encoding import Settings, fits_together
+from inrcodec.encoding import encodes_together
 from inrcodec.errors import DataError, UsageError
 from inrcodec.evaluate.batch_jobs import BatchEntry, BatchJob, compress_files, lost
 from inrcodec.evaluate.json_log import JsonLog
 from inrcodec.evaluate.sweep_jobs import settings_for_workers
 from inrcodec.parallel.base import Workers
 from inrcodec.parallel.local import open_workers
+from inrcodec.settings import Settings
 from inrcodec.storage import sweep
 from inrcodec.version import VERSION
 
@@ -191,7 +192,7 @@ def _entries(jobs: Sequence[BatchJob], workers: Workers) -> Iterator[BatchEntry]
 
 def _parts(jobs: Sequence[BatchJob], workers: int) -> list[tuple[BatchJob, ...]]:
     """What workers are given at once: one file, or some small ones where those can be fitted together."""
-    small = [job for job in jobs if 0 < job.input_bytes <= SMALL_BYTES and fits_together(job.settings)]
+    small = [job for job in jobs if 0 < job.input_bytes <= SMALL_BYTES and encodes_together(job.settings)]
     most = max(1, min(MAX_FILES, -(-len(small) // (PARTS_PER_WORKER * workers))))
     parts = [tuple(small[start : start + most]) for start in range(0, len(small), most)]
     alone = set(jobs) - set(small)

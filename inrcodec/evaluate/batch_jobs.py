@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from inrcodec.container.inr import unpack
 from inrcodec.decoding import decompress_container
-from inrcodec.encoding import Encoded, Settings, compress_apart, compress_signals
+from inrcodec.encoding import encode_each, encode_signals
 from inrcodec.errors import DataError, InrcodecError
+from inrcodec.settings import Encoded, Settings
 from inrcodec.signals import metrics
 from inrcodec.signals.files import read_signal
 from inrcodec.signals.signal import Signal
@@ -100,7 +101,7 @@ def _compressed(held: Sequence[tuple[BatchJob, Signal]]) -> list[BatchEntry]:
     if len(held) > 1:
         signals, begun = [signal for _, signal in held], time.perf_counter()
         try:
-            made = compress_apart(signals, held[0][0].settings)
+            made = encode_each(signals, held[0][0].settings)
         except (InrcodecError, MemoryError):
             # Of one of them, or of all together: by itself each has its own error, or none.
             return [entry for one in held for entry in _compressed([one])]
@@ -118,7 +119,7 @@ def _compressed(held: Sequence[tuple[BatchJob, Signal]]) -> list[BatchEntry]:
 
 def _alone(job: BatchJob, signal: Signal) -> _Made:
     begun = time.perf_counter()
-    return _Made(compress_signals([signal], job.settings), time.perf_counter() - begun, 1)
+    return _Made(encode_signals([signal], job.settings), time.perf_counter() - begun, 1)
 
 
 def _written(job: BatchJob, signal: Signal, made: _Made) -> BatchEntry:
@@ -134,7 +135,7 @@ def _write(job: BatchJob, signal: Signal, made: _Made) -> dict[str, Any]:
         "bytes": len(data),
         "seconds": round(made.seconds, 4),
         "together": made.together,
-        "prior": made.encoded.prior.id.hex(),
+        "prior": made.encoded.prior_id.hex(),
         "points": header.n_points,
     }
     if header.kind == "audio":

@@ -10,14 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inrcodec.codecs import prior_store
-from inrcodec.codecs.bitswap.bits_back import SCHEMES
-from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
-from inrcodec.codecs.hierarchical.inspection import CELL, Inspection, inspect
-from inrcodec.codecs.registry import CODEC_IDS, codec_for, codec_name
+from inrcodec.codecs.registry import family_of_id
 from inrcodec.container.inr import Container
-from inrcodec.container.sections import PARAMETERS
-from inrcodec.decoding import decompress_container
+from inrcodec.decoding import coded_entry, container_codec, decompress_container
 from inrcodec.errors import DataError
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr
@@ -32,8 +27,8 @@ FloatArray = NDArray[np.float32]
 SCALES = (0.25, 1.0, 2.0, 4.0)
 CROP = 64
 """Points of the native grid along each axis of the crop that is shown on other grids."""
-LARGEST = 1 << 22
-"""Points of a plane of which bits and spread are shown; larger ones are shown without."""
+MAX_POINTS = 1 << 22
+"""Larger signals are shown without bits and spread."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +58,13 @@ def show(container: Container, file_bytes: int, original: Signal | None = None, 
     return _figure(panels, sizes, decoded.header)
 
 
-def _inspected(container: Container, prior: str | None) -> Inspection | None:
-    """Bits by place and spread, of files that tell them."""
-    if container.codec_id != CODEC_IDS[HierarchicalCodec.name] or container.header.n_points > LARGEST:
+def _inspected(container: Container, prior: str | None) -> Any:
+    """Return bits and spread by place (an ``Inspection``) where the codec can tell and the signal is not too large."""
+    family = family_of_id(container.codec_id)
+    if family.inspect is None or container.header.n_points > MAX_POINTS:
         return None
-    codec = codec_for(prior_store.find(prior) if prior is not None else prior_store.find_id(container.prior_id))
-    assert isinstance(codec, HierarchicalCodec)
-    shared = container.section(PARAMETERS)
-    if shared:
-        return inspect(codec, shared, container.payload, container.header)
-    *_, end = codec.read_parameters(container.payload)
-    return inspect(codec, container.payload[:end], container.payload[end:], container.header)
+    codec = container_codec(container, prior)
+    return family.inspect(codec, coded_entry(container, codec))
 
 
 def _title(decoded: Signal, file_bytes: int, original: Signal | None) -> str:
@@ -108,18 +99,18 @@ def _residual(original: Signal, decoded: Signal) -> Panel:
     return Panel("residual", plane, "physical units", centred=True)
 
 
-def _bits(found: Inspection) -> Panel:
-    parts = ", ".join(f"{stride}: {bits / 8:,.0f}" for stride, bits in found.by_level.items())
+def _bits(inspected: Any) -> Panel:
+    parts = ", ".join(f"{stride}: {bits / 8:,.0f}" for stride, bits in inspected.by_level.items())
     return Panel(
         f"bytes by stride: {parts}",
-        _two_axes(found.bits[0] if len(found.bits) == 1 else found.bits),
-        f"bits per cell of {CELL} points",
+        _two_axes(inspected.bits[0] if len(inspected.bits) == 1 else inspected.bits),
+        f"bits per cell of {inspected.cell} points",
     )
 
 
 def _other_sizes(container: Container, decoded: Signal, prior: str | None) -> list[Panel]:
     """A crop from the middle on other grids, and the native one enlarged by bicubic interpolation."""
-    if codec_name(container.codec_id) in SCHEMES:
+    if family_of_id(container.codec_id).lossless:
         return []
     height, width = decoded.header.shape
     tall, wide = min(CROP, height), min(CROP, width)

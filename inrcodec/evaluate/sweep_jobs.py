@@ -14,10 +14,11 @@ import torch
 from inrcodec.codecs import prior_store
 from inrcodec.container.inr import unpack
 from inrcodec.decoding import decompress_container
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.errors import InrcodecError
 from inrcodec.evaluate.baselines import baseline_named, run_baseline
 from inrcodec.evaluate.points import Point
+from inrcodec.settings import Settings
 from inrcodec.signals import metrics
 from inrcodec.signals.files import read_signal
 from inrcodec.signals.ms_ssim import signal_ms_ssim
@@ -56,13 +57,13 @@ def make_point(job: Job, files: Path) -> Point:
     details: dict[str, Any]
     if job.settings is not None:
         begun = time.perf_counter()
-        encoded = compress_signals([signal], job.settings)
+        encoded = encode_signals([signal], job.settings)
         middle = time.perf_counter()
         decoded = decompress_container(unpack(encoded.data), prior=job.settings.prior)
         seconds = middle - begun, time.perf_counter() - middle
         data, payload, suffix = encoded.data, encoded.payload_bytes, "inr"
         chosen = {k: v for k, v in asdict(job.settings).items() if v is not None}
-        made = {"made_by": encoded.codec, "prior_id": encoded.prior.id.hex(), "threads": torch.get_num_threads()}
+        made = {"made_by": encoded.codec, "prior_id": encoded.prior_id.hex(), "threads": torch.get_num_threads()}
         details = {**chosen, **made, **versions()}
     else:
         point = run_baseline(baseline_named(job.baseline), signal, job.value)

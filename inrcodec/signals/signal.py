@@ -48,6 +48,18 @@ class Signal:
         """Values without an alpha channel."""
         return self.values[..., :-1] if self.header.layout in ("gray+alpha", "rgba") else self.values
 
+    def _repr_png_(self) -> bytes | None:
+        """Return an image or a field as PNG, for notebooks."""
+        from inrcodec.display import png
+
+        return png(self)
+
+    def _repr_html_(self) -> str | None:
+        """Return an audio player, for notebooks."""
+        from inrcodec.display import player
+
+        return player(self)
+
     def with_values(self, values: FloatArray) -> Signal:
         """The same signal with other values on the same grid."""
         return replace(self, values=np.ascontiguousarray(values, np.float32))

@@ -12,10 +12,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.coinpp import prior as modulation_prior
-from inrcodec.codecs.combiner import prior as combiner_prior
-from inrcodec.codecs.hierarchical import prior as hierarchy_prior
 from inrcodec.codecs.prior_file import MAX_PRIOR_BYTES
+from inrcodec.codecs.registry import FAMILIES
 from inrcodec.coding.gaussian import TABLES_FILE
 from inrcodec.container.inr import file_kind
 from inrcodec.errors import DataError, UsageError
@@ -26,7 +24,6 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
 }
-_VIEWED = (combiner_prior.FORMAT, hierarchy_prior.FORMAT, modulation_prior.FORMAT)
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "
@@ -77,7 +74,8 @@ def _is_viewable(prior: Path) -> bool:
     """Whether the page decodes files of a prior."""
     with prior.open("rb") as opened:
         head = opened.read(min(int.from_bytes(opened.read(8), "little"), MAX_PRIOR_BYTES))
-    return any(f'\\"{name}\\"'.encode() in head for name in _VIEWED)
+    formats = [family.prior_format for family in FAMILIES if family.in_viewer]
+    return any(f'\\"{name}\\"'.encode() in head for name in formats)
 
 
 def page_address(file: Path | None) -> str:

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from inrcodec.api import InrFile
 from inrcodec.codecs import prior_store, tiles
-from inrcodec.codecs.hierarchical.encoder import LATENT_EFFORTS, HierarchicalEffort
+from inrcodec.codecs.hierarchical.effort import HIERARCHICAL_EFFORTS, HierarchicalEffort
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.tiles import TileBlender, plane_tiles
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
@@ -40,21 +41,21 @@ def test_tiles_cover_every_point_with_weights_that_add_up_to_one(height: int, wi
     for axis, n in enumerate((height, width)):
         total = np.zeros(n)
         for part in {(window[axis].start, window[axis].stop) for window in found}:
-            mosaic = TileBlender((n,), (slice(0, n),), 1)
-            mosaic.put((slice(*part),), np.ones((part[1] - part[0], 1), np.float32))
-            total += mosaic.values[:, 0]
+            blender = TileBlender((n,), (slice(0, n),), 1)
+            blender.add((slice(*part),), np.ones((part[1] - part[0], 1), np.float32))
+            total += blender.values[:, 0]
             assert part[1] - part[0] <= tiles.TILE + tiles.OVERLAP + _prior().config.coarsest
         np.testing.assert_allclose(total, 1.0, atol=1e-6)
 
 
-def test_a_mosaic_of_a_plane_is_the_plane(small_tiles: None) -> None:
+def test_a_blender_of_a_plane_is_the_plane(small_tiles: None) -> None:
     plane = np.random.default_rng(0).random((347, 401, 3), np.float32)
-    mosaic = TileBlender(plane.shape[:2], (slice(0, 347), slice(0, 401)), 3)
+    blender = TileBlender(plane.shape[:2], (slice(0, 347), slice(0, 401)), 3)
     windows = plane_tiles(_prior(), plane.shape[:2])
     assert len(windows) == 9
     for window in windows:
-        mosaic.put(window, plane[window])
-    np.testing.assert_allclose(mosaic.values, plane, atol=1e-6)
+        blender.add(window, plane[window])
+    np.testing.assert_allclose(blender.values, plane, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(400, 470), (333, 501)])
@@ -63,12 +64,12 @@ def test_a_tiled_picture_comes_back_without_seams(
 ) -> None:
     values = np.ascontiguousarray(np.tile(picture, (1, 2, 1))[: shape[0], : shape[1]], np.float32) / np.float32(255)
     signal = Signal(values, SignalHeader("image", "rgb", "u8", shape, 3))
-    data = compress_signals([signal], Settings(target_bpp=0.4, effort="fast")).data
+    data = encode_signals([signal], Settings(target_bpp=0.4, effort="fast")).data
     error = InrFile(data).render().values - values
     half = InrFile(data).render(scale=0.5)
     assert half.header.shape == (round(shape[0] / 2), round(shape[1] / 2))
     monkeypatch.setattr(tiles, "TILED_FROM", 1 << 23)
-    whole = compress_signals([signal], Settings(target_bpp=0.4, effort="fast")).data
+    whole = encode_signals([signal], Settings(target_bpp=0.4, effort="fast")).data
     alone = InrFile(whole).render().values - values
     assert abs(len(data) / len(whole) - 1.0) < 0.02
     # Steps of the error are nowhere across an overlap larger than those near by.
@@ -82,8 +83,8 @@ def test_a_tiled_picture_comes_back_without_seams(
 
 
 def test_tiles_with_steps_and_in_gray(small_tiles: None, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LATENT_EFFORTS, "default", HierarchicalEffort("default", 6, adapting_steps=12))
+    monkeypatch.setitem(HIERARCHICAL_EFFORTS, "default", HierarchicalEffort("default", 6, adapting_steps=12))
     gray = np.ascontiguousarray(picture[:210, :220, :1], np.float32) / np.float32(255)
     signal = Signal(gray, SignalHeader("image", "gray", "u8", (210, 220), 1))
-    data = compress_signals([signal], Settings(target_bpp=0.3)).data
+    data = encode_signals([signal], Settings(target_bpp=0.3)).data
     assert np.square(InrFile(data).render().values - gray).mean() < 2e-3

@@ -17,13 +17,14 @@ from PIL import Image
 
 import inrcodec
 from inrcodec.cli import main
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.errors import UsageError, WorkersError
 from inrcodec.evaluate import batch as batch_module
 from inrcodec.evaluate import batch_jobs
 from inrcodec.evaluate.batch import BatchResult, batch, find_files
 from inrcodec.evaluate.json_log import JsonLog
 from inrcodec.parallel.local import LocalWorkers
+from inrcodec.settings import Settings
 from inrcodec.signals.files import read_signal
 
 SETTINGS = Settings(beta=0.003, effort="fast")
@@ -108,7 +109,7 @@ def test_small_files_are_fitted_together_to_the_bytes_that_they_have_alone(
         result = batch(tmp_path / "list.txt", tmp_path / name, settings, progress=False)
         together = [entry.figures["together"] for entry in result.entries if not entry.error]
         assert together == [3, 3, 3] and [e.name for e in result.failed] == ["notes.txt"]
-        alone = compress_signals([read_signal(Path("p4.png"))], settings).data
+        alone = encode_signals([read_signal(Path("p4.png"))], settings).data
         assert (tmp_path / name / "p4.png.inr").read_bytes() == alone
 
 

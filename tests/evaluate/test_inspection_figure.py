@@ -14,9 +14,10 @@ from inrcodec.codecs import prior_store, tiles
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.inspection import CELL, inspect
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.errors import DataError
 from inrcodec.evaluate.inspection_figure import show
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
@@ -30,7 +31,7 @@ def _inspected(signal: Signal, prior_name: str):  # type: ignore[no-untyped-def]
     prior = prior_store.find(prior_name)
     assert isinstance(prior, HierarchicalPrior)
     codec = HierarchicalCodec(prior)
-    payload = InrFile(compress_signals([signal], Settings(beta=0.003, effort="fast")).data).container().payload
+    payload = InrFile(encode_signals([signal], Settings(beta=0.003, effort="fast")).data).container().payload
     _, end = codec.read_parameters(payload)
     return inspect(codec, payload[:end], payload[end:], signal.header), 8 * (len(payload) - end)
 
@@ -70,13 +71,13 @@ def test_sounds_have_a_map_along_time() -> None:
 
 def test_figures_of_images_sounds_and_other_codecs(picture: np.ndarray) -> None:
     signal = _image(picture, 96, 80)
-    data = compress_signals([signal], Settings(target_bpp=0.8, effort="fast")).data
+    data = encode_signals([signal], Settings(target_bpp=0.8, effort="fast")).data
     figure = show(InrFile(data).container(), len(data), signal)
     titles = [axes.get_title() for part in figure.subfigs for axes in part.axes if axes.get_title()]
     assert titles[0].startswith("decoded") and "dB" in titles[0]
     assert {"original", "residual", "posterior spread", "function x 4", "bicubic x 4"} <= set(titles)
     assert any(title.startswith("bytes by stride") for title in titles)
-    lossless = compress_signals([signal], Settings("bitswap")).data
+    lossless = encode_signals([signal], Settings(codec="bitswap")).data
     titles = [axes.get_title() for axes in show(InrFile(lossless).container(), len(lossless)).subfigs[0].axes]
     assert len(titles) == 1 and titles[0].startswith("decoded")
     with pytest.raises(DataError, match="original has"):
@@ -85,7 +86,7 @@ def test_figures_of_images_sounds_and_other_codecs(picture: np.ndarray) -> None:
 
 def test_show_on_the_command_line(picture: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     signal = _image(picture, 64, 64)
-    (tmp_path / "x.inr").write_bytes(compress_signals([signal], Settings(target_bpp=1.0, effort="fast")).data)
+    (tmp_path / "x.inr").write_bytes(encode_signals([signal], Settings(target_bpp=1.0, effort="fast")).data)
     assert main(["show", str(tmp_path / "x.inr")]) == 0
     assert Image.open(tmp_path / "x_show.png").width > 600
     assert main(["show", str(tmp_path / "x.inr")]) == 2 or "exists" in capsys.readouterr().err

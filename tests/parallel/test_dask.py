@@ -24,12 +24,12 @@ pytest.importorskip("distributed", reason="no dask cluster: distributed is not i
 
 import inrcodec
 from inrcodec.cli import main
-from inrcodec.encoding import Settings
 from inrcodec.errors import UsageError
 from inrcodec.evaluate import sweep
 from inrcodec.evaluate.batch import batch
 from inrcodec.parallel import dask as cluster_module
 from inrcodec.parallel.local import LOCAL, open_workers
+from inrcodec.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = Settings(beta=0.003, effort="fast")

@@ -13,8 +13,9 @@ from skimage.metrics import structural_similarity
 
 from inrcodec.api import InrFile
 from inrcodec.cli import main
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.errors import UsageError
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.ms_ssim import ms_ssim, structure_errors
 from inrcodec.signals.signal import Signal
@@ -81,7 +82,7 @@ def test_optimising_ms_ssim_raises_it_at_equal_bits(picture: np.ndarray) -> None
     signal = _signal(picture)
     found = {}
     for measure in ("psnr", "ms-ssim"):
-        data = compress_signals([signal], Settings(target_bpp=0.4, measure=measure, prior="photographs")).data
+        data = encode_signals([signal], Settings(target_bpp=0.4, optimise=measure, prior="photographs")).data
         decoded = torch.from_numpy(InrFile(data).render().values).permute(2, 0, 1)[None].double().clamp(0, 1)
         found[measure] = len(data), float(ms_ssim(_tensor(signal.values * 255.0), decoded))
     assert found["ms-ssim"][0] <= 1.02 * found["psnr"][0]
@@ -91,11 +92,11 @@ def test_optimising_ms_ssim_raises_it_at_equal_bits(picture: np.ndarray) -> None
 def test_optimising_ms_ssim_is_refused_where_nothing_would_come_of_it(picture: np.ndarray) -> None:
     signal = _signal(picture)
     with pytest.raises(UsageError, match="steps of refinement"):
-        compress_signals([signal], Settings(effort="fast", measure="ms-ssim"))
+        encode_signals([signal], Settings(effort="fast", optimise="ms-ssim"))
     with pytest.raises(UsageError, match="codec coin cannot"):
-        compress_signals([signal], Settings(codec="coin", measure="ms-ssim"))
+        encode_signals([signal], Settings(codec="coin", optimise="ms-ssim"))
     with pytest.raises(UsageError, match="optimise must be"):
-        Settings(measure="lpips")
+        Settings(optimise="lpips")
 
 
 def test_the_command_line_tells_it(

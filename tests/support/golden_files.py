@@ -65,13 +65,11 @@ def expected(name: str) -> list[Array]:
 
 
 def decode(name: str, region: tuple[int, ...] | None = None) -> Decoded:
-    """Decode a file whole, or of its signals a region; INRCODEC_PRIORS must name ``PRIORS``."""
+    """Decode a file whole, or a region (left, top, width, height) of its images; INRCODEC_PRIORS must name ``PRIORS``."""
     import inrcodec
-    from inrcodec.codecs.bitswap import codec as lossless
-
-    lossless._LAST_CHAIN.clear()
     with watching() as (numbers, weights), inrcodec.open(FOLDER / "files" / name) as file:
-        signals = [file.render(entry=i, region=region) for i in range(len(file))]
+        part = None if region is None else (region[1], region[0], region[3], region[2])
+        signals = [file.render(entry=i, region=part) for i in range(len(file))]
         digest = hashlib.sha256()
         for array in numbers:
             digest.update(np.ascontiguousarray(array, "<i8").tobytes())

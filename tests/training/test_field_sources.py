@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inrcodec.codecs.registry import covers_globe, default_prior
+from inrcodec.codecs.base import covers_globe
+from inrcodec.codecs.registry import default_prior
 from inrcodec.errors import DataError
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
@@ -70,10 +71,10 @@ def field(latitude: np.ndarray, longitude: np.ndarray) -> Signal:
 
 def test_global_fields_are_known_by_their_coordinates() -> None:
     world = field(np.linspace(90, -90, 46), np.arange(0, 360, 4.0))
-    assert covers_globe(world) and default_prior(world) == "globe"
+    assert covers_globe(world) and default_prior([world]) == "globe"
     part = field(np.linspace(58, 50, 33), np.linspace(-10, 2, 49))
-    assert not covers_globe(part) and default_prior(part) == "fields"
-    assert default_prior(part, "combiner") == "combiner-photographs"
+    assert not covers_globe(part) and default_prior([part]) == "fields"
+    assert default_prior([part], "combiner") == "combiner-photographs"
     assert not covers_globe(field(np.array(["a"] * 9), np.arange(0, 360, 4.0)))
     bare = Signal(np.zeros((9, 9, 1), np.float32), SignalHeader("field", "field", "float32", (9, 9), 1))
     assert not covers_globe(bare)

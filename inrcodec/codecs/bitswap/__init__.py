@@ -1,0 +1,69 @@
+"""Bit-Swap and BB-ANS: lossless images by bits-back coding; start reading at ``codec.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inrcodec.codecs.base import Codec, Family
+
+if TYPE_CHECKING:
+    from inrcodec.codecs.bitswap.prior import BitSwapPrior
+    from inrcodec.signals.signal import Signal
+    from inrcodec.training.job import TrainingJob, TrainingOptions
+
+
+def _codec(prior: BitSwapPrior, name: str) -> Codec:
+    from inrcodec.codecs.bitswap.codec import BitSwapCodec
+
+    return BitSwapCodec(prior, name)
+
+
+def _load_prior(data: bytes, source: str) -> BitSwapPrior:
+    from inrcodec.codecs.bitswap.prior import BitSwapPrior
+
+    return BitSwapPrior.from_bytes(data, source)
+
+
+def _default_prior(signals: Sequence[Signal]) -> str:
+    """Return the model of gray images where every image is gray, or where one has a single channel.
+
+    A model of gray codes colour plane by plane; a model of colour cannot code an image that has gray alone.
+    """
+    values = [signal.colour_values for signal in signals]
+    gray = all((colours == colours[..., :1]).all() for colours in values)
+    return "bitswap-gray" if gray or any(colours.shape[-1] == 1 for colours in values) else "bitswap-colour"
+
+
+def _describe_prior(prior: BitSwapPrior) -> dict[str, Any]:
+    latents = list(prior.config.latents)
+    colour = "colour" if prior.channels == 3 else "gray"
+    about = f"{colour}, {len(latents)} layers of latents, {prior.config.splits} finer scales"
+    return {"latents": latents, "levels": prior.config.levels, "about": about}
+
+
+def _training(options: TrainingOptions) -> TrainingJob:
+    from inrcodec.codecs.bitswap.training import make_job
+
+    return make_job(options)
+
+
+def _measure_prior(prior: BitSwapPrior, recipe: str | None, folder: Path) -> Sequence[Any]:
+    from inrcodec.codecs.bitswap.training import measure_prior
+
+    return measure_prior(prior, recipe, folder)
+
+
+FAMILY = Family(
+    names=("bitswap", "bbans"),
+    ids=(5, 6),
+    codec=_codec,
+    lossless=True,
+    prior_format="inrcodec-bitsback-1",
+    load_prior=_load_prior,
+    default_prior=_default_prior,
+    describe_prior=_describe_prior,
+    training=_training,
+    measure_prior=_measure_prior,
+)

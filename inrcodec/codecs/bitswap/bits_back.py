@@ -14,13 +14,14 @@ follows is as exact as ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inrcodec.codecs.base import Progress
 from inrcodec.codecs.bitswap.config import PHASE_PLACES
 from inrcodec.codecs.bitswap.exact import ExactLayers, latent_numbers
 from inrcodec.codecs.bitswap.model import PhaseNetwork, from_phases, posterior, prior, spread, to_phases
@@ -32,8 +33,6 @@ from inrcodec.nn.exact import ACTIVATION_BITS
 SCHEMES = ("bitswap", "bbans")
 STRIP = 64
 """Rows of features that are computed at once."""
-
-Progress = Callable[[int], None]
 
 
 def _silent(values: int) -> None:

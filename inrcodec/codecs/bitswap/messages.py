@@ -7,19 +7,19 @@ Models know planes of their own levels: ``planes_of`` and ``to_levels`` go betwe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.codecs.base import Progress
 from inrcodec.codecs.bitswap.bits_back import BitsBack
 from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.codecs.bitswap.tables import CHUNK
 from inrcodec.coding.ans import Bundle, Message, WatchedMessage
 from inrcodec.errors import DataError, FormatError
 
-Progress = Callable[[int], None]
 Levels = NDArray[np.uint8]
 
 SHARE_MARGIN = 1.5

@@ -34,6 +34,7 @@ class BitSwapPrior:
     card: dict[str, Any] = field(default_factory=dict)
     id: bytes = b"\0" * 8
 
+    format: ClassVar[str] = FORMAT
     kind: ClassVar[str] = "image"
     axes: ClassVar[int] = 2
 

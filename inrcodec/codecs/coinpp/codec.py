@@ -1,10 +1,10 @@
 """The COIN++ codec: a signal is cut into patches, each a latent vector that modulates the prior's base network.
 
-    values -> planes -> patches -> latents -> gains, whole numbers -> message       (compress)
-    message -> latents -> shifts -> base network -> any grid -> planes -> values    (decompress)
+    values -> planes -> patches -> latents -> gains, integers -> message            (encoding.py)
+    message -> latents -> shifts -> base network -> any grid -> planes -> values    (decode, below)
 
-What is sent besides the prior's id: the *parameters* (fineness, one or two bytes, and for sounds their level, one byte;
-shared by all entries of an archive) and per signal a *body*: the message of all its patches.
+A file holds the prior's id, the *parameters* (fineness, one or two bytes, and for audio its level, one byte; shared by
+all signals of an archive) and per signal a *body*: the message of all its patches.
 Source: COIN++ (arXiv 2201.12904).
 """
 
@@ -12,70 +12,61 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from inrcodec.codecs.base import Coded, Rate, Source
-from inrcodec.codecs.coinpp.inner_loop import fit_latents
-from inrcodec.codecs.coinpp.latents import choose_gains, quantise, read_latents, requantise, write_latents
-from inrcodec.codecs.coinpp.prior import MAX_FINENESS, CoinPPPrior, fineness_of, step_of
-from inrcodec.codecs.combiner.progressive import Progress
+from inrcodec.codecs.base import (
+    Codec,
+    CodedEntry,
+    DecodeRequest,
+    EncodeOptions,
+    FloatArray,
+    Source,
+    check_options,
+    check_parameters_end,
+)
+from inrcodec.codecs.coinpp.effort import COINPP_EFFORTS
+from inrcodec.codecs.coinpp.latents import read_latents
+from inrcodec.codecs.coinpp.prior import MAX_FINENESS, CoinPPPrior
 from inrcodec.codecs.loudness import gain_of, has_level, level_of
 from inrcodec.codecs.patches import PatchLayout, oversampling, render
 from inrcodec.codecs.planes import PlaneMap
 from inrcodec.coding.bits import read_varint, write_varint
-from inrcodec.errors import FormatError, LimitError, UsageError
-from inrcodec.limits import DEFAULT_LIMITS, Limits
-from inrcodec.signals.coordinates import grid_coordinates
+from inrcodec.errors import FormatError, LimitError
+from inrcodec.limits import Limits
 from inrcodec.signals.header import SignalHeader
 
-FloatArray = NDArray[np.float32]
+if TYPE_CHECKING:
+    from inrcodec.codecs.coinpp.encoding import CoinPPEncoding
 
 
-@dataclass(frozen=True)
-class CoinPPEffort:
-    """``inner``: inner steps from zero, none where the prior predicts latents and ``predicts``; ``rounds``: of
-    quantising again after them."""
-
-    name: str
-    inner: int
-    rounds: int = 0
-    predicts: bool = False
-
-
-COINPP_EFFORTS = {
-    effort.name: effort
-    for effort in (CoinPPEffort("fast", 3, predicts=True), CoinPPEffort("default", 10), CoinPPEffort("best", 20, 10))
-}
-
-
-MAX_REFINED = 3
-REFINED_ENOUGH = 0.985
-
-
-class CoinPPCodec:
-    """``encoding`` turns signals to bytes, ``decode`` one body back to values at any size, under one prior."""
+class CoinPPCodec(Codec):
+    """Encodes patches as modulations of a shared network and decodes them at any size, under one prior."""
 
     name = "coin++"
+    coders = ("round",)
 
     def __init__(self, prior: CoinPPPrior) -> None:
-        self.prior = prior
+        self._prior = prior
 
-    # Sender.
+    @property
+    def prior(self) -> CoinPPPrior:
+        """Return the base network and latent statistics that both sides share."""
+        return self._prior
 
-    def encoding(
-        self, sources: Sequence[Source], effort: str, tick: Progress | None = None, coder: str | None = None
-    ) -> CoinPPEncoding:
-        """Signals to be encoded, at one rate or one after the other; ``effort`` is a preset's name.
+    @property
+    def max_parameter_bytes(self) -> int:
+        """See ``Codec``."""
+        return len(write_varint(MAX_FINENESS)) + has_level(self.prior)
 
-        Raises UsageError for another coder than quantisation, the one that this codec has.
-        """
-        if coder not in (None, "round"):
-            raise UsageError(f"codec coin++ sends quantised modulations (round), not {coder!r}")
-        return CoinPPEncoding(self, sources, COINPP_EFFORTS[effort], tick or (lambda steps: None))
+    def encoding(self, sources: Sequence[Source], options: EncodeOptions) -> CoinPPEncoding:
+        """See ``Codec.encoding``."""
+        from inrcodec.codecs.coinpp.encoding import CoinPPEncoding
+
+        check_options(self, options)
+        return CoinPPEncoding(self, sources, options)
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
         """Steps of an encoding, patches times steps on each."""
@@ -86,11 +77,6 @@ class CoinPPCodec:
         """Patches of a signal."""
         planes = PlaneMap.make(header, self.prior)
         return planes.n_planes * PatchLayout(planes.shape, self.prior.config.patch_shape).n_patches
-
-    @property
-    def max_parameter_bytes(self) -> int:
-        """Most bytes that parameters take."""
-        return len(write_varint(MAX_FINENESS)) + has_level(self.prior)
 
     def level_of(self, sources: Sequence[Source]) -> int:
         """Loudness of all sources together about the prior's, in quarters of an octave."""
@@ -109,7 +95,10 @@ class CoinPPCodec:
         """Inverse of ``beta_of``."""
         return math.sqrt(beta / self.beta_of(1.0))
 
-    # Bytes.
+    def split_parameters(self, payload: bytes) -> tuple[bytes, bytes]:
+        """See ``Codec.split_parameters``."""
+        *_, end = self.read_parameters(payload)
+        return payload[:end], payload[end:]
 
     def write_parameters(self, fineness: int, level: int) -> bytes:
         """Inverse of ``read_parameters``."""
@@ -119,41 +108,29 @@ class CoinPPCodec:
         """Fineness, level, position behind the parameters; FormatError when they are damaged."""
         fineness, position = read_varint(data, 0)
         if fineness > MAX_FINENESS:
-            raise FormatError(f"a fineness of {fineness} does not exist")
+            raise FormatError(f"fineness {fineness} is out of range, the maximum is {MAX_FINENESS}")
         if not has_level(self.prior):
             return fineness, 0, position
         if position >= len(data):
-            raise FormatError("the codec's parameters are cut short")
+            raise FormatError("the codec parameters are truncated")
         return fineness, int.from_bytes(data[position : position + 1], "little", signed=True), position + 1
 
-    # Receiver.
-
     @torch.no_grad()
-    def decode(
-        self,
-        parameters: bytes,
-        body: bytes,
-        header: SignalHeader,
-        size: tuple[int, ...] | None = None,
-        limits: Limits = DEFAULT_LIMITS,
-    ) -> FloatArray:
-        """Values on a grid of ``size`` points (the signal's own by default), (*size, C without alpha).
-
-        Raises FormatError when the body does not fit the signal, LimitError when it asks for more than ``limits``.
-        """
-        fineness, level, end = self.read_parameters(parameters)
-        if end != len(parameters):
-            raise FormatError("the codec's parameters go on after their end")
+    def decode(self, entry: CodedEntry, request: DecodeRequest) -> FloatArray:
+        """See ``Codec.decode``."""
+        fineness, level, end = self.read_parameters(entry.parameters)
+        check_parameters_end(entry.parameters, end)
         config = self.prior.config
-        planes = PlaneMap.make(header, self.prior)
+        planes = PlaneMap.make(entry.header, self.prior)
         layout = PatchLayout(planes.shape, config.patch_shape)
-        wanted = planes.plane_size(size if size is not None else header.shape)
-        self._check_work(planes, layout, wanted, limits)
-        latents = read_latents(self.prior, body, planes.n_planes * layout.n_patches, fineness)
-        out = np.empty((planes.n_planes, *wanted, config.channels), np.float32)
-        for number, mine in enumerate(latents.split(layout.n_patches)):
-            out[number] = render(layout, wanted, config.channels, self._evaluator(mine))
-        return planes.from_planes(out * np.float32(gain_of(level)) if level else out)
+        size = planes.plane_size(request.grid(entry.header))
+        self._check_work(planes, layout, size, request.limits)
+        latents = read_latents(self.prior, entry.body, planes.n_planes * layout.n_patches, fineness)
+        out = np.empty((planes.n_planes, *size, config.channels), np.float32)
+        for number, plane_latents in enumerate(latents.split(layout.n_patches)):
+            out[number] = render(layout, size, config.channels, self._evaluator(plane_latents))
+            request.progress(out[number].size)
+        return request.cut(planes.from_planes(out * np.float32(gain_of(level)) if level else out))
 
     def _evaluator(self, latents: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         return lambda patch, coordinates: self.prior.values(latents[patch], coordinates)
@@ -167,106 +144,3 @@ class CoinPPCodec:
         work = fine * config.multiply_adds + n_patches * config.latent_dims * config.n_shifts
         if work > limits.max_multiply_adds:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")
-
-
-class CoinPPEncoding:
-    """Signals being encoded: their latents are fitted once, whatever the rates that are asked for after."""
-
-    def __init__(self, codec: CoinPPCodec, sources: Sequence[Source], effort: CoinPPEffort, tick: Progress) -> None:
-        self.codec, self.sources, self.effort, self.tick = codec, sources, effort, tick
-        self.level = codec.level_of(sources)
-        config = codec.prior.config
-        self._coordinates = torch.from_numpy(grid_coordinates(config.patch_shape).reshape(-1, codec.prior.axes))
-        self._values, self._weight = self._patches()
-        self._latents: torch.Tensor | None = None
-
-    def _patches(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """All patches of all sources in the model's units, (N, P, C), and the weight (N, P) of their points."""
-        config, gain = self.codec.prior.config, np.float32(gain_of(self.level))
-        cut, weights = [], []
-        for source in self.sources:
-            planes = PlaneMap.make(source.header, self.codec.prior)
-            layout = PatchLayout(planes.shape, config.patch_shape)
-            for plane in planes.to_planes(source.values):
-                values, weight = layout.cut(plane)
-                cut.append((values / gain - np.float32(config.centre)) / np.float32(config.spread))
-                weights.append(np.ones(values.shape[:2], np.float32) if weight is None else weight)
-        weight = np.concatenate(weights)
-        return torch.from_numpy(np.concatenate(cut)), None if weight.all() else torch.from_numpy(weight)
-
-    @property
-    def latents(self) -> torch.Tensor:
-        """Latents of all patches, (N, D), before quantisation."""
-        prior = self.codec.prior
-        if self._latents is None and self.effort.predicts and prior.predictor:
-            with torch.no_grad():
-                self._latents = prior.predicted(self._values)
-            self.tick(self.effort.inner * len(self._latents))
-        elif self._latents is None:
-            self._latents = fit_latents(
-                prior.model, self._values, self._coordinates, self.effort.inner, weight=self._weight, tick=self.tick
-            )
-        return self._latents
-
-    def at(self, rate: Rate) -> Coded:
-        """Bytes at a rate."""
-        if rate.bits is not None:
-            fineness, bodies = self._search(rate.bits)
-        else:
-            beta = self.codec.default_beta(self.sources) if rate.beta is None else rate.beta
-            if not (math.isfinite(beta) and beta > 0):
-                raise UsageError(f"beta must be a positive number, got {beta}")
-            fineness = fineness_of(self.codec.step_for(beta / gain_of(self.level) ** 2))
-            bodies = self._refined(fineness) if self.effort.rounds else self._rounded(fineness)
-        return Coded(self.codec.write_parameters(fineness, self.level), bodies)
-
-    def _rounded(self, fineness: int) -> list[bytes]:
-        prior, step = self.codec.prior, step_of(fineness)
-        gains = choose_gains(prior, self.latents, step)
-        return self._bodies(quantise(prior, self.latents, gains, step), gains, fineness)
-
-    def _refined(self, fineness: int) -> list[bytes]:
-        prior, step = self.codec.prior, step_of(fineness)
-        gains = choose_gains(prior, self.latents, step)
-        numbers = requantise(
-            prior,
-            quantise(prior, self.latents, gains, step),
-            gains,
-            step,
-            self._values,
-            self._coordinates,
-            self.effort.rounds,
-            weight=self._weight,
-            tick=self.tick,
-        )
-        return self._bodies(numbers, gains, fineness)
-
-    def _bodies(self, numbers: torch.Tensor, gains: torch.Tensor, fineness: int) -> list[bytes]:
-        counts = [self.codec.n_patches(source.header) for source in self.sources]
-        return [
-            write_latents(self.codec.prior, k, g, fineness)
-            for k, g in zip(numbers.split(counts), gains.split(counts), strict=True)
-        ]
-
-    def _search(self, bits: float) -> tuple[int, list[bytes]]:
-        """The finest step whose bodies take at most ``bits`` (the coarsest when none does), and the bodies.
-
-        Refining changes lengths: what it makes of them at one step is taken to hold near it.
-        """
-        wanted, low = bits, 0
-        for _ in range(MAX_REFINED):
-            low, high = 0, MAX_FINENESS
-            while low < high:
-                middle = (low + high + 1) // 2
-                if 8 * sum(map(len, self._rounded(middle))) <= wanted:
-                    low = middle
-                else:
-                    high = middle - 1
-            if not self.effort.rounds:
-                break
-            bodies = self._refined(low)
-            found = 8 * sum(map(len, bodies))
-            if REFINED_ENOUGH * bits <= found <= bits:
-                return low, bodies
-            wanted *= bits / max(found, 8)
-        return low, self._refined(low) if self.effort.rounds else self._rounded(low)

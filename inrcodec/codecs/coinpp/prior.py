@@ -13,7 +13,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from inrcodec.codecs.coinpp.flow import ModulationFlow
 from inrcodec.codecs.coinpp.model import CoinPPConfig, ModulatedINR
 from inrcodec.codecs.coinpp.predictor import ModulationPredictor
 from inrcodec.codecs.prior_file import read_prior_bytes, telling_what_is_missing, write_prior_bytes
-from inrcodec.errors import FormatError
+from inrcodec.errors import FormatError, UsageError
 from inrcodec.nn.exact import ACTIVATION_BITS, scale_indices
 
 FORMAT = "inrcodec-modulation-1"
@@ -87,6 +87,8 @@ class CoinPPPrior:
         units = torch.round(log_scales.detach().cpu().double() * (1 << ACTIVATION_BITS)).long()
         made = cls(name, kind, model.config, parameters, units, steps, {}, {}, card)
         return cls.from_bytes(made.to_bytes(), name)
+
+    format: ClassVar[str] = FORMAT
 
     @property
     def axes(self) -> int:
@@ -231,3 +233,10 @@ class CoinPPPrior:
             raise FormatError(f"{source}: the {name} does not fit the base network")
         if not all(torch.isfinite(v).all() for v in tensors.values()) or not tensors["scales"].min() > 0:
             raise FormatError(f"{source}: the {name} holds values that are not finite")
+
+
+def coinpp_prior(prior: object) -> CoinPPPrior:
+    """Return a prior of this codec as it is; UsageError for another one."""
+    if isinstance(prior, CoinPPPrior):
+        return prior
+    raise UsageError(f"prior {getattr(prior, 'name', prior)!r} does not belong to codec coin++")

@@ -1,0 +1,68 @@
+"""COMBINER and RECOMBINER: Bayesian SIRENs sent by relative entropy coding; start reading at ``codec.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inrcodec.codecs.base import Codec, Family, prior_for_all, prior_kind
+
+if TYPE_CHECKING:
+    from inrcodec.codecs.combiner.prior import CombinerPrior
+    from inrcodec.signals.signal import Signal
+    from inrcodec.training.job import TrainingJob, TrainingOptions
+
+
+def _codec(prior: CombinerPrior, name: str) -> Codec:
+    from inrcodec.codecs.combiner.codec import CombinerCodec
+
+    return CombinerCodec(prior)
+
+
+def _load_prior(data: bytes, source: str) -> CombinerPrior:
+    from inrcodec.codecs.combiner.prior import CombinerPrior
+
+    return CombinerPrior.from_bytes(data, source)
+
+
+def _default_prior(signals: Sequence[Signal]) -> str:
+    return prior_for_all((_prior_for(signal) for signal in signals), signals, general=("combiner-photographs",))
+
+
+def _prior_for(signal: Signal) -> str:
+    kinds = {"audio": "speech16k", "small image": "images32", "image": "photographs", "field": "photographs"}
+    return f"combiner-{kinds[prior_kind(signal)]}"
+
+
+def _describe_prior(prior: CombinerPrior) -> dict[str, Any]:
+    patch = list(prior.config.patch_shape)
+    bits = [round(float(value) / prior.config.n_points, 3) for value in prior.anchor_kl_bits]
+    about = f"patches of {'x'.join(map(str, patch))}, up to {bits[-1]} bits/point"
+    return {"patch": patch, "bits_per_point": bits, "about": about}
+
+
+def _training(options: TrainingOptions) -> TrainingJob:
+    from inrcodec.codecs.combiner.training import make_job
+
+    return make_job(options)
+
+
+def _measure_prior(prior: CombinerPrior, recipe: str | None, folder: Path) -> Sequence[Any]:
+    from inrcodec.codecs.combiner.training import measure_prior
+
+    return measure_prior(prior, recipe, folder)
+
+
+FAMILY = Family(
+    names=("combiner",),
+    ids=(1,),
+    codec=_codec,
+    prior_format="inrcodec-prior-1",
+    load_prior=_load_prior,
+    default_prior=_default_prior,
+    describe_prior=_describe_prior,
+    training=_training,
+    measure_prior=_measure_prior,
+    in_viewer=True,
+)

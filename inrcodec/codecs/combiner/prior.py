@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +51,8 @@ class CombinerPrior:
     spread: float
     card: dict[str, Any] = field(default_factory=dict)
     id: bytes = b"\0" * 8
+
+    format: ClassVar[str] = FORMAT
 
     @property
     def axes(self) -> int:

@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inrcodec.codecs.base import Progress
+from inrcodec.codecs.combiner.bitstream import CANDIDATE_SEED, TARGET_STEPS_PER_BIT, CodedSignal, OperatingPoint
 from inrcodec.codecs.combiner.blocks import BlockPlan, plan_blocks
 from inrcodec.codecs.combiner.effort import CombinerEffort
 from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, kl_bits, masked_mse, posterior_step
@@ -28,11 +30,7 @@ from inrcodec.coding.relative_entropy import decode_blocks, encode_blocks
 
 CHUNK_PATCHES = 64
 CLOSED_LOG_SCALE = -30.0
-TARGET_STEPS_PER_BIT = 16
-"""The mean KL of a block travels in sixteenths of a bit."""
-
 IntArray = NDArray[np.int64]
-Progress = Callable[[int], None]
 
 
 @dataclass
@@ -51,27 +49,6 @@ class Patches:
     def n_signals(self) -> int:
         """Number of signals."""
         return int(self.signal[-1]) + 1
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """Where on the rate-distortion curve to encode.
-
-    ``anchor``: the prior's rate anchor; ``beta``: weight of a bit, in squared value units per bit per point;
-    ``target``: mean KL of a block in sixteenths of a bit (smaller targets make more blocks, a larger file).
-    """
-
-    anchor: int
-    beta: float
-    target: int
-
-
-@dataclass
-class CodedSignal:
-    """What is sent of one signal: the class of each patch and the index of each block, in the plan's order."""
-
-    classes: IntArray
-    indices: IntArray
 
 
 @dataclass
@@ -242,9 +219,6 @@ class ProgressiveEncoder:
         return torch.cat(out) * self.prior.spread**2
 
 
-CANDIDATE_SEED = 0x1A7E
-
-
 def _close(fit: Fit, latent: Tensor, value: Tensor) -> None:
     fit.posterior.mean.view(-1)[latent] = value
     fit.posterior.log_scale.view(-1)[latent] = CLOSED_LOG_SCALE
@@ -319,25 +293,3 @@ class _SignalBlocks:
             CodedSignal(classes[signal == s], indices[self.offsets[s] : self.offsets[s + 1]])
             for s in range(len(self.plans))
         ]
-
-
-def decode_latents(prior: CombinerPrior, point: OperatingPoint, coded: CodedSignal, budget_bits: int) -> Tensor:
-    """The latent vectors of a signal, (N, D), from what was sent. No optimiser, no random sampling."""
-    target_units = point.target * KL_UNITS_PER_BIT // TARGET_STEPS_PER_BIT
-    plan = plan_blocks(prior.kl_units[point.anchor], coded.classes, target_units)
-    chosen = torch.from_numpy(coded.classes)
-    latent = prior.mean[point.anchor, chosen].clone()
-    scale = prior.log_scale[point.anchor, chosen].exp()
-    if plan.n_blocks:
-        sample = decode_blocks(
-            coded.indices,
-            budget_bits=budget_bits,
-            width=plan.patch.shape[1],
-            seed=CANDIDATE_SEED,
-            block_ids=np.arange(plan.n_blocks),
-        )
-        flat, _ = plan.slots(latent.shape[1])
-        index = torch.from_numpy(flat)
-        drawn = torch.from_numpy(sample[plan.patch >= 0])
-        latent.view(-1)[index] = latent.view(-1)[index] + scale.view(-1)[index] * drawn
-    return latent

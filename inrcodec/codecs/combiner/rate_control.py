@@ -12,10 +12,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from inrcodec.codecs.combiner.bitstream import TARGET_STEPS_PER_BIT, OperatingPoint
 from inrcodec.codecs.combiner.blocks import count_blocks
 from inrcodec.codecs.combiner.effort import CombinerEffort
 from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT, CombinerPrior
-from inrcodec.codecs.combiner.progressive import TARGET_STEPS_PER_BIT, OperatingPoint
 from inrcodec.errors import UsageError
 
 MIN_TARGET, MAX_TARGET = TARGET_STEPS_PER_BIT, 64 * TARGET_STEPS_PER_BIT

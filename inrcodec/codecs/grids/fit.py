@@ -10,7 +10,7 @@ wanted, lambda follows while the fit goes on, along the usual slope, and a few m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inrcodec.codecs.base import Progress
 from inrcodec.codecs.grids.coder import decode_grids, encode_grids
 from inrcodec.codecs.grids.config import MAX_LATENT, WEIGHT_BITS, GridsConfig
 from inrcodec.codecs.grids.elbo import grid_bits, grid_errors, grid_features, sample
@@ -25,7 +26,6 @@ from inrcodec.codecs.grids.prior import FINENESSES, GridsPrior
 from inrcodec.coding.gaussian import GaussianReader, GaussianWriter
 from inrcodec.errors import FormatError, LimitError
 
-Progress = Callable[[int], None]
 IntArray = NDArray[np.int64]
 
 LATENT_RATE, LATENT_GAIN = 0.01, 16.0

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -64,7 +64,8 @@ class GridsPrior:
     id: bytes = b"\0" * 8
 
     kind = "image"
-    axes = 2
+    format: ClassVar[str] = FORMAT
+    axes: ClassVar[int] = 2
 
     @classmethod
     def make(

@@ -1,0 +1,79 @@
+"""The default codec: hierarchical latents with a learned encoder; start reading at ``codec.py``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inrcodec.codecs.base import Codec, CodedEntry, Family, covers_globe, prior_for_all, prior_kind
+
+if TYPE_CHECKING:
+    from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+    from inrcodec.signals.signal import Signal
+    from inrcodec.training.job import TrainingJob, TrainingOptions
+
+
+def _codec(prior: HierarchicalPrior, name: str) -> Codec:
+    from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
+
+    return HierarchicalCodec(prior)
+
+
+def _load_prior(data: bytes, source: str) -> HierarchicalPrior:
+    from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+
+    return HierarchicalPrior.from_bytes(data, source)
+
+
+def _default_prior(signals: Sequence[Signal]) -> str:
+    return prior_for_all((_prior_for(signal) for signal in signals), signals, general=("photographs", "fields"))
+
+
+def _prior_for(signal: Signal) -> str:
+    kind = prior_kind(signal)
+    if kind == "field":
+        return "globe" if covers_globe(signal) else "fields"
+    return {"audio": "speech16k", "small image": "images32", "image": "photographs"}[kind]
+
+
+def _describe_prior(prior: HierarchicalPrior) -> dict[str, Any]:
+    strides = [level.stride for level in prior.config.levels]
+    betas = [round(math.exp(-value), 9) for value in prior.config.log_lambdas]
+    return {"strides": strides, "betas": betas, "about": f"latents at strides {', '.join(map(str, strides))}"}
+
+
+def _training(options: TrainingOptions) -> TrainingJob:
+    from inrcodec.codecs.hierarchical.training import make_job
+
+    return make_job(options)
+
+
+def _measure_prior(prior: HierarchicalPrior, recipe: str | None, folder: Path) -> Sequence[Any]:
+    from inrcodec.codecs.hierarchical.training import measure_prior
+
+    return measure_prior(prior, recipe, folder)
+
+
+def _inspect(codec: Codec, entry: CodedEntry) -> Any:
+    from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
+    from inrcodec.codecs.hierarchical.inspection import inspect
+
+    assert isinstance(codec, HierarchicalCodec)
+    return inspect(codec, entry)
+
+
+FAMILY = Family(
+    names=("hierarchical",),
+    ids=(2,),
+    codec=_codec,
+    prior_format="inrcodec-hierarchy-1",
+    load_prior=_load_prior,
+    default_prior=_default_prior,
+    describe_prior=_describe_prior,
+    training=_training,
+    measure_prior=_measure_prior,
+    inspect=_inspect,
+    in_viewer=True,
+)

@@ -11,15 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from inrcodec.codecs.base import Source
-from inrcodec.codecs.grids.config import GridsConfig
-from inrcodec.codecs.hierarchical.config import HierarchicalConfig
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, coarser_shape
 from inrcodec.codecs.hierarchical.encoder import POINTS_AT_ONCE
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.refinement import Batch
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.codecs.tiles import plane_tiles
-from inrcodec.coding.bits import read_varint, write_varint
-from inrcodec.errors import FormatError
+from inrcodec.codecs.tiles import padded_shape, plane_tiles
 from inrcodec.signals.resample import resample_grid
 
 FloatArray = NDArray[np.float32]
@@ -36,16 +33,6 @@ class OwnedBatch:
     owners: list[tuple[int, int]]
 
 
-def padded_shape(config: HierarchicalConfig | GridsConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A plane's shape with every axis rounded up to the coarsest stride."""
-    return tuple(-(-n // config.coarsest) * config.coarsest for n in shape)
-
-
-def coarser_shape(shape: tuple[int, ...], halvings: int) -> tuple[int, ...]:
-    """A grid with every axis halved so often, rounded up."""
-    return tuple(-(-n >> halvings) for n in shape)
-
-
 def make_batches(
     sources: Sequence[Source], prior: HierarchicalPrior, gain: float, halvings: int = 0
 ) -> list[OwnedBatch]:
@@ -55,7 +42,7 @@ def make_batches(
     for number, source in enumerate(sources):
         planes = PlaneMap.make(source.header, prior)
         shape = coarser_shape(planes.shape, halvings)
-        tiles = plane_tiles(prior, shape)
+        tiles = plane_tiles(prior.kind, shape, prior.config.coarsest)
         for place, plane in enumerate(planes.to_planes(source.values)):
             values = on_coarser_grid(plane, shape, prior.config.periodic)
             for index, tile in enumerate(tiles):
@@ -63,7 +50,7 @@ def make_batches(
                 by_shape.setdefault(part.shape[:-1], []).append(((number, place * len(tiles) + index), part))
     made = []
     for shape, members in by_shape.items():
-        at_once = max(1, POINTS_AT_ONCE // math.prod(padded_shape(prior.config, shape)))
+        at_once = max(1, POINTS_AT_ONCE // math.prod(padded_shape(shape, prior.config.coarsest)))
         for start in range(0, len(members), at_once):
             some = members[start : start + at_once]
             values = np.stack([plane for _, plane in some]) / np.float32(gain)
@@ -74,7 +61,7 @@ def make_batches(
 def as_batch(values: FloatArray, config: HierarchicalConfig) -> Batch:
     """Planes (N, *shape, C) of one shape, padded by their edges (a circle by its other end)."""
     shape = values.shape[1:-1]
-    padded = padded_shape(config, shape)
+    padded = padded_shape(shape, config.coarsest)
     mask = np.zeros(padded, np.float32)
     mask[tuple(slice(n) for n in shape)] = 1.0
     for axis, (n, p) in enumerate(zip(shape, padded, strict=True)):
@@ -99,20 +86,3 @@ def on_coarser_grid(plane: FloatArray, shape: tuple[int, ...], periodic: bool) -
         left = plane - resample_grid(found, plane.shape[:-1], periodic=periodic)
         found = found + resample_grid(left, shape, periodic=periodic)
     return found
-
-
-def join_messages(messages: Sequence[bytes]) -> bytes:
-    """A body: the messages of a signal's planes, all but the last behind their lengths."""
-    return b"".join(write_varint(len(m)) + m for m in messages[:-1]) + messages[-1]
-
-
-def split_messages(body: bytes, count: int) -> list[bytes]:
-    """Inverse of ``join_messages``; FormatError when the body is cut short."""
-    messages, position = [], 0
-    for _ in range(count - 1):
-        length, position = read_varint(body, position)
-        if position + length > len(body):
-            raise FormatError("a plane's message is cut short")
-        messages.append(body[position : position + length])
-        position += length
-    return [*messages, body[position:]]

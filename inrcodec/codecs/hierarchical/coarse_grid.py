@@ -2,8 +2,8 @@
 
 The latents of a smooth field sit badly on its own grid: at a low rate even the coarsest ones are too many, at a high
 one they must say everything to a precision that no network of convolutions over them keeps. On a coarser grid the same
-field looks like what priors have learned from, and the decoder interpolates (``signals.resample``). Values on the coarse
-grid are those from which interpolation comes nearest to the field.
+field looks like what priors have learned from, and the decoder interpolates (``signals.resample``). Coarse
+values are those from which interpolation comes nearest to the field.
 
 The choice is made by trial: up to three signals coded without trial steps on every grid, and compared on their own.
 """
@@ -18,9 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from inrcodec.codecs.base import Rate, Source
-from inrcodec.codecs.hierarchical.batches import OwnedBatch, coarser_shape, make_batches
-from inrcodec.codecs.hierarchical.encoder import CodedLatents, LatentEncoder, hierarchical_effort_named
+from inrcodec.codecs.hierarchical.batches import OwnedBatch, make_batches
+from inrcodec.codecs.hierarchical.config import coarser_shape
+from inrcodec.codecs.hierarchical.effort import hierarchical_effort_named
+from inrcodec.codecs.hierarchical.encoder import CodedLatents, LatentEncoder
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
+from inrcodec.codecs.hierarchical.parameters import MAX_HALVINGS
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.rate_search import search_quality
 from inrcodec.codecs.hierarchical.render import render
@@ -28,7 +31,6 @@ from inrcodec.codecs.planes import PlaneMap
 
 FloatArray = NDArray[np.float32]
 
-MAX_HALVINGS = 5
 MIN_POINTS = 6
 """Along the shorter axis of the coarsest grid that is tried."""
 TRIAL_SOURCES = 3

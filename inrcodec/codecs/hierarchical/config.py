@@ -142,3 +142,18 @@ def waves_per_axis(config: HierarchicalConfig) -> int:
     """Fourier features of one axis."""
     stride = config.feature_stride
     return sum(2 if 2 * h < stride else 1 for h in range(1, config.harmonics + 1) if 2 * h <= stride)
+
+
+DEFAULT_PLACE = 0.45
+"""Place of the default rate in the range of log(lambda)."""
+
+
+def default_log_lambda(config: HierarchicalConfig) -> float:
+    """Return log(lambda) where no rate is asked for."""
+    low, high = config.log_lambdas
+    return low + DEFAULT_PLACE * (high - low)
+
+
+def coarser_shape(shape: tuple[int, ...], halvings: int) -> tuple[int, ...]:
+    """Return a grid's shape with every axis halved ``halvings`` times, rounded up."""
+    return tuple(-(-n >> halvings) for n in shape)

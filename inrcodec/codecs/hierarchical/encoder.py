@@ -18,62 +18,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inrcodec.codecs.base import MS_SSIM, PSNR, Progress
 from inrcodec.codecs.hierarchical.adaptation import adapted, offsets_to
 from inrcodec.codecs.hierarchical.checkerboard import take_color
 from inrcodec.codecs.hierarchical.config import block_phase
+from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
 from inrcodec.codecs.hierarchical.elbo import latents_and_bits, rounded
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, place_latents, to_floats
 from inrcodec.codecs.hierarchical.latent_coders import CODERS, check_coder, make_writer
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
-from inrcodec.codecs.hierarchical.refinement import Batch, Progress, joined, refine
-from inrcodec.errors import UsageError
+from inrcodec.codecs.hierarchical.refinement import Batch, joined, refine
 from inrcodec.nn.exact import ACTIVATION_BITS, scale_indices
 from inrcodec.signals.ms_ssim import structure_errors
 
 UNIT = float(1 << ACTIVATION_BITS)
 POINTS_AT_ONCE = 1 << 16
 """Points of small signals that go through the encoder together: what the cache likes."""
-SMALL_POINTS = 1 << 14
 KEPT_POINTS, KEPT_QUALITIES = 1 << 20, 20
 """What the way up finds in a signal of at most so many points is kept for qualities that are this near."""
-MEASURES = ("psnr", "ms-ssim")
-"""What can be raised at equal bits."""
 STRUCTURE_STEPS = 2
 """Times as many trial steps for another measure than PSNR."""
-ADAPTED_POINTS = 768 * 512
 ADAPTED_KEPT, ADAPTED_QUALITIES = 24, 128
 """How many adapted encoders are kept, and how far from the quality that they learned at they are of use."""
-SAVED_BY_TRIALS, SAVED_BY_ADAPTING = 1.035, 1.005
-"""How much longer proposals are than what is made of them at one quality, about."""
-
-
-@dataclass(frozen=True)
-class HierarchicalEffort:
-    """``steps``: trial steps of refinement per signal, ``small_steps`` for one of at most ``SMALL_POINTS`` (``steps``
-    by default), which gains more by them; ``weight_steps``: gradient steps on the head's weights. ``adapting_steps``:
-    those of the encoder's adaptation to an image of ``ADAPTED_POINTS``, which takes the place of trial steps; they grow
-    with the root of its points, to twice as many."""
-
-    name: str
-    steps: int
-    weight_steps: int = 0
-    small_steps: int | None = None
-    adapting_steps: int = 0
-
-    def steps_for(self, kind: str, points: int) -> tuple[int, int]:
-        """Steps of adaptation and trial steps for a signal of a prior's kind and so many points."""
-        if points <= SMALL_POINTS:
-            return 0, self.steps if self.small_steps is None else self.small_steps
-        # Of sounds and fields trial steps find more, and adaptation takes longer.
-        if self.adapting_steps == 0 or kind != "image":
-            return 0, self.steps
-        return math.ceil(self.adapting_steps * min(2.0, math.sqrt(points / ADAPTED_POINTS))), 0
-
-    def saved(self, kind: str, points: int) -> float:
-        """How much longer proposals for such signals are than what is made of them, about."""
-        adapting, trials = self.steps_for(kind, points)
-        return SAVED_BY_ADAPTING if adapting else SAVED_BY_TRIALS if trials else 1.0
 
 
 @dataclass
@@ -113,12 +80,12 @@ class LatentEncoder:
         effort: HierarchicalEffort,
         coder: str = CODERS[0],
         tick: Progress = lambda steps: None,
-        measure: str = MEASURES[0],
+        optimise: str = PSNR,
         keep_features: bool = True,
     ) -> None:
         check_coder(coder)
         self.prior, self.effort, self.coder, self.tick = prior, effort, coder, tick
-        self.errors = structure_errors if measure == "ms-ssim" else None
+        self.errors = structure_errors if optimise == MS_SSIM else None
         self.keep_features = keep_features
         self._kept: tuple[Batch, int, list[Tensor]] | None = None
         self._adapted: list[tuple[Batch, int, HierarchicalINR]] = []
@@ -260,21 +227,3 @@ def _alike(requests: Sequence[SearchRequest]) -> list[list[int]]:
             groups.append(group)
         group.append(number)
     return groups
-
-
-LATENT_EFFORTS = {
-    effort.name: effort
-    for effort in (
-        HierarchicalEffort("fast", 0),
-        HierarchicalEffort("default", 12, small_steps=48, adapting_steps=110),
-        HierarchicalEffort("best", 120, 100, small_steps=300, adapting_steps=400),
-    )
-}
-
-
-def hierarchical_effort_named(name: str) -> HierarchicalEffort:
-    """The preset of this name; UsageError when there is none."""
-    try:
-        return LATENT_EFFORTS[name]
-    except KeyError:
-        raise UsageError(f"effort must be one of {', '.join(LATENT_EFFORTS)}, got {name!r}") from None

@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from inrcodec.codecs.hierarchical.batches import as_batch, coarser_shape, padded_shape, split_messages
+from inrcodec.codecs.base import CodedEntry
+from inrcodec.codecs.hierarchical.batches import as_batch
 from inrcodec.codecs.hierarchical.checkerboard import scatter_color
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
-from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_phase
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_phase, coarser_shape
 from inrcodec.codecs.hierarchical.elbo import symbol_bits
 from inrcodec.codecs.hierarchical.exact import log_lambda_of
 from inrcodec.codecs.hierarchical.model import top_down
+from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.render import render
+from inrcodec.codecs.messages import split_messages
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.codecs.tiles import TileBlender, plane_tiles
-from inrcodec.signals.header import SignalHeader
+from inrcodec.codecs.tiles import TileBlender, padded_shape, plane_tiles
 
 FloatArray = NDArray[np.float32]
 
@@ -35,26 +37,28 @@ class Inspection:
 
     bits: FloatArray
     by_level: dict[int, float]
+    cell: int
     spread: FloatArray | None
 
 
 @torch.no_grad()
-def inspect(
-    codec: HierarchicalCodec, parameters: bytes, body: bytes, header: SignalHeader, *, plane: int = 0, samples: int = 8
-) -> Inspection:
+def inspect(codec: HierarchicalCodec, entry: CodedEntry, *, plane: int = 0, samples: int = 8) -> Inspection:
     """Bits and spread of one plane of a signal; without ``samples``, or of a plane in tiles, no spread."""
-    told, _ = codec.read_parameters(parameters)
-    planes = PlaneMap.make(header, codec.prior)
-    shape = coarser_shape(planes.shape, told.halvings)
-    tiles, config = plane_tiles(codec.prior, shape), codec.prior.config
-    step = 1 + told.weights
-    messages = split_messages(body, planes.n_planes * len(tiles) * step)
-    mosaic = TileBlender(shape, tuple(slice(0, n) for n in shape), 1)
+    parameters, _ = read_parameters(codec.prior, entry.parameters)
+    planes = PlaneMap.make(entry.header, codec.prior)
+    shape = coarser_shape(planes.shape, parameters.halvings)
+    config = codec.prior.config
+    tiles = plane_tiles(codec.prior.kind, shape, config.coarsest)
+    step = 1 + parameters.weights
+    messages = split_messages(entry.body, planes.n_planes * len(tiles) * step)
+    blender = TileBlender(shape, tuple(slice(0, n) for n in shape), 1)
     by_level: dict[int, float] = {}
     spread = None
     for index, tile in enumerate(tiles):
         own = tuple(part.stop - part.start for part in tile)
-        density = torch.zeros(padded_shape(config, own) if config.axes == 2 else (1, *padded_shape(config, own)))
+        density = torch.zeros(
+            padded_shape(own, config.coarsest) if config.axes == 2 else (1, *padded_shape(own, config.coarsest))
+        )
 
         def watch(name: str, residual: Tensor, scales: Tensor, density: Tensor = density) -> None:
             bits = scatter_color(symbol_bits(residual, scales.log()).sum(1, keepdim=True), block_phase(config, name))[
@@ -66,14 +70,16 @@ def inspect(
             density += bits.repeat_interleave(rows, 0).repeat_interleave(stride, 1).float() / (rows * stride)
 
         message = messages[(plane * len(tiles) + index) * step + step - 1]
-        h = codec.latent_features(message, told.quality, told.coder, padded_shape(config, own), watch)
+        h = codec.latent_features(
+            message, parameters.quality, parameters.coder, padded_shape(own, config.coarsest), watch
+        )
         inside = density[tuple(slice(0, n) for n in own)] if config.axes == 2 else density[0, : own[0]]
-        mosaic.put(tile, inside.numpy()[..., None])
+        blender.add(tile, inside.numpy()[..., None])
         if samples and len(tiles) == 1:
-            rate = codec.prior.model.rates(torch.full((1,), log_lambda_of(config, told.quality)))
+            rate = codec.prior.model.rates(torch.full((1,), log_lambda_of(config, parameters.quality)))
             decoded = render(codec.prior.model, h, rate, own, own)
-            spread = _spread(codec, decoded, told.quality, samples)
-    return Inspection(_cells(mosaic.values[..., 0], config), dict(sorted(by_level.items(), reverse=True)), spread)
+            spread = _spread(codec, decoded, parameters.quality, samples)
+    return Inspection(_cells(blender.values[..., 0], config), dict(sorted(by_level.items(), reverse=True)), CELL, spread)
 
 
 def _cells(density: FloatArray, config: HierarchicalConfig) -> FloatArray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -65,6 +65,8 @@ class HierarchicalPrior:
         answer = _answer(model.config, tables)
         made = cls(name, kind, model.config, tables, floats, weight_log_scale, answer, card)
         return cls.from_bytes(made.to_bytes(), name)
+
+    format: ClassVar[str] = FORMAT
 
     @property
     def axes(self) -> int:

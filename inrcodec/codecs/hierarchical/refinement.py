@@ -13,19 +13,19 @@ signal draws depends on its quality alone, so that it comes out the same with ot
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from inrcodec.codecs.base import Progress
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.elbo import Elbo, Errors, elbo, native_fourier, rounded
 from inrcodec.codecs.hierarchical.exact import log_lambda_of
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 
-Progress = Callable[[int], None]
 Offsets = dict[str, Tensor]
 
 TILE_POINTS = 1 << 19

@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig
+from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
 from inrcodec.codecs.hierarchical.elbo import elbo, mixed, native_fourier, noisy, rounded, sampled_points
-from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort, LatentEncoder
+from inrcodec.codecs.hierarchical.encoder import LatentEncoder
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
 from inrcodec.codecs.hierarchical.growth import grown
 from inrcodec.codecs.hierarchical.head_weights import HeadProblem, fit_weights

@@ -21,13 +21,15 @@ from PIL import Image
 import inrcodec
 from inrcodec.cli import main
 from inrcodec.codecs import prior_store
+from inrcodec.codecs.base import CodedEntry, DecodeRequest
 from inrcodec.codecs.bitswap import codec as lossless
 from inrcodec.codecs.bitswap import messages as picture_messages
 from inrcodec.codecs.bitswap import messages as tiling
 from inrcodec.codecs.bitswap.prior import BitSwapPrior
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.errors import FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.limits import Limits
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
@@ -151,8 +153,8 @@ def test_orientations_are_undone(orientation: int) -> None:
 def test_a_set_goes_into_one_message_and_every_picture_comes_back(channels: int) -> None:
     pictures = [np.repeat(levels_of(12, 10, 1, seed=seed), channels, axis=2) for seed in range(9)]
     signals, names = [signal_of(p) for p in pictures], [f"{i}.png" for i in range(9)]
-    data = compress_signals(signals, Settings("bitswap", "layered"), names).data
-    alone = [len(compress_signals([s], Settings("bitswap", "layered")).data) for s in signals]
+    data = encode_signals(signals, Settings(codec="bitswap", prior="layered"), names).data
+    alone = [len(encode_signals([s], Settings(codec="bitswap", prior="layered")).data) for s in signals]
     assert len(data) < sum(alone) - 8 * 24
     with inrcodec.open(data) as opened:
         for number in (8, 0, 4):
@@ -161,7 +163,9 @@ def test_a_set_goes_into_one_message_and_every_picture_comes_back(channels: int)
 
 def test_sets_of_unlike_pictures_are_coded_one_by_one() -> None:
     pictures = [levels_of(6 + seed, 9, 1, seed=seed) for seed in range(4)]
-    data = compress_signals([signal_of(p) for p in pictures], Settings("bitswap", "layered"), list("abcd")).data
+    data = encode_signals(
+        [signal_of(p) for p in pictures], Settings(codec="bitswap", prior="layered"), list("abcd")
+    ).data
     with inrcodec.open(data) as opened:
         assert all(np.array_equal(opened.render(entry=i).to_native(), p) for i, p in enumerate(pictures))
 
@@ -237,7 +241,7 @@ def test_a_stored_picture_of_another_size_is_refused() -> None:
     codec = lossless.BitSwapCodec(tiny_bitswap())
     body = bytes([lossless.STORED]) + bytes(4) + buffer.getvalue()
     with pytest.raises(FormatError, match="stored picture"):
-        codec.decode(b"", body, SignalHeader("image", "rgb", "u8", (8, 8), 3))
+        codec.decode(CodedEntry(SignalHeader("image", "rgb", "u8", (8, 8), 3), b"", body), DecodeRequest())
 
 
 def test_a_file_that_asks_for_too_much_is_refused_before_work() -> None:

@@ -11,12 +11,15 @@ import torch
 
 import inrcodec
 from inrcodec.cli import main
-from inrcodec.codecs.coin.codec import CoinCodec, Parameters, beta_for_bits, bits_for_beta
+from inrcodec.codecs.coin.codec import CoinCodec
+from inrcodec.codecs.coin.encoding import beta_for_bits, bits_for_beta
 from inrcodec.codecs.coin.fit import fit_siren
+from inrcodec.codecs.coin.parameters import Parameters, read_parameters
 from inrcodec.codecs.coin.weights import FLOAT16, MAX_FINENESS, groups, read_weights, write_weights
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.errors import FormatError, InrcodecError, UsageError
 from inrcodec.nn.siren import SirenShape, siren
+from inrcodec.settings import Settings
 from inrcodec.signals.coordinates import grid_coordinates
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr
@@ -100,7 +103,7 @@ def test_signals_fitted_together_each_have_their_own() -> None:
 @pytest.mark.parametrize("coder", [None, "float16"])
 def test_a_wanted_rate_is_met_from_below(coder: str | None) -> None:
     signal = picture()
-    data = compress_signals([signal], Settings("coin", target_bpp=6.0, effort="fast", coder=coder)).data
+    data = encode_signals([signal], Settings(codec="coin", target_bpp=6.0, effort="fast", coder=coder)).data
     assert 0.8 * 6.0 < 8 * len(data) / 1024 <= 6.0
     back = inrcodec.decompress(data)
     assert signal_psnr(signal, back) > 24
@@ -113,20 +116,20 @@ def test_sounds_and_fields() -> None:
     sound = Signal(
         (0.02 * np.sin(40 * time)).astype(np.float32), SignalHeader("audio", "mono", "pcm_16", (2000,), 1, 16000)
     )
-    back = inrcodec.decompress(compress_signals([sound], Settings("coin", target_kbps=48, effort="fast")).data)
+    back = inrcodec.decompress(encode_signals([sound], Settings(codec="coin", target_kbps=48, effort="fast")).data)
     assert np.square(sound.values).mean() > 5 * np.square(sound.values - back.values).mean()
     z, y, x = np.mgrid[0:5, 0:8, 0:9].astype(np.float32) / 9
     field = Signal(
         np.sin(2 * x + y - z)[..., None].astype(np.float32) * 0.5 + 0.5,
         SignalHeader("field", "field", "float32", (5, 8, 9), 1),
     )
-    back = inrcodec.decompress(compress_signals([field], Settings("coin", target_bpp=10, effort="fast")).data)
+    back = inrcodec.decompress(encode_signals([field], Settings(codec="coin", target_bpp=10, effort="fast")).data)
     assert np.abs(field.values - back.values).mean() < 0.05
 
 
 def test_archive_of_unequal_signals() -> None:
     signals = [picture(16), picture(24), picture(16)]
-    data = compress_signals(signals, Settings("coin", target_bpp=8.0, effort="fast"), ["a", "b", "c"]).data
+    data = encode_signals(signals, Settings(codec="coin", target_bpp=8.0, effort="fast"), ["a", "b", "c"]).data
     for index, signal in enumerate(signals):
         assert inrcodec.decompress(data, entry=index).values.shape == signal.values.shape
     assert len(data) * 8 <= 8.0 * sum(s.header.n_points for s in signals)
@@ -136,7 +139,7 @@ def test_parameters() -> None:
     codec = CoinCodec()
     told = Parameters(300, 5, FLOAT16, -7)
     data = codec.write_parameters(told)
-    assert codec.read_parameters(data) == (told, len(data))
+    assert read_parameters(data) == (told, len(data))
     assert len(data) <= codec.max_parameter_bytes
     for bad in (
         b"",
@@ -145,19 +148,19 @@ def test_parameters() -> None:
         codec.write_parameters(Parameters(9, 0, 3, 0)),
     ):
         with pytest.raises(FormatError):
-            codec.read_parameters(bad)
+            read_parameters(bad)
     for bits in (0.1, 0.5, 3.0):
         assert bits_for_beta(beta_for_bits(bits)) == pytest.approx(bits)
 
 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="too few"):
-        compress_signals([picture()], Settings("coin", target_bpp=0.26, effort="fast"))
+        encode_signals([picture()], Settings(codec="coin", target_bpp=0.26, effort="fast"))
     with pytest.raises(UsageError, match="takes no prior"):
-        compress_signals([picture()], Settings("coin", prior="images32"))
+        encode_signals([picture()], Settings(codec="coin", prior="images32"))
     with pytest.raises(UsageError, match="float16"):
-        compress_signals([picture()], Settings("coin", coder="rec"))
-    data = compress_signals([picture()], Settings("coin", target_bpp=4.0, effort="fast")).data
+        encode_signals([picture()], Settings(codec="coin", coder="rec"))
+    data = encode_signals([picture()], Settings(codec="coin", target_bpp=4.0, effort="fast")).data
     for cut in range(0, len(data), 11):
         with pytest.raises(InrcodecError):
             inrcodec.decompress(data[:cut])

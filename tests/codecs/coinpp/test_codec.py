@@ -14,8 +14,9 @@ import pytest
 import inrcodec
 from inrcodec.cli import main
 from inrcodec.codecs import prior_store
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.errors import InrcodecError, UsageError
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal
@@ -46,26 +47,26 @@ def settings(**changes: object) -> Settings:
 @pytest.mark.parametrize("layout", ["gray", "rgb", "rgba"])
 def test_round_trip_of_odd_sizes(layout: str) -> None:
     signal = picture(layout=layout)
-    data = compress_signals([signal], settings(target_bpp=8.0)).data
+    data = encode_signals([signal], settings(target_bpp=8.0)).data
     back = inrcodec.decompress(data)
     assert back.values.shape == signal.values.shape
     assert signal_psnr(signal, back) > 30
 
 
 def test_equal_input_gives_equal_bytes() -> None:
-    assert len({compress_signals([picture()], settings(beta=1e-3)).data for _ in range(2)}) == 1
+    assert len({encode_signals([picture()], settings(beta=1e-3)).data for _ in range(2)}) == 1
 
 
 @pytest.mark.parametrize("effort", ["fast", "default", "best"])
 def test_a_wanted_rate_is_met_from_below(effort: str) -> None:
     signals = [picture(8, 8, seed=seed) for seed in range(60)]
-    data = compress_signals(signals, settings(target_bpp=4.0, effort=effort), [str(i) for i in range(60)]).data
+    data = encode_signals(signals, settings(target_bpp=4.0, effort=effort), [str(i) for i in range(60)]).data
     assert 0.97 < 8 * len(data) / (60 * 64 * 4.0) <= 1.005
 
 
 def test_smaller_beta_is_better_and_larger() -> None:
     signal = picture()
-    found = [compress_signals([signal], settings(beta=beta)).data for beta in (1e-2, 1e-3, 1e-4)]
+    found = [encode_signals([signal], settings(beta=beta)).data for beta in (1e-2, 1e-3, 1e-4)]
     sizes = [len(data) for data in found]
     quality = [signal_psnr(signal, inrcodec.decompress(data)) for data in found]
     assert sizes == sorted(sizes) and quality == sorted(quality) and sizes[0] < sizes[-1]
@@ -73,7 +74,7 @@ def test_smaller_beta_is_better_and_larger() -> None:
 
 def test_a_wanted_quality_is_met() -> None:
     signal = picture()
-    back = inrcodec.decompress(compress_signals([signal], settings(target_psnr=32.0)).data)
+    back = inrcodec.decompress(encode_signals([signal], settings(target_psnr=32.0)).data)
     assert abs(signal_psnr(signal, back) - 32.0) < 0.3
 
 
@@ -81,7 +82,7 @@ def test_more_effort_is_no_worse() -> None:
     signal = picture()
     cost = []
     for effort in ("fast", "best"):
-        data = compress_signals([signal], settings(beta=2e-3, effort=effort)).data
+        data = encode_signals([signal], settings(beta=2e-3, effort=effort)).data
         error = float(np.square(signal.values - inrcodec.decompress(data).values).mean())
         cost.append(error + 2e-3 * 8 * len(data) / signal.header.n_points)
     assert cost[1] < 1.02 * cost[0]
@@ -89,7 +90,7 @@ def test_more_effort_is_no_worse() -> None:
 
 def test_any_size() -> None:
     signal = picture(24, 24)
-    data = compress_signals([signal], settings(target_bpp=8.0)).data
+    data = encode_signals([signal], settings(target_bpp=8.0)).data
     assert inrcodec.decompress(data, size=(24, 24)).values.shape == (24, 24, 3)
     larger, smaller = inrcodec.decompress(data, scale=2.0), inrcodec.decompress(data, scale=0.5)
     assert larger.values.shape == (48, 48, 3) and smaller.values.shape == (12, 12, 3)
@@ -100,20 +101,20 @@ def test_any_size() -> None:
 
 def test_options_of_other_codecs_are_refused() -> None:
     with pytest.raises(UsageError, match="quantised"):
-        compress_signals([picture()], settings(coder="rec"))
+        encode_signals([picture()], settings(coder="rec"))
     with pytest.raises(UsageError, match="belongs to codec"):
-        compress_signals([picture()], settings(codec="combiner"))
+        encode_signals([picture()], settings(codec="combiner"))
 
 
 def test_damaged_files_are_refused() -> None:
-    data = compress_signals([picture()], settings(target_bpp=4.0)).data
+    data = encode_signals([picture()], settings(target_bpp=4.0)).data
     for cut in range(0, len(data), 7):
         with pytest.raises(InrcodecError):
             inrcodec.decompress(data[:cut])
 
 
 def test_limits_hold_before_memory_is_taken() -> None:
-    data = compress_signals([picture()], settings(target_bpp=4.0)).data
+    data = encode_signals([picture()], settings(target_bpp=4.0)).data
     limits = dataclasses.replace(inrcodec.open(data)._limits, max_multiply_adds=1000)
     with pytest.raises(InrcodecError, match="multiply-adds"):
         inrcodec.decompress(data, limits=limits)
@@ -163,7 +164,7 @@ def test_training_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_the_same_picture_under_other_instructions(tmp_path: Path) -> None:
     """What is decoded steers nothing: floats may differ in the last bits, levels of 8 bits by 1 at most."""
     file = tmp_path / "a.inr"
-    file.write_bytes(compress_signals([picture()], settings(target_bpp=6.0)).data)
+    file.write_bytes(encode_signals([picture()], settings(target_bpp=6.0)).data)
     script = (
         "import sys, numpy, torch; torch.set_num_threads(int(sys.argv[2])); import inrcodec\n"
         "sys.stdout.buffer.write(inrcodec.decompress(sys.argv[1]).to_native().tobytes())"
@@ -205,6 +206,6 @@ def test_shipped_networks_on_a_picture_a_sound_and_a_field() -> None:
         ),
     }
     for signal, target, least in signals.values():
-        back = inrcodec.decompress(compress_signals([signal], Settings("coin++", effort="fast", **target)).data)
+        back = inrcodec.decompress(encode_signals([signal], Settings(codec="coin++", effort="fast", **target)).data)
         spread = np.square(signal.values - signal.values.mean()).mean()
         assert 10 * np.log10(spread / np.square(signal.values - back.values).mean()) > least

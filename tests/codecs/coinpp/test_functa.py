@@ -25,8 +25,9 @@ from inrcodec.codecs.coinpp.functa import (
 from inrcodec.codecs.coinpp.inner_loop import fit_latents
 from inrcodec.codecs.coinpp.predictor import ModulationPredictor
 from inrcodec.codecs.coinpp.prior import CoinPPPrior
-from inrcodec.encoding import Settings, compress_signals
+from inrcodec.encoding import encode_signals
 from inrcodec.errors import FormatError, UsageError
+from inrcodec.settings import Settings
 from inrcodec.signals.coordinates import grid_coordinates
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
@@ -121,11 +122,11 @@ def test_effort_fast_predicts(
     monkeypatch.setattr(modulation, "fit_latents", never)
     tile = smooth_tiles(1, 5, size=20)[0].astype(np.float32) / 255
     signal = Signal(tile, SignalHeader("image", "rgb", "u8", (20, 20), 3))
-    data = compress_signals([signal], Settings(prior="quick", effort="fast", target_bpp=6.0)).data
+    data = encode_signals([signal], Settings(prior="quick", effort="fast", target_bpp=6.0)).data
     back = inrcodec.decompress(data)
     assert -10 * np.log10(np.square(back.values - signal.values).mean()) > 26
     with pytest.raises(AssertionError, match="inner step"):
-        compress_signals([signal], Settings(prior="quick", target_bpp=6.0))
+        encode_signals([signal], Settings(prior="quick", target_bpp=6.0))
 
 
 def test_a_flow_looks_at_earlier_dimensions_alone() -> None:

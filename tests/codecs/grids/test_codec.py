@@ -20,7 +20,7 @@ import inrcodec
 from inrcodec.cli import main
 from inrcodec.codecs import prior_store
 from inrcodec.codecs import tiles as tiles_module
-from inrcodec.codecs.base import Coded, Rate, Source
+from inrcodec.codecs.base import Coded, CodedEntry, DecodeRequest, EncodeOptions, Rate, Source
 from inrcodec.codecs.grids import codec as grids_module
 from inrcodec.codecs.grids import coder as grid_coder
 from inrcodec.codecs.grids.codec import GridsCodec
@@ -382,7 +382,7 @@ def image(rows: int, columns: int, layout: str = "rgb", seed: int = 0) -> Source
 
 
 def encode(source: Source, rate: Rate, effort: str = "fast") -> Coded:
-    return GridsCodec(tiny_prior()).encoding([source], effort).at(rate)
+    return GridsCodec(tiny_prior()).encoding([source], EncodeOptions(effort=effort)).at(rate)
 
 
 def decode(coded: Coded, source: Source, **more: object) -> np.ndarray:
@@ -452,21 +452,25 @@ def test_damaged_bodies_are_refused() -> None:
     codec, header = GridsCodec(tiny_prior()), source.header
     for body in (b"", coded.bodies[0][:3], coded.bodies[0][:-2], coded.bodies[0] + b"x", b"\x01\x63" + coded.bodies[0]):
         with pytest.raises(FormatError):
-            codec.decode(coded.parameters, body, header)
+            codec.decode(CodedEntry(header, coded.parameters, body), DecodeRequest())
     for parameters in (b"", b"\xff\xff\x7f", coded.parameters + b"\0"):
         with pytest.raises(FormatError):
-            codec.decode(parameters, coded.bodies[0], header)
+            codec.decode(CodedEntry(header, parameters, coded.bodies[0]), DecodeRequest())
     with pytest.raises(LimitError):
-        codec.decode(coded.parameters, coded.bodies[0], header, limits=Limits(max_points=100))
+        codec.decode(
+            CodedEntry(header, coded.parameters, coded.bodies[0]), DecodeRequest(limits=Limits(max_points=100))
+        )
     with pytest.raises(LimitError):
-        codec.decode(coded.parameters, coded.bodies[0], header, limits=Limits(max_multiply_adds=1000))
+        codec.decode(
+            CodedEntry(header, coded.parameters, coded.bodies[0]), DecodeRequest(limits=Limits(max_multiply_adds=1000))
+        )
 
 
 def test_what_it_cannot_do() -> None:
     codec = GridsCodec(tiny_prior())
     with pytest.raises(UsageError, match="rec"):
-        codec.encoding([image(8, 8)], "fast", coder="rec")
-    assert codec.encoding([image(8, 8)], "fast", coder="round") is not None
+        codec.encoding([image(8, 8)], EncodeOptions(effort="fast", coder="rec"))
+    assert codec.encoding([image(8, 8)], EncodeOptions(effort="fast", coder="round")) is not None
 
 
 @pytest.fixture

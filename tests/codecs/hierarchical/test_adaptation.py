@@ -11,8 +11,9 @@ import torch
 
 from inrcodec.codecs.hierarchical import adaptation as encoder_adaptation
 from inrcodec.codecs.hierarchical.adaptation import adapted, offsets_to
+from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
 from inrcodec.codecs.hierarchical.elbo import Errors, elbo, rounded
-from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort, LatentEncoder
+from inrcodec.codecs.hierarchical.encoder import LatentEncoder
 from inrcodec.codecs.hierarchical.exact import log_lambda_of
 from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.codecs.hierarchical.rate_search import quality_search, search_quality

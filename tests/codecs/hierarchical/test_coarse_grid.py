@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.base import Rate, Source
+from inrcodec.codecs.base import CodedEntry, DecodeRequest, EncodeOptions, Rate, Source
 from inrcodec.codecs.hierarchical.batches import coarser_shape, make_batches, on_coarser_grid
 from inrcodec.codecs.hierarchical.coarse_grid import MAX_HALVINGS, choose_halvings, grid_log_lambda
-from inrcodec.codecs.hierarchical.codec import HierarchicalCodec, default_log_lambda
+from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
+from inrcodec.codecs.hierarchical.config import default_log_lambda
+from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.errors import FormatError
 from inrcodec.signals.header import SignalHeader
@@ -42,13 +44,13 @@ def choice(source: Source, rate: Rate) -> int:
 def test_a_smooth_field_goes_on_a_coarser_grid_and_gains(rate: Rate) -> None:
     source = field(smooth())
     codec = HierarchicalCodec(PRIOR)
-    coded = codec.encoding([source], "fast").at(rate)
-    told, end = codec.read_parameters(coded.parameters)
+    coded = codec.encoding([source], EncodeOptions(effort="fast")).at(rate)
+    told, end = read_parameters(codec.prior, coded.parameters)
     assert told.halvings == choice(source, rate) > 0 and end == len(coded.parameters)
-    back = codec.decode(coded.parameters, coded.bodies[0], source.header)
-    with patch("inrcodec.codecs.hierarchical.codec.choose_halvings", return_value=0):
-        own = codec.encoding([source], "fast").at(rate)
-    plain = codec.decode(own.parameters, own.bodies[0], source.header)
+    back = codec.decode(CodedEntry(source.header, coded.parameters, coded.bodies[0]), DecodeRequest())
+    with patch("inrcodec.codecs.hierarchical.encoding.choose_halvings", return_value=0):
+        own = codec.encoding([source], EncodeOptions(effort="fast")).at(rate)
+    plain = codec.decode(CodedEntry(source.header, own.parameters, own.bodies[0]), DecodeRequest())
     lam = 1 / 2e-6
     costs = [
         (0.0 if rate.bits else 8 * len(c.bodies[0])) + lam * np.square(d - source.values).sum()
@@ -85,9 +87,9 @@ def test_odd_sizes() -> None:
 
 def test_halvings_that_do_not_exist_are_refused() -> None:
     codec = HierarchicalCodec(PRIOR)
-    data = codec.encoding([field(smooth(16, 16))], "fast").at(Rate(beta=1e-3)).parameters
-    assert codec.read_parameters(data)[1] == len(data)
+    data = codec.encoding([field(smooth(16, 16))], EncodeOptions(effort="fast")).at(Rate(beta=1e-3)).parameters
+    assert read_parameters(codec.prior, data)[1] == len(data)
     with pytest.raises(FormatError, match="cut short"):
-        codec.read_parameters(data[:-1])
+        read_parameters(codec.prior, data[:-1])
     with pytest.raises(FormatError, match="halved"):
-        codec.read_parameters(data[:-1] + bytes([MAX_HALVINGS + 1]))
+        read_parameters(codec.prior, data[:-1] + bytes([MAX_HALVINGS + 1]))

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from inrcodec.codecs.base import Coded, Rate, Source
+from inrcodec.codecs.base import Coded, CodedEntry, DecodeRequest, EncodeOptions, Rate, Source
 from inrcodec.codecs.hierarchical import render as hierarchy_render
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.elbo import elbo, native_fourier, rounded, sampled_points
 from inrcodec.codecs.hierarchical.exact import ExactTables, log_lambda_of, max_quality, quality_of
 from inrcodec.codecs.hierarchical.latent_coders import CODERS
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
+from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.render import interpolate, render
 from inrcodec.codecs.hierarchical.training import HierarchicalTrainer, evaluate_hierarchical
@@ -45,7 +46,7 @@ def image(rows: int, columns: int, seed: int = 0) -> Source:
 
 
 def encode(source: Source, rate: Rate, effort: str = "fast") -> Coded:
-    return HierarchicalCodec(tiny_prior()).encoding([source], effort).at(rate)
+    return HierarchicalCodec(tiny_prior()).encoding([source], EncodeOptions(effort=effort)).at(rate)
 
 
 def decode(coded: Coded, source: Source, size: tuple[int, ...] | None = None) -> np.ndarray:
@@ -183,8 +184,8 @@ def test_levels_without_residual_blocks_round_trip(blocks: tuple[int, int]) -> N
     levels = tuple(replace(level, blocks_down=n) for level, n in zip(CONFIG.levels, blocks, strict=True))
     trainer, state = train(tiny_training(network=replace(CONFIG, levels=levels), steps=60))
     codec, source = HierarchicalCodec(trainer.finish(state, {})), image(32, 48)
-    coded = codec.encoding([source], "default").at(Rate(beta=1e-3))
-    back = codec.decode(coded.parameters, coded.bodies[0], source.header)
+    coded = codec.encoding([source], EncodeOptions(effort="default")).at(Rate(beta=1e-3))
+    back = codec.decode(CodedEntry(source.header, coded.parameters, coded.bodies[0]), DecodeRequest())
     assert back.shape == source.values.shape and psnr(back, source.values) > 10
 
 
@@ -218,7 +219,7 @@ def test_steps_lower_the_cost() -> None:
 def test_wanted_bits_are_met() -> None:
     sources = [image(32, 32, seed) for seed in range(12)]
     for wanted in (4000.0, 9000.0):
-        coded = HierarchicalCodec(tiny_prior()).encoding(sources, "fast").at(Rate(bits=wanted))
+        coded = HierarchicalCodec(tiny_prior()).encoding(sources, EncodeOptions(effort="fast")).at(Rate(bits=wanted))
         assert abs(8 * sum(map(len, coded.bodies)) / wanted - 1) < 0.02
 
 
@@ -227,7 +228,7 @@ def test_steps_help_at_wanted_bits_too() -> None:
     sources = [image(32, 32, seed) for seed in range(12)]
     errors, bits = [], []
     for effort in ("fast", "default"):
-        coded = HierarchicalCodec(tiny_prior()).encoding(sources, effort).at(Rate(bits=9000.0))
+        coded = HierarchicalCodec(tiny_prior()).encoding(sources, EncodeOptions(effort=effort)).at(Rate(bits=9000.0))
         back = [decode(Coded(coded.parameters, [body]), sources[0]) for body in coded.bodies]
         errors.append(np.mean([np.square(a - s.values).mean() for a, s in zip(back, sources, strict=True)]))
         bits.append(8 * sum(map(len, coded.bodies)))
@@ -248,17 +249,19 @@ def test_qualities_cover_the_range() -> None:
 def test_both_coders_round_trip_and_are_named_in_the_file(coder: str) -> None:
     source = image(40, 24, seed=5)
     codec = HierarchicalCodec(tiny_prior())
-    coded = codec.encoding([source], "fast", None, coder).at(Rate(beta=5e-4))
-    assert codec.read_parameters(coded.parameters)[0].coder == coder
-    back = codec.decode(coded.parameters, coded.bodies[0], source.header)
+    coded = codec.encoding([source], EncodeOptions(effort="fast", coder=coder)).at(Rate(beta=5e-4))
+    assert read_parameters(codec.prior, coded.parameters)[0].coder == coder
+    back = codec.decode(CodedEntry(source.header, coded.parameters, coded.bodies[0]), DecodeRequest())
     assert psnr(back, source.values) > 16
     with pytest.raises(FormatError):
-        codec.decode(coded.parameters, coded.bodies[0] + b"\1\2\3\4\5", source.header)
+        codec.decode(CodedEntry(source.header, coded.parameters, coded.bodies[0] + b"\1\2\3\4\5"), DecodeRequest())
     with contextlib.suppress(FormatError):
-        cut = codec.decode(coded.parameters, coded.bodies[0][: len(coded.bodies[0]) // 2], source.header)
+        cut = codec.decode(
+            CodedEntry(source.header, coded.parameters, coded.bodies[0][: len(coded.bodies[0]) // 2]), DecodeRequest()
+        )
         assert not np.array_equal(cut, back)
     with pytest.raises(UsageError, match="round, rec"):
-        codec.encoding([source], "fast", None, "huffman")
+        codec.encoding([source], EncodeOptions(effort="fast", coder="huffman"))
 
 
 def test_gray_and_other_channels_go_plane_by_plane() -> None:
@@ -281,15 +284,17 @@ def test_damaged_bodies_are_errors_or_other_pictures() -> None:
         damaged = bytearray(body)
         damaged[rng.integers(len(body))] ^= 1 << rng.integers(8)
         with contextlib.suppress(InrcodecError):
-            codec.decode(coded.parameters, bytes(damaged), source.header)
+            codec.decode(CodedEntry(source.header, coded.parameters, bytes(damaged)), DecodeRequest())
     with pytest.raises(FormatError):
-        codec.decode(b"\xff\xff\x7f", body, source.header)
+        codec.decode(CodedEntry(source.header, b"\xff\xff\x7f", body), DecodeRequest())
     with pytest.raises(FormatError):
-        codec.decode(coded.parameters + b"\0", body, source.header)
+        codec.decode(CodedEntry(source.header, coded.parameters + b"\0", body), DecodeRequest())
     with pytest.raises(LimitError):
-        codec.decode(coded.parameters, body, source.header, limits=Limits(max_points=100))
+        codec.decode(CodedEntry(source.header, coded.parameters, body), DecodeRequest(limits=Limits(max_points=100)))
     with pytest.raises(LimitError):
-        codec.decode(coded.parameters, body, source.header, limits=Limits(max_multiply_adds=100))
+        codec.decode(
+            CodedEntry(source.header, coded.parameters, body), DecodeRequest(limits=Limits(max_multiply_adds=100))
+        )
 
 
 DECODER = """
@@ -304,9 +309,9 @@ folder = Path(sys.argv[1])
 codec = HierarchicalCodec(HierarchicalPrior.from_bytes((folder / "prior").read_bytes()))
 header = SignalHeader("image", "rgb", "u8", (72, 88), 3)
 parameters, body = (folder / "parameters").read_bytes(), (folder / "body").read_bytes()
-told, _ = codec.read_parameters(parameters)
+told, _ = read_parameters(codec.prior, parameters)
 features = codec.latent_features(body, told.quality, told.coder, (72, 88))
-values = codec.decode(parameters, body, header)
+values = codec.decode(CodedEntry(header, parameters, body), DecodeRequest())
 np.save(folder / sys.argv[3], np.rint(np.clip(values, 0, 1) * 255))
 print(json.dumps(hashlib.sha256(features.numpy().tobytes()).hexdigest()))
 """

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from inrcodec.codecs.base import Rate
+from inrcodec.codecs.base import CodedEntry, DecodeRequest, EncodeOptions, Rate
 from inrcodec.codecs.hierarchical import encoder as latent_presets
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.config import fourier_count
-from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort
+from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
 from inrcodec.codecs.hierarchical.head_weights import (
     HeadProblem,
     fit_weights,
@@ -19,6 +19,7 @@ from inrcodec.codecs.hierarchical.head_weights import (
     receive_weights,
     send_weights,
 )
+from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.training import learn_weight_scales
 from inrcodec.errors import FormatError
@@ -66,15 +67,18 @@ def test_weights_that_do_not_pay_are_not_sent() -> None:
 
 
 def test_files_with_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(latent_presets.LATENT_EFFORTS, "fast", HierarchicalEffort("fast", 0, 150))
+    monkeypatch.setitem(latent_presets.HIERARCHICAL_EFFORTS, "fast", HierarchicalEffort("fast", 0, 150))
     codec = HierarchicalCodec(wide_prior())
     source = image(192, 192, seed=4)
-    coded = codec.encoding([source], "fast").at(Rate(beta=float(np.exp(-8.0))))
-    assert codec.read_parameters(coded.parameters)[0].weights
-    monkeypatch.setitem(latent_presets.LATENT_EFFORTS, "fast", HierarchicalEffort("fast", 0))
-    plain = codec.encoding([source], "fast").at(Rate(beta=float(np.exp(-8.0))))
-    assert not codec.read_parameters(plain.parameters)[0].weights and len(plain.bodies[0]) < len(coded.bodies[0])
-    qualities = [psnr(codec.decode(c.parameters, c.bodies[0], source.header), source.values) for c in (coded, plain)]
+    coded = codec.encoding([source], EncodeOptions(effort="fast")).at(Rate(beta=float(np.exp(-8.0))))
+    assert read_parameters(codec.prior, coded.parameters)[0].weights
+    monkeypatch.setitem(latent_presets.HIERARCHICAL_EFFORTS, "fast", HierarchicalEffort("fast", 0))
+    plain = codec.encoding([source], EncodeOptions(effort="fast")).at(Rate(beta=float(np.exp(-8.0))))
+    assert not read_parameters(codec.prior, plain.parameters)[0].weights and len(plain.bodies[0]) < len(coded.bodies[0])
+    qualities = [
+        psnr(codec.decode(CodedEntry(source.header, c.parameters, c.bodies[0]), DecodeRequest()), source.values)
+        for c in (coded, plain)
+    ]
     assert qualities[0] > qualities[1]
 
 

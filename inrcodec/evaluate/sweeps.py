@@ -15,28 +15,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.bitswap.bits_back import SCHEMES
-from inrcodec.codecs.registry import default_prior
-from inrcodec.encoding import Settings, second_candidate
+from inrcodec.codecs.registry import default_prior, family_named
+from inrcodec.encoding import second_candidate
 from inrcodec.errors import DataError, UsageError
 from inrcodec.evaluate.baselines import baseline_named
 from inrcodec.evaluate.json_log import JsonLog
 from inrcodec.evaluate.points import Point, open_log
 from inrcodec.evaluate.published import published_curves
 from inrcodec.evaluate.sweep_jobs import UNITS, Job, point_or_error, read_source, settings_for_workers
+from inrcodec.evaluate.sweep_result import Sweep
 from inrcodec.parallel.base import Workers
 from inrcodec.parallel.local import open_workers
+from inrcodec.settings import Settings
 from inrcodec.signals.signal import Signal
 from inrcodec.version import VERSION
-
-if TYPE_CHECKING:
-    pass
-from inrcodec.evaluate.sweep_result import Sweep
 
 DEFAULT_RATES = {"image": (0.1, 0.2, 0.4, 0.8), "audio": (6.0, 12.0, 24.0, 48.0), "field": (0.05, 0.1, 0.2, 0.4)}
 """Bits per point, of sounds kbit/s."""
@@ -63,7 +60,7 @@ def sweep(
 
     Args:
         inputs: paths or Signals of one kind.
-        codecs: codecs of this package with loss, and "auto": what ``compress`` chooses.
+        codecs: lossy codecs of this package, and "auto": what ``compress`` chooses.
         betas, rates: what each is asked for: weights of a bit, file bits per point (kbit/s of sounds); by default
             four usual rates.
         compare: baselines, each at eight of its settings.
@@ -126,11 +123,11 @@ def _jobs(
 ) -> Iterator[Job]:
     audio = kind == "audio"
     for codec in codecs:
-        if codec in SCHEMES:
-            raise UsageError(f"a sweep takes the names of codecs with loss, got {codec}")
-    asked = [Settings(codec, prior, effort, beta=beta) for codec in codecs for beta in betas]
+        if family_named(codec).lossless:
+            raise UsageError(f"a sweep compares lossy codecs, {codec} is lossless")
+    asked = [Settings(codec=codec, prior=prior, effort=effort, beta=beta) for codec in codecs for beta in betas]
     for codec in codecs:
-        plain = Settings(codec, prior, effort)
+        plain = Settings(codec=codec, prior=prior, effort=effort)
         asked += [replace(plain, target_kbps=rate) if audio else replace(plain, target_bpp=rate) for rate in rates]
     baselines = [baseline_named(name) for name in compare]
     for baseline in baselines:
@@ -162,9 +159,9 @@ def _key(*parts: Any) -> str:
 
 
 def _prior_id(signal: Signal, settings: Settings) -> str:
-    if settings.codec == "coin":
+    if family_named(settings.codec).prior_format is None:
         return ""
-    name = settings.prior or default_prior(signal, settings.codec)
+    name = settings.prior or default_prior([signal], settings.codec)
     path = prior_store.prior_files().get(name, Path(name))
     return prior_store.file_id(path).hex() if path.is_file() else prior_store.find(name).id.hex()
 
