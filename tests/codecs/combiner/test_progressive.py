@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from inrcodec.codecs.combiner.bitstream import OperatingPoint, decode_latents
 from inrcodec.codecs.combiner.blocks import count_blocks
 from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS, combiner_effort_named
 from inrcodec.codecs.combiner.posterior import kl_bits
-from inrcodec.codecs.combiner.progressive import OperatingPoint, Patches, ProgressiveEncoder, decode_latents
+from inrcodec.codecs.combiner.progressive import Patches, ProgressiveEncoder
 from inrcodec.codecs.combiner.rate_control import (
     beta_at_bits,
     better_anchor,
