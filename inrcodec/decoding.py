@@ -20,6 +20,7 @@ from inrcodec.container.inr import EXTRA, Container
 from inrcodec.container.sections import ALPHA, CHAIN, PARAMETERS, image_bits
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
+from inrcodec.parallel.forks import settle_in_fork
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
@@ -49,6 +50,7 @@ class Decoder:
             FormatError: the entry is corrupt. LimitError: it asks for more than the limits. UnsupportedError: alpha or
             another exact part has to be resized.
         """
+        settle_in_fork()
         header, limits = container.header, self.limits
         request = DecodeRequest(size=size, window=window, limits=limits, progress=progress)
         # Check what needs no network first, so that a file that is rejected for it costs nothing more.

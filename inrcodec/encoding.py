@@ -16,13 +16,14 @@ from inrcodec import rate_targets
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.base import NO_PRIOR, PSNR, Codec, Coded, EncodeOptions, Prior, Progress, Rate, Source, no_progress
 from inrcodec.codecs.planes import has_alpha
-from inrcodec.codecs.registry import AUTO, FAMILIES, codec_for, codec_id, default_prior, family_named
+from inrcodec.codecs.registry import AUTO, codec_for, codec_id, default_prior, family_named, second_candidate_of
 from inrcodec.container.alpha import encode_alpha
 from inrcodec.container.inr import EXTRA, Container, Section, pack, unpack
 from inrcodec.container.inrs import ArchiveEntry, pack_archive
 from inrcodec.container.sections import ALPHA, CHAIN, PARAMETERS, image_bits
 from inrcodec.decoding import decompress_container
 from inrcodec.errors import UsageError
+from inrcodec.parallel.forks import settle_in_fork
 from inrcodec.settings import Encoded, Settings
 from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal
@@ -103,6 +104,7 @@ def encode_signals(
     Raises:
         UsageError: the target does not fit the kind of signal. UnsupportedError: the prior cannot carry a signal.
     """
+    settle_in_fork()
     batch = Batch.of(signals, names)
     other = second_candidate(signals[0], settings) if len(signals) == 1 else None
     if other is not None:
@@ -118,6 +120,7 @@ def encode_each(signals: Sequence[Signal], settings: Settings) -> list[Encoded]:
     Signals of codecs that encode several faster together are encoded so. Errors are those of ``encode_signals``, for
     the first signal that has one.
     """
+    settle_in_fork()
     codecs = [_choose_codec([signal], settings) for signal in signals]
     encoded: dict[int, Encoded] = {}
     together: dict[bytes, list[int]] = {}
@@ -139,7 +142,7 @@ def encode_each(signals: Sequence[Signal], settings: Settings) -> list[Encoded]:
 
 def encodes_together(settings: Settings) -> bool:
     """Return whether ``encode_each`` may encode several signals faster together."""
-    return family_named(settings.codec) is FAMILIES[0] and settings.target_psnr is None
+    return family_named(settings.codec) is family_named(AUTO) and settings.target_psnr is None
 
 
 def second_candidate(signal: Signal, settings: Settings) -> Settings | None:
@@ -151,10 +154,8 @@ def second_candidate(signal: Signal, settings: Settings) -> Settings | None:
     asked = (settings.codec, settings.prior, settings.coder, settings.optimise, settings.target_psnr)
     if settings.effort != "best" or asked != (AUTO, None, None, PSNR, None):
         return None
-    for family in FAMILIES[1:]:
-        if family.is_second_candidate is not None and family.is_second_candidate(signal):
-            return replace(settings, codec=family.names[0])
-    return None
+    family = second_candidate_of(signal)
+    return None if family is None else replace(settings, codec=family.names[0])
 
 
 def _choose_codec(signals: Sequence[Signal], settings: Settings) -> Codec:

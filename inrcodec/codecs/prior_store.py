@@ -16,6 +16,7 @@ from inrcodec.codecs.base import Prior
 from inrcodec.codecs.prior_file import MAX_PRIOR_BYTES, read_prior_bytes
 from inrcodec.codecs.registry import family_of_format, provided
 from inrcodec.errors import FormatError, PriorError
+from inrcodec.parallel.forks import settle_in_fork
 
 ENVIRONMENT = "INRCODEC_PRIORS"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -58,6 +59,8 @@ def _all_files() -> Iterator[Path]:
 def _load(path: Path, identity: bytes) -> Prior:
     if path.stat().st_size > MAX_PRIOR_BYTES:
         raise FormatError(f"{path}: larger than the limit of {MAX_PRIOR_BYTES} bytes for a prior")
+    # The known answer of a prior is computed when it is loaded.
+    settle_in_fork()
     data = path.read_bytes()
     head, _ = read_prior_bytes(data, str(path))
     family = family_of_format(str(head.get("format")), str(path))

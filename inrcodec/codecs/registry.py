@@ -59,6 +59,14 @@ def codec_id(name: str) -> int:
     return family.ids[family.names.index(name)]
 
 
+def second_candidate_of(signal: Signal) -> Family | None:
+    """Return the codec that effort best compares with the default one for a signal, None for no other."""
+    for family in FAMILIES[1:]:
+        if family.is_second_candidate is not None and family.is_second_candidate(signal):
+            return family
+    return None
+
+
 def family_of_id(number: int) -> Family:
     """Return the family of a codec number in files; FormatError when this version has none."""
     for family in FAMILIES:

@@ -67,6 +67,7 @@ def expected(name: str) -> list[Array]:
 def decode(name: str, region: tuple[int, ...] | None = None) -> Decoded:
     """Decode a file whole, or a region (left, top, width, height) of its images; INRCODEC_PRIORS must name ``PRIORS``."""
     import inrcodec
+
     with watching() as (numbers, weights), inrcodec.open(FOLDER / "files" / name) as file:
         part = None if region is None else (region[1], region[0], region[3], region[2])
         signals = [file.render(entry=i, region=part) for i in range(len(file))]

@@ -79,7 +79,9 @@ def inspect(codec: HierarchicalCodec, entry: CodedEntry, *, plane: int = 0, samp
             rate = codec.prior.model.rates(torch.full((1,), log_lambda_of(config, parameters.quality)))
             decoded = render(codec.prior.model, h, rate, own, own)
             spread = _spread(codec, decoded, parameters.quality, samples)
-    return Inspection(_cells(blender.values[..., 0], config), dict(sorted(by_level.items(), reverse=True)), CELL, spread)
+    return Inspection(
+        _cells(blender.values[..., 0], config), dict(sorted(by_level.items(), reverse=True)), CELL, spread
+    )
 
 
 def _cells(density: FloatArray, config: HierarchicalConfig) -> FloatArray:
