@@ -77,7 +77,7 @@ def test_threads_decode_the_same_values() -> None:
 
 @pytest.mark.parametrize("start", ["fork", "spawn", "dataloader"])
 def test_worker_processes_decode_the_same_values(start: str, tmp_path: Path) -> None:
-    """The parent has decoded by two threads before its children are forked, which hangs where nothing is done for it."""
+    """The parent has decoded on two threads before it forks; without care its children would hang."""
     script = tmp_path / "workers.py"
     script.write_text(WORKERS)
     paths = [str(FOLDER / "files" / name) for name in FILES]

@@ -1,7 +1,7 @@
 """The command line ``inrcodec``: a thin layer over the public functions of the package.
 
-Messages go to stderr, results to stdout. Exit codes: 0 success, 1 a problem with the data or a file, 2 a problem with the
-options, 130 interrupted. Every error is one line.
+Messages go to stderr, results to stdout. Exit codes: 0 success, 1 a problem with the data or a file, 2 a problem with
+the options, 130 interrupted. Every error is one line.
 """
 
 from __future__ import annotations

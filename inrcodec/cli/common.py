@@ -149,7 +149,7 @@ def rate(header: SignalHeader, n_bytes: int) -> dict[str, float]:
 def quality(original: Signal, decoded: Signal, optimise: str = "psnr") -> dict[str, Any]:
     """Return the quality of a decoded signal: ``psnr`` in dB, ``snr`` of audio, ``max_error`` of fields.
 
-    ``max_error`` is the largest absolute error in physical units. Images also have ``ms_ssim`` where they were optimised
+    ``max_error`` is the largest absolute error in physical units. Images have ``ms_ssim`` too where they were optimised
     for it.
     """
     out: dict[str, Any] = {"psnr": number(metrics.signal_psnr(original, decoded))}

@@ -24,7 +24,7 @@ from inrcodec.storage import check_writable
 @click.option(
     "--region",
     metavar="X,Y,W,H",
-    help="Decode only this part: left, top, width and height in points of the output; for a field first points along all "
+    help="Decode only this part: left, top, width, height in points of the output; for a field first points along all "
     "axes, then counts.",
 )
 @click.option("--start", type=float, metavar="SECONDS", help="Decode audio from here on.")

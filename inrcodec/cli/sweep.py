@@ -61,7 +61,7 @@ def sweep(
 ) -> None:
     """Measure rate-distortion curves of files or folders, with BD-rates and a report.
 
-    Writes results.json, results.csv and report.html to the folder. Points that are already there are not computed again:
+    Writes results.json, results.csv and report.html to the folder. Points that exist already are not computed again:
     after an interruption, or with more rates, run the same command again.
 
     \b

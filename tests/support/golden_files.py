@@ -65,7 +65,7 @@ def expected(name: str) -> list[Array]:
 
 
 def decode(name: str, region: tuple[int, ...] | None = None) -> Decoded:
-    """Decode a file whole, or a region (left, top, width, height) of its images; INRCODEC_PRIORS must name ``PRIORS``."""
+    """Decode a file whole, or a region (left, top, width, height) of it; INRCODEC_PRIORS must name ``PRIORS``."""
     import inrcodec
 
     with watching() as (numbers, weights), inrcodec.open(FOLDER / "files" / name) as file:
