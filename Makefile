@@ -1,18 +1,18 @@
-# make demo      a picture and a sound through the codec, from nothing: environment, package, result
+# make demo      compress and decompress a photograph and speech, from an empty environment
 # make test      lint, types and all tests but the slow ones
-# make test-all  the slow ones and the notebooks too
-# make lint      ruff and mypy alone
-# make docs      the pages, in docs/_build/html
-# make notebooks run all notebooks and keep what they show
+# make test-all  the slow tests and the notebooks too
+# make lint      ruff check, ruff format --check and mypy --strict
+# make docs      the documentation, in docs/_build/html
+# make notebooks run all notebooks and keep their outputs
 # make fuzz MINUTES=12  hostile input by atheris, the minutes divided among the targets; fails on a finding
 # make venv      the environment that the tests use, in .venv
-# make clean     remove all that these made
+# make clean     remove everything that these made
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# Two threads where a library asks; the tests themselves hold torch to one.
+# Two threads for libraries that ask; the tests themselves keep torch to one.
 RUN := OMP_NUM_THREADS=2 $(BIN)/python
 
 MINUTES ?= 12
@@ -42,11 +42,12 @@ fuzz: $(VENV)/.fuzz
 
 lint: venv
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 venv: $(VENV)/.test
 
-# New pins: a new environment. New pyproject.toml: installed again on top, which is quick.
+# New pins mean a new environment; a new pyproject.toml is installed on top, which is quick.
 $(VENV)/.made: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed (make PYTHON=...), this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	rm -rf $(VENV)
@@ -65,7 +66,7 @@ $(VENV)/.docs: $(VENV)/.made pyproject.toml
 	$(INSTALL) -e '.[docs,demo,fields,baselines]'
 	touch $@
 
-# Not every Python has a wheel of the fuzzer: nothing else asks for it.
+# Not every Python has a wheel of the fuzzer, so nothing else asks for it.
 $(VENV)/.fuzz: $(VENV)/.made pyproject.toml
 	$(INSTALL) -e '.[fuzz]'
 	touch $@
