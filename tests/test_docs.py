@@ -37,14 +37,9 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w+)\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def commands(page: Path) -> list[str]:
-    """Return the commands of a page without prompts and comments, lines that end in a backslash joined."""
-    lines = [
-        line.removeprefix("$ ").strip()
-        for language, text in blocks(page)
-        if language in ("console", "bash", "sh")
-        for line in text.replace("\\\n", " ").splitlines()
-    ]
+def commands(text: str) -> list[str]:
+    """Return the commands of a block without prompts and comments, lines that end in a backslash joined."""
+    lines = [line.removeprefix("$ ").strip() for line in text.replace("\\\n", " ").splitlines()]
     without_comments = [re.sub(r"\s+#.*$", "", line) for line in lines]
     return [line for line in without_comments if re.match(r"(?:inrcodec|pip|python|git|make|cd|export|curl)\b", line)]
 
@@ -68,32 +63,27 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "speech").mkdir()
     shutil.copy(tmp_path / "voice.wav", tmp_path / "speech")
     with netcdf_file(tmp_path / "wind.nc", "w") as file:
-        for name, size in (("time", 2), ("latitude", 32), ("longitude", 64)):
+        for name, size in (("time", 2), ("latitude", 64), ("longitude", 128)):
             file.createDimension(name, size)
             file.createVariable(name, "f4", (name,))[:] = np.arange(size)
-        waves = np.sin(np.arange(2)[:, None, None] + np.arange(32)[:, None] / 8) * np.cos(np.arange(64) / 8)
+        waves = np.sin(np.arange(2)[:, None, None] + np.arange(64)[:, None] / 16) * np.cos(np.arange(128) / 16)
         file.createVariable("u", "f4", ("time", "latitude", "longitude"))[:] = 10 * waves
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_run(page: Path, inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in commands(page):
-        if any(re.search(pattern, command) for pattern in NOT_RUN):
-            continue
-        code = main([*shlex.split(command)[1:]])
-        said = capsys.readouterr()
-        assert code == 0, f"{command}: {said.err}"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_runs(page: Path, inputs: Path) -> None:
-    """The Python blocks of a page share their names, as in one session."""
+def test_examples_run(page: Path, inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All blocks of a page run in their order; its Python blocks share their names, as in one session."""
     names: dict[str, object] = {}
     for language, text in blocks(page):
         if language == "python":
             exec(compile(text, str(page), "exec"), names)
+        elif language in ("bash", "console", "sh"):
+            for command in commands(text):
+                if not any(re.search(pattern, command) for pattern in NOT_RUN):
+                    code = main([*shlex.split(command)[1:]])
+                    assert code == 0, f"{command}: {capsys.readouterr().err}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
