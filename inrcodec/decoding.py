@@ -19,8 +19,7 @@ from inrcodec.codecs.planes import has_alpha
 from inrcodec.codecs.prior_store import AnyPrior
 from inrcodec.codecs.registry import CODEC_IDS, codec_for, codec_name
 from inrcodec.container.alpha import decode_alpha
-from inrcodec.container.inr import EXTRA, Container
-from inrcodec.container.sections import ALPHA, CHAIN, PARAMETERS, image_bits
+from inrcodec.container.inr import ALPHA, CHAIN, EXTRA, PARAMETERS, Container, image_bits
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.signals.header import SignalHeader

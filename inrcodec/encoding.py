@@ -34,9 +34,8 @@ from inrcodec.codecs.registry import (
     default_prior,
 )
 from inrcodec.container.alpha import encode_alpha
-from inrcodec.container.inr import EXTRA, Container, Section, pack, unpack
+from inrcodec.container.inr import ALPHA, CHAIN, EXTRA, PARAMETERS, Container, Section, image_bits, pack, unpack
 from inrcodec.container.inrs import ArchiveEntry, pack_archive
-from inrcodec.container.sections import ALPHA, CHAIN, PARAMETERS, image_bits
 from inrcodec.decoding import decompress_container
 from inrcodec.errors import UsageError
 from inrcodec.signals.metrics import signal_psnr

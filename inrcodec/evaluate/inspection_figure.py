@@ -15,8 +15,7 @@ from inrcodec.codecs.bitswap.bits_back import SCHEMES
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.inspection import CELL, Inspection, inspect
 from inrcodec.codecs.registry import CODEC_IDS, codec_for, codec_name
-from inrcodec.container.inr import Container
-from inrcodec.container.sections import PARAMETERS
+from inrcodec.container.inr import PARAMETERS, Container
 from inrcodec.decoding import decompress_container
 from inrcodec.errors import DataError
 from inrcodec.signals.header import SignalHeader
