@@ -24,7 +24,7 @@ Source = str | Path | bytes
 
 @dataclass(frozen=True)
 class SoundInfo:
-    """The properties of audio that ``info`` returns.
+    """Holds the properties of audio that ``info`` returns.
 
     Attributes:
         samplerate: in Hz.

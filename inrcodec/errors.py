@@ -16,7 +16,7 @@ from __future__ import annotations
 
 
 class InrcodecError(Exception):
-    """The base class of all errors that this package raises on purpose; the message is one line."""
+    """Is the base class of all errors that this package raises on purpose; the message is one line."""
 
     exit_code = 1
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """The maximum sizes that a file may claim. Pass larger limits for files that you trust, tighter ones otherwise.
+    """Sets the maximum sizes that a file may claim.
+
+    Pass larger limits for files that you trust, tighter ones for files that you do not.
 
     Attributes:
         max_points: the points of a grid.

@@ -41,7 +41,7 @@ OPTIONS = {
 
 
 class InrImageFile(ImageFile.ImageFile):
-    """An image in an ``.inr`` file, decoded when its pixels are first needed."""
+    """Opens an image in an ``.inr`` file and decodes it when its pixels are first needed."""
 
     format = FORMAT
     format_description = "inrcodec: an image as a neural network"

@@ -22,7 +22,7 @@ from inrcodec.limits import DEFAULT_LIMITS
 
 
 class InrBackendArray(BackendArray):
-    """A field in a file as a lazy array, which decodes the values of a selection on access.
+    """Presents a field in a file as an array that decodes the values of a selection on access.
 
     Args:
         file: the open file.
@@ -64,7 +64,7 @@ def _decoded_texts(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 class InrBackendEntrypoint(BackendEntrypoint):
-    """The entry point of the backend, which xarray instantiates."""
+    """Opens ``.inr`` and ``.inrs`` files of fields for xarray."""
 
     description = "Fields compressed by inrcodec (.inr, .inrs)"
     url = ""

@@ -27,7 +27,7 @@ _FAMILY = constriction.stream.model.Categorical(perfect=False)
 
 
 class Stack(Protocol):
-    """A target for pushes and pops: one message, or several side by side."""
+    """Takes pushes and pops, on one message or on several side by side."""
 
     def push(self, symbols: IntArray, tables: IntArray) -> None:
         """Push symbols (n,) under cumulative counts (n, A + 1); the first symbol is popped first."""
@@ -39,7 +39,7 @@ class Stack(Protocol):
 
 
 class Message:
-    """A message stack.
+    """Holds symbols as a stack of bits, whose length is the information of the symbols.
 
     Args:
         data: the result of ``to_bytes``; the default is the empty message.
@@ -89,7 +89,7 @@ class Message:
 
 
 class WatchedMessage(Message):
-    """A message that tracks its minimum length.
+    """Tracks its minimum length besides what ``Message`` does.
 
     Attributes:
         least: the minimum length in bits after any pop so far.
@@ -107,7 +107,7 @@ class WatchedMessage(Message):
 
 
 class Bundle:
-    """Messages side by side: the n symbols of a push or pop are split among them into equal, consecutive shares."""
+    """Holds messages side by side, and splits the n symbols of a push or pop into equal, consecutive shares."""
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self.messages = messages

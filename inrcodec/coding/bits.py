@@ -15,7 +15,7 @@ MAX_VARINT_BYTES = 9
 
 
 class BitWriter:
-    """A writer that collects bits; ``to_bytes`` pads the last byte with zeros."""
+    """Collects integers of fixed width; ``to_bytes`` packs their bits."""
 
     def __init__(self) -> None:
         self._chunks: list[NDArray[np.uint8]] = []
@@ -39,7 +39,7 @@ class BitWriter:
 
 
 class BitReader:
-    """A reader of the bytes that ``BitWriter`` returns."""
+    """Reads the bytes that ``BitWriter`` returns."""
 
     def __init__(self, data: bytes) -> None:
         self._data = np.frombuffer(data, np.uint8)

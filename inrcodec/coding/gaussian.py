@@ -153,7 +153,7 @@ def _runs(order: IntArray, scales: NDArray[np.uint8]) -> list[tuple[int, IntArra
 
 
 class GaussianWriter:
-    """A writer that collects the parts of a message in reading order; ``to_bytes`` encodes them all."""
+    """Collects the parts of a message in reading order; ``to_bytes`` encodes them all."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[NDArray[np.int32], NDArray[np.uint8]]] = []
@@ -197,7 +197,7 @@ class GaussianWriter:
 
 
 class GaussianReader:
-    """A reader of the messages that ``GaussianWriter`` returns, part by part.
+    """Reads the messages that ``GaussianWriter`` returns, part by part.
 
     Args:
         data: the message.

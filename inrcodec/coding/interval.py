@@ -19,7 +19,7 @@ TABLE_BITS = 16
 
 
 class IntervalWriter:
-    """A writer that collects symbols; ``to_integer`` encodes them."""
+    """Collects symbols; ``to_integer`` encodes them."""
 
     def __init__(self) -> None:
         self._low, self._width, self._bits = 0, 1, 0
@@ -40,7 +40,7 @@ class IntervalWriter:
 
 
 class IntervalReader:
-    """A reader of the integers that ``IntervalWriter`` returns."""
+    """Reads the integers that ``IntervalWriter`` returns."""
 
     def __init__(self, integer: int) -> None:
         self._integer = integer

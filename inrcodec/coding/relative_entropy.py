@@ -41,7 +41,7 @@ CHUNK_BLOCKS = 1 << 10
 
 
 class Selection(enum.StrEnum):
-    """The rule by which the encoder picks a candidate; see the module docstring."""
+    """Names the rule by which the encoder picks a candidate; see the module docstring."""
 
     RATIO = "ratio"
     ASTAR = "astar"

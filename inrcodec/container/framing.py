@@ -30,7 +30,7 @@ _CRITICAL = 0x80
 
 @dataclass(frozen=True)
 class Section:
-    """A tagged run of bytes beside the payload.
+    """Holds a tagged run of bytes beside the payload.
 
     Attributes:
         tag: 0 to 127.
@@ -45,7 +45,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Preamble:
-    """The first bytes of a file, after magic and version.
+    """Holds the first fields of a file, after magic and version.
 
     Attributes:
         codec_id: 0 to 255.
@@ -59,7 +59,7 @@ class Preamble:
 
 
 class ByteReader:
-    """A reader of bytes from front to back, up to ``end``, that checks every request against the bytes left."""
+    """Reads bytes from front to back, up to ``end``, and checks every request against the bytes left."""
 
     def __init__(self, data: bytes, end: int | None = None) -> None:
         self._data = data

@@ -62,7 +62,7 @@ KNOWN_TAGS: frozenset[int] = frozenset({EXTRA, ALPHA, PARAMETERS, CHAIN})
 
 @dataclass(frozen=True)
 class Container:
-    """The content of one ``.inr`` file.
+    """Holds the content of one ``.inr`` file.
 
     Attributes:
         codec_id: the id of the codec, 0 to 255.
@@ -101,7 +101,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Peek:
-    """A description of an ``.inr`` file that needs no codec; all sizes are in bytes.
+    """Describes an ``.inr`` file as far as possible without its codec; all sizes are in bytes.
 
     Attributes:
         section_sizes: the size of each section by its tag.

@@ -35,7 +35,7 @@ from inrcodec.signals.header import SignalHeader
 
 @dataclass(frozen=True)
 class ArchiveEntry:
-    """One signal of an archive.
+    """Holds one signal of an archive.
 
     Attributes:
         name: the file that the signal comes from or goes to, a relative path with ``/`` as separator.
@@ -95,7 +95,7 @@ def pack_archive(codec_id: int, prior_id: bytes, entries: Sequence[ArchiveEntry]
 
 
 class ArchiveReader:
-    """An ``.inrs`` file opened for random access; a payload is copied only when its entry is requested.
+    """Gives random access to an ``.inrs`` file; a payload is copied only when its entry is requested.
 
     Args:
         data: the whole file.

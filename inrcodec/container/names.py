@@ -29,7 +29,7 @@ _DIGITS = re.compile(r"[0-9]+")
 
 
 class NumberedNames(Sequence[str]):
-    """A sequence of names prefix + number + suffix, each built on access.
+    """Is a sequence of names prefix + number + suffix, each built on access.
 
     Args:
         prefix: the text before the number.

@@ -51,7 +51,7 @@ def to_fixed(values: Tensor, bits: int) -> Tensor:
 
 @dataclass(frozen=True)
 class ExactConv:
-    """A convolution with integer weights and a zero border of half a kernel.
+    """Computes a convolution with integer weights and a zero border of half a kernel.
 
     Attributes:
         weight: (C_out, C_in, rows, columns), integers in a floating-point type.

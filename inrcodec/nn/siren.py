@@ -23,7 +23,7 @@ CACHE_BYTES = 1 << 21
 
 @dataclass(frozen=True)
 class SirenShape:
-    """The shape of the layers that each signal has of its own.
+    """Describes the layers whose weights belong to one signal.
 
     Attributes:
         widths: the number of input features, the widths of the hidden layers, and the number of channels.

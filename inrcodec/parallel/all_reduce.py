@@ -29,7 +29,7 @@ SLOWEST_STEP = timedelta(minutes=10)
 
 
 class Peers:
-    """The processes of one training, as seen by one of them; the default is a single process.
+    """Represents the processes of one training, as seen by one of them; the default is a single process.
 
     Attributes:
         rank: the number of this process, 0 to count - 1.

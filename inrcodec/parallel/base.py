@@ -19,7 +19,7 @@ LOOK_SECONDS = 0.1
 
 
 class Workers(Protocol):
-    """Workers of one thread each.
+    """Runs functions on tasks, in workers of one thread each.
 
     Functions must be top-level functions of importable modules, tasks and results plain data that can be pickled.
     """

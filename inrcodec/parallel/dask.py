@@ -111,7 +111,7 @@ def local_cluster(count: int) -> Iterator[ClusterWorkers]:
 
 
 class ClusterWorkers:
-    """The workers of a Dask cluster; see ``parallel.base.Workers``.
+    """Runs tasks on a Dask cluster; see ``parallel.base.Workers``.
 
     Args:
         client: a client of ``distributed``.

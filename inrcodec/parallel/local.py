@@ -51,10 +51,10 @@ def open_workers(count: int | None = None, scheduler: str | None = None) -> Iter
 
 
 class LocalWorkers:
-    """Worker processes on this machine; see ``parallel.base.Workers``. A single worker is this process itself.
+    """Runs tasks in processes on this machine; see ``parallel.base.Workers``.
 
-    The processes start when they are first needed. They end with the context: immediately after an error or an
-    interruption, otherwise after the tasks in progress.
+    A single worker is this process itself. Otherwise the processes start when they are first needed and end with the
+    context: immediately after an error or an interruption, else after the tasks in progress.
 
     Attributes:
         count: the number of processes.

@@ -53,7 +53,7 @@ FIXED_CHANNELS: dict[str, int] = {"gray": 1, "gray+alpha": 2, "rgb": 3, "rgba": 
 
 @dataclass(frozen=True)
 class SignalHeader:
-    """The kind, layout, sample type and grid of one signal.
+    """Holds the kind, layout, sample type and grid of one signal.
 
     Attributes:
         kind: ``image``, ``audio`` or ``field``.

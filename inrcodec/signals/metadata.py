@@ -31,7 +31,7 @@ _ARRAY_TYPES = ("<f4", "<f8", "<i1", "<i2", "<i4", "<i8", "|i1", "|u1", "<u1", "
 
 @dataclass(frozen=True)
 class SignalMeta:
-    """The metadata of a signal; the defaults mean that there is none.
+    """Holds the metadata of a signal; the defaults mean that there is none.
 
     Attributes:
         bit_depth: the bits per sample of an image, 8 or 16.
@@ -176,7 +176,7 @@ class SignalMeta:
 
 
 class _Budget:
-    """The bytes that the arrays of a file's metadata may still take, all together.
+    """Counts the bytes that the arrays of a file's metadata may still take, all together.
 
     The size of the JSON does not bound them: an evenly spaced array of any size takes a few bytes of text.
     """

@@ -18,7 +18,7 @@ LOBES = 3
 
 @dataclass(frozen=True)
 class Axis:
-    """The resampling of one axis.
+    """Resamples one axis of an array.
 
     Attributes:
         count: the samples along the axis.

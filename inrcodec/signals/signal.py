@@ -26,7 +26,7 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Signal:
-    """Values on a grid; see the module docstring.
+    """Holds values on a grid with their header and metadata; see the module docstring.
 
     Attributes:
         values: (*shape, channels), float32, normalised.
