@@ -35,10 +35,9 @@ from inrcodec.codecs.hierarchical import prior as hierarchy_prior
 from inrcodec.codecs.prior_file import read_prior_bytes
 from inrcodec.codecs.registry import codec_for, codec_ids
 from inrcodec.container.framing import MAGICS, ByteReader, file_kind, seal
-from inrcodec.container.inr import EXTRA, Container, Section, pack, peek, unpack
+from inrcodec.container.inr import CHAIN, EXTRA, Container, Section, pack, peek, unpack
 from inrcodec.container.inrs import ArchiveReader
 from inrcodec.container.names import name_fault
-from inrcodec.container.sections import CHAIN, TAGS
 from inrcodec.container.signal_header import read_header, write_header
 from inrcodec.errors import InrcodecError, PriorError
 from inrcodec.limits import Limits
@@ -138,7 +137,7 @@ def container(data: bytes) -> bool:
     """An ``.inr`` file without its magic and checksum; what is read is written back as the same bytes."""
     whole = seal(MAGICS["inr"] + data)
     seen = peek(whole, LIMITS)
-    found = unpack(whole, LIMITS, TAGS)
+    found = unpack(whole, LIMITS)
     if pack(found) != whole or seen.header != found.header:
         raise LawBroken(f"{whole.hex()} was read as {found}")
     found.meta(LIMITS)
@@ -147,7 +146,7 @@ def container(data: bytes) -> bool:
 
 def archive(data: bytes) -> bool:
     """An ``.inrs`` file without its magic and checksum: entries, names, runs, sections."""
-    found = ArchiveReader(seal(MAGICS["inrs"] + data), LIMITS, TAGS)
+    found = ArchiveReader(seal(MAGICS["inrs"] + data), LIMITS)
     total = sum(len(entry.payload) for entry in found)
     if total != sum(map(found.payload_bytes, range(len(found)))) or len(set(found.names)) != len(found):
         raise LawBroken(f"{len(found)} entries with {total} bytes and names {list(found.names)}")

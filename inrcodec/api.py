@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from inrcodec.container.inr import Container, file_kind, unpack
+from inrcodec.container.inr import CHAIN, Container, file_kind, unpack
 from inrcodec.container.inrs import ArchiveReader
 from inrcodec.errors import UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
@@ -193,17 +193,15 @@ class InrFile:
         Raises:
             DataError: the file cannot be read. FormatError: it is no ``.inr`` or ``.inrs`` file, or corrupt.
         """
-        from inrcodec.container.sections import TAGS
-
         self.data = source if isinstance(source, bytes) else read_whole(Path(source), limits)
         self._prior, self._limits = prior, limits
         self._archive: ArchiveReader | None = None
         self._decoder: Any = None
         if file_kind(self.data) == "inrs":
-            self._archive = ArchiveReader(self.data, limits, TAGS)
+            self._archive = ArchiveReader(self.data, limits)
             self._single: Container | None = None
         else:
-            self._single = unpack(self.data, limits, TAGS)
+            self._single = unpack(self.data, limits)
 
     def __enter__(self) -> InrFile:
         return self
@@ -264,8 +262,6 @@ class InrFile:
         """
         if self._archive is None:
             return len(self.data)
-        from inrcodec.container.sections import CHAIN
-
         container = self.container(entry)
         return len(container.payload) or round(len(container.section(CHAIN)) / len(self))
 

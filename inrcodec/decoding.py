@@ -16,8 +16,7 @@ from inrcodec.codecs.base import NO_PRIOR, Codec, CodedEntry, DecodeRequest, Flo
 from inrcodec.codecs.planes import has_alpha
 from inrcodec.codecs.registry import codec_for, codec_name, family_of_id
 from inrcodec.container.alpha import decode_alpha
-from inrcodec.container.inr import EXTRA, Container
-from inrcodec.container.sections import ALPHA, CHAIN, PARAMETERS, image_bits
+from inrcodec.container.inr import ALPHA, CHAIN, EXTRA, PARAMETERS, Container, image_bits
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.parallel.forks import settle_in_fork

@@ -18,9 +18,8 @@ from inrcodec.codecs.base import NO_PRIOR, PSNR, Codec, Coded, EncodeOptions, Pr
 from inrcodec.codecs.planes import has_alpha
 from inrcodec.codecs.registry import AUTO, codec_for, codec_id, default_prior, family_named, second_candidate_of
 from inrcodec.container.alpha import encode_alpha
-from inrcodec.container.inr import EXTRA, Container, Section, pack, unpack
+from inrcodec.container.inr import ALPHA, CHAIN, EXTRA, PARAMETERS, Container, Section, image_bits, pack, unpack
 from inrcodec.container.inrs import ArchiveEntry, pack_archive
-from inrcodec.container.sections import ALPHA, CHAIN, PARAMETERS, image_bits
 from inrcodec.decoding import decompress_container
 from inrcodec.errors import UsageError
 from inrcodec.parallel.forks import settle_in_fork

@@ -1,13 +1,22 @@
-"""The one family of errors: whatever a caller, a flag or a file gets wrong.
+"""All errors that this package raises on purpose: one family, with a single base class.
 
-Each carries the exit code that the command line ends with. Bugs of the package itself are ``AssertionError``.
+    InrcodecError
+      UsageError            contradictory options or arguments, or values out of range
+      DataError             a signal or file that cannot be used
+        FormatError           a corrupt, foreign or unsupported file
+        LimitError            a size that exceeds the limits
+        UnsupportedError      an input that cannot be represented
+        PriorError            a wrong or missing prior
+      WorkersError          worker processes or machines that died or cannot be reached
+
+Each class has the exit code of the command line. Bugs of the package itself raise ``AssertionError``.
 """
 
 from __future__ import annotations
 
 
 class InrcodecError(Exception):
-    """Base of all errors that this package raises on purpose; the message is one line."""
+    """Is the base class of all errors that this package raises on purpose; the message is one line."""
 
     exit_code = 1
 
@@ -19,24 +28,24 @@ class UsageError(InrcodecError, ValueError):
 
 
 class DataError(InrcodecError):
-    """A signal that cannot be used: not an image, empty, NaN samples, unreadable, unwritable."""
+    """A signal or file cannot be used: it is not an image, is empty, has NaN samples, cannot be read or written."""
 
 
 class FormatError(DataError):
-    """An .inr, .inrs or prior file that is damaged, foreign or of a later version."""
+    """An .inr, .inrs or prior file is corrupt, foreign, or of an unsupported version."""
 
 
 class LimitError(DataError):
-    """Something that exceeds ``Limits``."""
+    """A size or number exceeds ``Limits``, or the range of a code."""
 
 
 class UnsupportedError(DataError):
-    """A valid input with something that this codec cannot carry."""
+    """A valid input has a property that this package or codec cannot represent."""
 
 
 class PriorError(DataError):
-    """A wrong or missing prior; the message names its id."""
+    """A prior is wrong or missing; the message names its id."""
 
 
 class WorkersError(InrcodecError):
-    """Other processes or machines that cannot be reached, have gone or die."""
+    """Worker processes or machines cannot be reached, or have died."""

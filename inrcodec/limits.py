@@ -1,4 +1,4 @@
-"""Limits that every file is held against before memory is taken."""
+"""Limits that every file is checked against before memory is allocated."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may ask for. Callers who trust their files pass larger ones.
+    """Sets the maximum sizes that a file may claim.
 
-    Grid points and axis lengths, channels, blocks of latents, bits per block, bytes of metadata once inflated, entries
-    of an archive, multiply-adds of a decode, and bytes of a file.
+    Pass larger limits for files that you trust, tighter ones for files that you do not.
+
+    Attributes:
+        max_points: the points of a grid.
+        max_axis: the points along one axis.
+        max_channels: the channels of a signal.
+        max_blocks: the blocks of latents.
+        max_budget_bits: the bits of a block.
+        max_metadata_bytes: the bytes of metadata after inflating.
+        max_entries: the entries of an archive.
+        max_multiply_adds: the multiply-adds of decoding.
+        max_file_bytes: the bytes of a file.
     """
 
     max_points: int = 1 << 28
@@ -25,3 +35,4 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+"""The limits that apply when a caller passes none."""

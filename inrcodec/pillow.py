@@ -1,12 +1,12 @@
-"""Pillow reads and writes ``.inr`` once this module is imported.
+"""A Pillow plug-in: importing this module makes Pillow read and write ``.inr`` files.
 
     import inrcodec.pillow
     image = Image.open("photo.inr")             # nothing is decoded yet
-    image.draft(None, (200, 200))               # a coarser grid, if one of that size is enough
+    image.draft(None, (200, 200))               # decode on a coarser grid of at least this size
     image.save("small.inr", target_bpp=0.3, effort="fast")
 
-Options of ``save``: those of ``inrcodec.compress``. Pillow's own limit on pixels (``Image.MAX_IMAGE_PIXELS``) holds
-when a file is opened, and this package's ``LIMITS`` when it is decoded.
+``save`` takes the options of ``inrcodec.compress``. Opening a file is subject to Pillow's own limit on pixels
+(``Image.MAX_IMAGE_PIXELS``), and decoding to ``LIMITS`` of this module.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ OPTIONS = {
 
 
 class InrImageFile(ImageFile.ImageFile):
-    """A picture in an ``.inr`` file, decoded when its pixels are first needed."""
+    """Opens an image in an ``.inr`` file and decodes it when its pixels are first needed."""
 
     format = FORMAT
-    format_description = "inrcodec: a picture as a function"
+    format_description = "inrcodec: an image as a neural network"
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -56,10 +56,10 @@ class InrImageFile(ImageFile.ImageFile):
             raise SyntaxError(str(error)) from None
         header = container.header
         if header.kind != "image":
-            raise SyntaxError(f"the file holds a signal of kind {header.kind}")
+            raise SyntaxError(f"expected an image, got a signal of kind {header.kind}")
         self._size = header.shape[1], header.shape[0]
         self._mode = "I;16" if header.sample_type == "u16" else MODES[header.layout]
-        self._asked: tuple[int, int] | None = None
+        self._draft_size: tuple[int, int] | None = None
         self._pending = True
         self.info.update(codec=info["codec"], prior=info["prior"])
         if meta.icc_profile:
@@ -73,10 +73,16 @@ class InrImageFile(ImageFile.ImageFile):
         self.tile = []
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Decode on the coarsest grid, halved again and again, that has at least ``size`` points; ``mode`` stays.
+        """Select the coarsest grid, of those halved repeatedly, that has at least ``size`` points.
 
-        Only before the pixels are loaded. Returns mode and box as Pillow's other plug-ins do, None where nothing
-        changes.
+        This has an effect only before the pixels are loaded, and none for lossless codecs.
+
+        Args:
+            mode: ignored.
+            size: the minimum width and height in pixels.
+
+        Returns:
+            The mode and the box of the image, as Pillow's own plug-ins return them; None if nothing changes.
         """
         if size is None or not self._pending or self._file.info["codec"] in ("bitswap", "bbans"):
             return None
@@ -86,19 +92,23 @@ class InrImageFile(ImageFile.ImageFile):
         if (width, height) == self._size:
             return None
         box = (0, 0, float(width), float(height))
-        self._asked = self._size = (width, height)
+        self._draft_size = self._size = (width, height)
         return self.mode, (0, 0, box[2], box[3])
 
     def load(self) -> Any:
-        """Decode, the first time."""
+        """Decode the image on the first call, and return its pixel access object.
+
+        Raises:
+            OSError: the file is corrupt, exceeds ``LIMITS``, or needs a prior that is missing.
+        """
         if self._pending:
             self._pending = False
-            size = None if self._asked is None else (self._asked[1], self._asked[0])
+            size = None if self._draft_size is None else (self._draft_size[1], self._draft_size[0])
             try:
-                picture = to_pillow(self._file.render(size=size))
+                decoded = to_pillow(self._file.render(size=size))
             except InrcodecError as error:
                 raise OSError(str(error)) from None
-            self.im, self._mode, self._size = picture.im, picture.mode, picture.size
+            self.im, self._mode, self._size = decoded.im, decoded.mode, decoded.size
         return super().load()
 
 
@@ -107,13 +117,13 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
-    given = {key: value for key, value in getattr(image, "encoderinfo", {}).items() if key in OPTIONS}
+    options = {key: value for key, value in getattr(image, "encoderinfo", {}).items() if key in OPTIONS}
     try:
         icc = image.encoderinfo.get("icc_profile") or image.info.get("icc_profile") or b""
         dpi = image.encoderinfo.get("dpi") or image.info.get("dpi")
         orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
         signal = from_pillow(image, str(name), icc, orientation, dpi)
-        file.write(encode_signals([signal], Settings(**given)).data)
+        file.write(encode_signals([signal], Settings(**options)).data)
     except UsageError as error:
         raise ValueError(str(error)) from None
     except InrcodecError as error:

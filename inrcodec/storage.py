@@ -1,10 +1,10 @@
-"""Files are written whole or not at all, and read with a bound.
+"""Atomic writes and bounded reads: a file is written whole or not at all.
 
-A file is written beside its place under a temporary name, synced, then moved there. Without ``force`` the move is a
-hard link, which fails if something has appeared at the place meanwhile.
+A file is written under a temporary name in its folder, synced, then moved to its path. Without ``force`` the move is a
+hard link, which fails if a file has appeared at the path in the meantime.
 
-Who is killed while writing leaves a temporary file. Its name is hidden and says whose it is; while its writer lives it
-is locked, and the next process that writes to the folder removes those that are not.
+A process that is killed while writing leaves a temporary file behind. Temporary files are hidden, have a recognisable
+name, and are locked while their writer is alive. The next process that writes to the folder removes the unlocked ones.
 """
 
 from __future__ import annotations
@@ -27,19 +27,25 @@ TEMPORARY_START, TEMPORARY_END = ".inrcodec-", ".tmp"
 
 
 def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> None:
-    """Write bytes, or what ``content(file)`` writes, to ``path``.
+    """Write a file whole or not at all.
 
-    Raises DataError when the file exists and ``force`` is not set, or when it cannot be written; nothing is left
-    behind then, and what was there stays.
+    Args:
+        path: the file.
+        content: its bytes, or a function that writes them to an open binary file.
+        force: whether an existing file is replaced.
+
+    Raises:
+        DataError: the file exists and ``force`` is not set, or it cannot be written. An existing file is unchanged and
+            no temporary file remains.
     """
     path = Path(path)
     check_writable(path, force=force)
     _sweep_once(path.parent.absolute())
-    # Named before it is made, so that it is removed wherever an interruption falls.
+    # The name exists before the file does, so that an interruption at any point removes the file.
     temporary = path.parent / f"{TEMPORARY_START}{secrets.token_hex(8)}{TEMPORARY_END}"
-    held = -1
+    lock_descriptor = -1
     try:
-        handle, held = _created(temporary)
+        handle, lock_descriptor = _create_locked(temporary)
         with os.fdopen(handle, "w+b") as file:
             if isinstance(content, bytes):
                 file.write(content)
@@ -56,32 +62,35 @@ def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> 
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if held >= 0:
-            os.close(held)
+        if lock_descriptor >= 0:
+            os.close(lock_descriptor)
 
 
-def _created(temporary: Path) -> tuple[int, int]:
-    """A new file: its descriptor, and a second one, that keeps it locked until it is closed too, -1 where the system
-    has no locks."""
+def _create_locked(temporary: Path) -> tuple[int, int]:
+    """Create a file; return its descriptor and a second one that holds the lock, -1 on systems without locks."""
     while True:
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         if not lock(handle, wait=True):
             return handle, -1
         if temporary.exists():
             return handle, os.dup(handle)
-        # Another process has swept it before it was locked.
+        # Another process removed the file before it was locked.
         os.close(handle)
 
 
 def check_writable(path: Path, *, force: bool = False) -> None:
-    """DataError when ``path`` is a folder, lies in no folder, or exists and ``force`` is not set."""
+    """Check that a file could be written now.
+
+    Raises:
+        DataError: ``path`` is a folder, its folder is missing or read-only, or it exists and ``force`` is not set.
+    """
     try:
         if path.is_dir():
-            raise DataError(f"{path}: is a folder")
+            raise DataError(f"{path}: is a folder, expected a file")
         if not path.parent.is_dir():
-            raise DataError(f"{path}: cannot be written: there is no folder {path.parent}")
+            raise DataError(f"{path}: cannot be written: no folder {path.parent}")
         if os.path.lexists(path) and not force:
-            raise DataError(f"{path}: exists already: use --force to replace it")
+            raise DataError(f"{path}: already exists: use --force to replace it")
         if not os.access(path.parent, os.W_OK):
             raise DataError(f"{path}: cannot be written: the folder is read-only")
     except OSError as error:
@@ -92,13 +101,13 @@ def _place_new(temporary: Path, path: Path) -> None:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        raise DataError(f"{path}: exists already: use --force to replace it") from None
+        raise DataError(f"{path}: already exists: use --force to replace it") from None
     except OSError:
-        # A file system without hard links: an exclusive create guards the place instead.
+        # On a file system without hard links, creating the file exclusively reserves the path.
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            raise DataError(f"{path}: exists already: use --force to replace it") from None
+            raise DataError(f"{path}: already exists: use --force to replace it") from None
         try:
             os.replace(temporary, path)
         except BaseException:
@@ -107,7 +116,7 @@ def _place_new(temporary: Path, path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files of ``write_whole`` from a folder whose writers have died; those of living ones stay."""
+    """Remove the temporary files of dead writers from a folder; those of living writers stay."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(TEMPORARY_START) and entry.name.endswith(TEMPORARY_END):
@@ -130,8 +139,15 @@ def _sweep_one(path: str) -> None:
 
 
 def lock(descriptor: int, *, wait: bool = False) -> bool | None:
-    """Lock an open file against other processes: True when that is done, False when another one has it, None where the
-    system has no such locks. It is held until the file and all its duplicates are closed."""
+    """Lock an open file against other processes, until the descriptor and all its duplicates are closed.
+
+    Args:
+        descriptor: the open file.
+        wait: whether to wait for a process that holds the lock.
+
+    Returns:
+        True if the file is locked now, False if another process holds the lock, None on systems without locks.
+    """
     try:
         import fcntl
     except ImportError:
@@ -146,22 +162,26 @@ def lock(descriptor: int, *, wait: bool = False) -> bool | None:
 
 
 def read_whole(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """All bytes of a file; DataError when it cannot be read or changes meanwhile, LimitError when it is larger than
-    ``max_file_bytes``."""
+    """Return all bytes of a file.
+
+    Raises:
+        DataError: the file cannot be read, or changes while it is read.
+        LimitError: it exceeds ``limits.max_file_bytes``.
+    """
     try:
         with open(path, "rb") as file:
             before = os.fstat(file.fileno())
             if before.st_size > limits.max_file_bytes:
-                raise LimitError(f"{path}: {before.st_size} bytes, the limit is {limits.max_file_bytes}")
+                raise LimitError(f"{path}: {before.st_size} bytes, which exceeds the limit of {limits.max_file_bytes}")
             data = file.read(limits.max_file_bytes + 1)
             after = os.fstat(file.fileno())
     except IsADirectoryError:
-        raise DataError(f"{path}: is a folder") from None
+        raise DataError(f"{path}: is a folder, expected a file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(data) > limits.max_file_bytes:
-        raise LimitError(f"{path}: more than {limits.max_file_bytes} bytes")
-    same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-    if stat.S_ISREG(before.st_mode) and not (same and len(data) == after.st_size):
+        raise LimitError(f"{path}: exceeds the limit of {limits.max_file_bytes} bytes")
+    unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    if stat.S_ISREG(before.st_mode) and not (unchanged and len(data) == after.st_size):
         raise DataError(f"{path}: changed while it was read")
     return data

@@ -1,3 +1,3 @@
-"""The package's version: part of what measured results depend on."""
+"""The version of the package, stored with measured results and compared between workers."""
 
 VERSION = "0.1.0"

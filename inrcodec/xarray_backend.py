@@ -1,6 +1,6 @@
-"""xarray opens ``.inr`` files of fields lazily: ``xarray.open_dataset("t2m.inr")``.
+"""An xarray backend that opens fields in ``.inr`` files lazily: ``xarray.open_dataset("t2m.inr")``.
 
-Only the planes and rows that a selection touches are decoded, when their values are first needed. Found by xarray
+Only the planes and rows of a selection are decoded, when their values are first needed. xarray discovers the backend
 through the entry point ``xarray.backends``.
 """
 
@@ -22,7 +22,12 @@ from inrcodec.limits import DEFAULT_LIMITS
 
 
 class InrBackendArray(BackendArray):
-    """A field in a file, as an array that decodes what is asked of it."""
+    """Presents a field in a file as an array that decodes the values of a selection on access.
+
+    Args:
+        file: the open file.
+        entry: the index of the entry.
+    """
 
     def __init__(self, file: InrFile, entry: int) -> None:
         self.file, self.entry = file, entry
@@ -32,34 +37,34 @@ class InrBackendArray(BackendArray):
         self._axes = len(header.shape)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
-        """Values at basic or outer indices."""
-        found: NDArray[Any] = indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.OUTER, self._part
+        """Return the values at basic or outer indices, in physical units."""
+        values: NDArray[Any] = indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._decode
         )
-        return found
+        return values
 
-    def _part(self, key: tuple[Any, ...]) -> NDArray[Any]:
+    def _decode(self, key: tuple[Any, ...]) -> NDArray[Any]:
         places = [np.arange(n)[index] for index, n in zip(key[: self._axes], self.shape, strict=False)]
         if all(np.size(p) for p in places):
             firsts = [int(np.min(p)) for p in places]
             counts = [int(np.max(p)) - first + 1 for p, first in zip(places, firsts, strict=True)]
-            part = self.file.render(region=(*firsts, *counts), entry=self.entry).to_native()
+            values = self.file.render(region=(*firsts, *counts), entry=self.entry).to_native()
         else:
             firsts = [0] * self._axes
-            part = np.broadcast_to(np.zeros((), self.dtype), self.shape)
-        # One axis at a time: indices are outer ones.
+            values = np.broadcast_to(np.zeros((), self.dtype), self.shape)
+        # Outer indices select along each axis independently.
         for axis in reversed(range(self._axes)):
-            part = np.take(part, places[axis] - firsts[axis], axis=axis)
-        return part[(..., *key[self._axes :])] if len(key) > self._axes else part
+            values = np.take(values, places[axis] - firsts[axis], axis=axis)
+        return values[(..., *key[self._axes :])] if len(key) > self._axes else values
 
 
-def _texts(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes as xarray has them: classic NetCDF files hold text as bytes."""
+def _decoded_texts(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes with bytes decoded to text: classic NetCDF files hold text as bytes."""
     return {k: v.decode("utf-8", "replace") if isinstance(v, bytes) else v for k, v in attributes.items()}
 
 
 class InrBackendEntrypoint(BackendEntrypoint):
-    """What xarray looks for."""
+    """Opens ``.inr`` and ``.inrs`` files of fields for xarray."""
 
     description = "Fields compressed by inrcodec (.inr, .inrs)"
     url = ""
@@ -68,7 +73,12 @@ class InrBackendEntrypoint(BackendEntrypoint):
     def open_dataset(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None
     ) -> xarray.Dataset:
-        """A dataset with the field, or one variable for every entry of an archive."""
+        """Return a dataset with the field of a file, or with one variable for every entry of an archive.
+
+        Raises:
+            ValueError: an entry is not a field.
+            InrcodecError: the file cannot be read or is corrupt.
+        """
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         file = InrFile(os.fspath(filename_or_obj))
         variables: dict[str, Any] = {}
@@ -76,7 +86,7 @@ class InrBackendEntrypoint(BackendEntrypoint):
         for entry in range(len(file)):
             container = file.container(entry)
             if container.header.kind != "field":
-                raise ValueError(f"the file holds a signal of kind {container.header.kind}, not a field")
+                raise ValueError(f"expected a field, got a signal of kind {container.header.kind}")
             meta = container.meta(DEFAULT_LIMITS)
             name = meta.variable or file.names[entry] or "field"
             name = f"{name}_{entry}" if name in variables else name
@@ -85,17 +95,19 @@ class InrBackendEntrypoint(BackendEntrypoint):
             array = InrBackendArray(file, entry)
             dims = meta.dims or tuple(f"dim_{i}" for i in range(len(container.header.shape)))
             dims = (*dims, "channel") if len(array.shape) > len(dims) else dims
-            variables[name] = xarray.Variable(dims, indexing.LazilyIndexedArray(array), _texts(meta.attributes))
+            variables[name] = xarray.Variable(dims, indexing.LazilyIndexedArray(array), _decoded_texts(meta.attributes))
             for key, values in meta.coordinates.items():
                 if key not in dropped and values.ndim == 1 and key in dims:
-                    coordinates[key] = xarray.Variable((key,), values, _texts(meta.coordinate_attributes.get(key, {})))
+                    coordinates[key] = xarray.Variable(
+                        (key,), values, _decoded_texts(meta.coordinate_attributes.get(key, {}))
+                    )
             for key, value in meta.fixed.items():
                 if key not in dropped:
                     coordinates.setdefault(key, xarray.Variable((), value))
         return xarray.Dataset(variables, coordinates)
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Whether this is a file of this package."""
+        """Return whether this is an ``.inr`` or ``.inrs`` file."""
         try:
             with open(os.fspath(filename_or_obj), "rb") as file:
                 return file_kind(file.read(16)) is not None

@@ -451,7 +451,7 @@ def test_two_processes_on_one_output(kills: ModuleType, tree: Path, tmp_path: Pa
     said = [child.said.read_text() for child in children]
     assert sorted(codes) == ([0, 0, 0] if force else [0, 1, 1]), said
     for code, text in zip(codes, said, strict=True):
-        assert text == "" if code == 0 else is_one_line(text, "exists already")
+        assert text == "" if code == 0 else is_one_line(text, "already exists")
     assert names(target.parent) == ["a.inr"]
     wanted = [inrcodec.compress(source, prior="golden-image", effort="fast") for source in sources]
     assert target.read_bytes() in (wanted if force else [wanted[codes.index(0)]])

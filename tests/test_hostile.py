@@ -170,7 +170,7 @@ def test_arrays_of_metadata_share_one_limit() -> None:
         {"coordinate_attributes": {"x": dict.fromkeys("abc", million)}},
     ):
         tracemalloc.start()
-        with pytest.raises(LimitError, match="arrays of the extra metadata"):
+        with pytest.raises(LimitError, match="arrays of the extra metadata exceed"):
             SignalMeta.from_extra(extra_of(**fields), 8)
         assert tracemalloc.get_traced_memory()[1] < 40e6
         tracemalloc.stop()
@@ -202,7 +202,7 @@ def test_arrays_of_metadata_share_one_limit() -> None:
     ],
 )
 def test_metadata_that_cannot_be(fields: dict[str, Any]) -> None:
-    with pytest.raises(FormatError, match="damaged"):
+    with pytest.raises(FormatError, match="corrupt extra metadata"):
         SignalMeta.from_extra(extra_of(**fields), 8)
 
 
@@ -221,9 +221,9 @@ def test_metadata_that_cannot_be(fields: dict[str, Any]) -> None:
 def test_metadata_that_do_not_fit_the_signal(fields: dict[str, Any]) -> None:
     values = np.zeros((2, 4, 1), np.float32)
     for size in ((2, 4, 1), (3, 5, 1)):
-        with pytest.raises(FormatError, match="do not fit"):
+        with pytest.raises(FormatError, match="does not fit"):
             Signal.from_parts(FIELD, extra_of(**fields), np.resize(values, size))
-    with pytest.raises(DataError, match="do not fit"):
+    with pytest.raises(DataError, match="does not fit"):
         Signal(values, FIELD, SignalMeta.from_extra(extra_of(**fields), 8))
 
 

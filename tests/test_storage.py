@@ -1,4 +1,4 @@
-"""Files are whole or absent: nothing is replaced unasked, nothing is left behind."""
+"""Test atomic writes: files are whole or absent, nothing is replaced unasked, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import IO
 
 import pytest
 
-from inrcodec import storage as atomic
+from inrcodec import storage
 from inrcodec.errors import DataError, LimitError
 from inrcodec.limits import DEFAULT_LIMITS
 from inrcodec.storage import lock, read_whole, sweep, write_whole
 
 
-def test_written_and_read(tmp_path: Path) -> None:
+def test_round_trip(tmp_path: Path) -> None:
     write_whole(tmp_path / "a", b"one")
     assert read_whole(tmp_path / "a") == b"one"
     write_whole(tmp_path / "a", lambda file: file.write(b"two") and None, force=True)
@@ -29,12 +29,12 @@ def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"mine"
 
 
-def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+def test_a_file_that_appears_during_writing_is_not_replaced(tmp_path: Path) -> None:
     def slow(file: IO[bytes]) -> None:
         file.write(b"other")
         (tmp_path / "a").write_bytes(b"mine")
 
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(DataError, match="already exists"):
         write_whole(tmp_path / "a", slow)
     assert (tmp_path / "a").read_bytes() == b"mine" and len(list(tmp_path.iterdir())) == 1
 
@@ -51,26 +51,26 @@ def test_a_failing_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"mine" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_named_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
+    monkeypatch.setattr(storage.os, "fsync", full)
     with pytest.raises(DataError, match="No space left"):
         write_whole(tmp_path / "a", b"x")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_systems_without_hard_links_are_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: Path, target: Path) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(atomic.os, "link", refuse)
+    monkeypatch.setattr(storage.os, "link", refuse)
     write_whole(tmp_path / "a", b"x")
     assert (tmp_path / "a").read_bytes() == b"x" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_places_that_cannot_be(tmp_path: Path) -> None:
+def test_folders_and_missing_paths_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder"):
         write_whole(tmp_path / "no" / "a", b"x")
     with pytest.raises(DataError, match="is a folder"):
@@ -89,55 +89,55 @@ def test_reading_is_bounded(tmp_path: Path) -> None:
         read_whole(Path("/dev/zero"), dataclasses.replace(DEFAULT_LIMITS, max_file_bytes=99))
 
 
-def test_temporary_files_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path: Path) -> None:
-    dead, mine, locked = tmp_path / ".inrcodec-12ab.tmp", tmp_path / "mine.tmp", tmp_path / ".inrcodec-34cd.tmp"
-    for path in (dead, mine, locked):
+def test_only_temporary_files_of_dead_writers_are_swept(tmp_path: Path) -> None:
+    dead, foreign, locked = tmp_path / ".inrcodec-12ab.tmp", tmp_path / "mine.tmp", tmp_path / ".inrcodec-34cd.tmp"
+    for path in (dead, foreign, locked):
         path.write_bytes(b"half")
     with open(locked, "r+b") as file:
         assert lock(file.fileno()) is True
         sweep(tmp_path)
-        assert sorted(tmp_path.iterdir()) == [locked, mine]
+        assert sorted(tmp_path.iterdir()) == [locked, foreign]
     sweep(tmp_path)
     sweep(tmp_path / "no such folder")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.tmp"]
 
 
 def test_a_file_being_written_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither while its bytes come nor between its last byte and its move."""
-    seen: list[list[str]] = []
+    """It survives a sweep during the write, and one between the last byte and the move."""
+    listings: list[list[str]] = []
 
-    def swept() -> None:
+    def sweep_and_list() -> None:
         sweep(tmp_path)
-        seen.append([p.name[:10] for p in tmp_path.iterdir()])
+        listings.append([p.name[:10] for p in tmp_path.iterdir()])
 
     def slow(file: IO[bytes]) -> None:
         file.write(b"other")
-        swept()
+        sweep_and_list()
 
-    replace = atomic.os.replace
-    monkeypatch.setattr(atomic.os, "replace", lambda *paths: (swept(), replace(*paths)))
+    replace = storage.os.replace
+    monkeypatch.setattr(storage.os, "replace", lambda *paths: (sweep_and_list(), replace(*paths)))
     write_whole(tmp_path / "a", slow, force=True)
-    assert seen == [[".inrcodec-"], [".inrcodec-"]] and [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert listings == [[".inrcodec-"], [".inrcodec-"]] and [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_file_that_is_swept_before_it_is_locked_is_made_again(
+def test_a_file_that_is_swept_before_it_is_locked_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when two processes write to a folder for the first time, at once."""
-    own, calls = atomic.lock, []
+    """This happens when two processes write to a folder for the first time at the same moment."""
+    original, calls = storage.lock, []
 
     def late(descriptor: int, *, wait: bool = False) -> bool | None:
         calls.append(wait)
         if wait and calls.count(True) == 1:
             sweep(tmp_path)
-        return own(descriptor, wait=wait)
+        return original(descriptor, wait=wait)
 
-    monkeypatch.setattr(atomic, "lock", late)
+    monkeypatch.setattr(storage, "lock", late)
     write_whole(tmp_path / "a", b"x")
     assert calls == [True, False, True] and [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
-def test_names_of_any_letters_and_length(tmp_path: Path) -> None:
+def test_names_of_any_characters_and_length(tmp_path: Path) -> None:
     for name in ("a" * 255, "\N{GRINNING FACE}" * 63, "new\nline", b"\xff\xfe.inr".decode(errors="surrogateescape")):
         write_whole(tmp_path / name, b"x")
         assert read_whole(tmp_path / name) == b"x"
@@ -146,12 +146,12 @@ def test_names_of_any_letters_and_length(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_link_at_the_place_is_not_followed(tmp_path: Path) -> None:
+def test_a_symbolic_link_at_the_path_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"mine")
     (tmp_path / "link").symlink_to(tmp_path / "target")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for name in ("link", "dangling"):
-        with pytest.raises(DataError, match="exists already"):
+        with pytest.raises(DataError, match="already exists"):
             write_whole(tmp_path / name, b"x")
         write_whole(tmp_path / name, b"x", force=True)
         assert not (tmp_path / name).is_symlink() and read_whole(tmp_path / name) == b"x"
@@ -162,29 +162,29 @@ def test_a_failing_move_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(atomic.os, "link", refuse)
-    monkeypatch.setattr(atomic.os, "replace", refuse)
+    monkeypatch.setattr(storage.os, "link", refuse)
+    monkeypatch.setattr(storage.os, "replace", refuse)
     with pytest.raises(DataError, match="not supported"):
         write_whole(tmp_path / "a", b"x")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("change", [b"longer than it was", b"e"])
-def test_a_file_that_changes_while_it_is_read_is_refused(
+def test_a_file_that_changes_while_it_is_read_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: bytes
 ) -> None:
     (tmp_path / "a").write_bytes(b"before")
     fstat, seen = os.fstat, []
 
     def changing(descriptor: int) -> os.stat_result:
-        """Another process writes between the first look and the second."""
+        """Change the file between the two calls, as another process would."""
         if seen:
             (tmp_path / "a").write_bytes(change)
             os.utime(tmp_path / "a", ns=(1, 1))
         seen.append(descriptor)
         return fstat(descriptor)
 
-    monkeypatch.setattr(atomic.os, "fstat", changing)
+    monkeypatch.setattr(storage.os, "fstat", changing)
     with pytest.raises(DataError, match="changed while"):
         read_whole(tmp_path / "a")
     assert len(seen) == 2

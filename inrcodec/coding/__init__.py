@@ -1,0 +1,1 @@
+"""Entropy coding: symbols, messages, and the randomness that encoder and decoder share."""

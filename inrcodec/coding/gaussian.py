@@ -1,15 +1,16 @@
-"""Entropy coding of integers that are Gaussian with one of 64 scales, under tables of counts that are shipped as data.
+"""Entropy coding of integers under Gaussians of one of 64 scales, with tables of counts shipped as data.
 
-A symbol k has the probability that a Gaussian of mean 0 and scale s gives to [k - 1/2, k + 1/2]. The scales are
-log-spaced from 0.05 to 256 (a wrong neighbour costs below 0.001 bit). Counts of a scale sum to 65,536, none is 0; the
-last one is that of an escape, behind which the value follows by itself. Nothing here is computed in floating point when
-a file is written or read: the tables come from ``data/gaussian_tables.npy``, checked by hash when loaded.
+The value k has the probability that a Gaussian of mean 0 and scale s assigns to [k - 1/2, k + 1/2]. The scales are
+log-spaced from 0.05 to 256; coding under a neighbouring scale costs less than 0.001 bit. The counts of a scale sum to
+65,536 and none is 0. The last one belongs to an escape symbol, after which the value itself follows. Encoding and
+decoding use integers only: the tables come from ``gaussian_tables.npy``, which is checked by hash when it is loaded.
 
-Messages are short (a 32x32 picture takes 50 bytes), so their ends matter. An ANS coder that starts empty spends 24 bits
-(the precision of its tables) on its first symbol whatever it says. So a message tells, first, which of its parts is the
-last one with a value other than 0, and the *end* of that part, about ``END_BITS`` bits of values of the largest scales,
-is coded as an integer (``coding.interval``), from which the ANS coder starts. A message is the coder's words,
-without the zero bytes after them; it is 4 to 5 bits longer than its values' information, half a byte of it rounding.
+Messages are short (a 32x32 image takes 50 bytes), so the bits at their ends matter. An ANS coder that starts empty
+spends 24 bits, the precision of its tables, on its first symbol whatever it is. Therefore a message first says which
+of its parts is the last one with a value other than 0. The *end* of that part, the values of the largest scales that
+carry about ``END_BITS`` bits, is coded as an integer (``coding.interval``), and the ANS coder starts from that integer.
+The message is the coder's words without trailing zero bytes. It is 4 to 5 bits longer than the information of its
+values; rounding to whole bytes accounts for 4 of them.
 """
 
 from __future__ import annotations
@@ -30,34 +31,34 @@ from inrcodec.errors import FormatError, InrcodecError, LimitError
 IntArray = NDArray[np.int64]
 
 TABLE_TOTAL = 1 << 16
-"""Counts of a table of probabilities sum to this."""
+"""The sum of the counts of a table."""
 N_SCALES = 64
 MIN_SCALE, MAX_SCALE = 0.05, 256.0
 SUPPORT_SCALES = 4.5
 ESCAPE_BITS = 12
 MAX_VALUE = 1 << 2 * ESCAPE_BITS - 1
-"""Magnitudes from here on cannot be coded."""
+"""Values must be smaller than this in magnitude."""
 END_BITS, MAX_IN_END = 40, 256
 MAX_END_BYTES = 3 * MAX_IN_END * 2 + 4
-"""An end of nothing but escapes, three numbers of 16 bits each, in whole words."""
+"""The size of an end that holds escapes only, each of three 16-bit numbers, in whole 32-bit words."""
 ENTROPIES = (
     0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 6, 12, 21, 33, 45, 57, 69, 80, 90, 100, 111, 122, 134, 145, 157, 169, 181,
     193, 206, 218, 230, 243, 255, 268, 280, 293, 305, 318, 330, 343, 355, 368, 380, 393, 405, 418, 430, 443,
     455, 467, 480, 492, 505, 517, 530, 542, 554, 566, 578, 590, 602, 614, 625, 636,
 )  # fmt: skip
-"""Of the scales' symbols in 1/64 bit: part of the format, hence written out."""
+"""The entropy of a symbol of each scale, in 1/64 bit: part of the format, hence written out."""
 TABLES_SHA256 = "8574538dc00c8c073cd54dc5ede2bedb8a55193ef4e4143852ca6e1bd3863b59"
 
 TABLES_FILE = Path(__file__).parent / "gaussian_tables.npy"
 
 
 def scale_values() -> NDArray[np.float64]:
-    """The scales, (64,)."""
+    """Return the scales (64,), the standard deviations of the tables."""
     return np.exp(np.linspace(math.log(MIN_SCALE), math.log(MAX_SCALE), N_SCALES))
 
 
 def support(index: int) -> int:
-    """Largest magnitude that a scale's table codes without escape."""
+    """Return the maximum magnitude that the table of scale ``index`` (0 to 63) codes without an escape."""
     return _layout()[index]
 
 
@@ -71,13 +72,13 @@ def _layout() -> list[int]:
 def _tables() -> IntArray:
     data = TABLES_FILE.read_bytes()
     if hashlib.sha256(data).hexdigest() != TABLES_SHA256:
-        raise InrcodecError(f"{TABLES_FILE.name} is not the one of this version: install the package again")
+        raise InrcodecError(f"{TABLES_FILE.name} does not belong to this version: reinstall the package")
     return np.load(TABLES_FILE, allow_pickle=False).astype(np.int64)
 
 
 @cache
 def counts_of(index: int) -> IntArray:
-    """Counts of the symbols -S .. S and of the escape for one scale."""
+    """Return the counts (2 S + 2,) of the values -S .. S and of the escape, where S is ``support(index)``."""
     tables = _tables()
     start = N_SCALES + int(tables[:index].sum())
     return tables[start : start + int(tables[index])]
@@ -100,12 +101,12 @@ def _counts_by_symbol(index: int) -> IntArray:
 
 
 def _values(symbols: IntArray) -> IntArray:
-    """Symbols 0, 1, 2, 3, 4 .. are the values 0, -1, 1, -2, 2 ..: the likeliest first."""
+    """Map symbols 0, 1, 2, 3, 4 .. to values 0, -1, 1, -2, 2 .., the most probable first."""
     return (symbols + 1 >> 1) * np.where(symbols % 2 == 1, -1, 1)
 
 
 def _symbols(values: IntArray) -> IntArray:
-    """Inverse of ``_values``."""
+    """Invert ``_values``."""
     return np.where(values < 0, -2 * values - 1, 2 * values)
 
 
@@ -115,7 +116,10 @@ def _escape_model() -> constriction.stream.model.Uniform:
 
 
 def make_tables() -> IntArray:
-    """What the shipped file holds: the 64 numbers of counts, then the counts of every scale. Used once, to make it."""
+    """Return the content of the shipped file: the number of counts of each scale, then the counts of all scales.
+
+    Used once, to make the file: its floating-point results may differ between machines.
+    """
     rows = []
     for scale in scale_values():
         half = max(1, math.ceil(SUPPORT_SCALES * scale))
@@ -129,7 +133,10 @@ def make_tables() -> IntArray:
 
 
 def _reading_order(scales: NDArray[np.uint8], *, last: bool) -> tuple[IntArray, IntArray]:
-    """Places of a part's values in the order in which they are read, and of the last part those that are its end."""
+    """Return the places of a part's values in reading order, without the end, and the places of the end.
+
+    Only the last part has an end.
+    """
     order = np.argsort(scales, kind="stable")
     if not last:
         return order, order[:0]
@@ -140,25 +147,35 @@ def _reading_order(scales: NDArray[np.uint8], *, last: bool) -> tuple[IntArray, 
 
 
 def _runs(order: IntArray, scales: NDArray[np.uint8]) -> list[tuple[int, IntArray]]:
-    """Scale indices in order, and the places of each."""
-    found, first = np.unique(scales[order], return_index=True)
-    return list(zip(found.tolist(), np.split(order, first[1:]), strict=True)) if len(order) else []
+    """Return each scale index that occurs, in order, with its places."""
+    indices, first = np.unique(scales[order], return_index=True)
+    return list(zip(indices.tolist(), np.split(order, first[1:]), strict=True)) if len(order) else []
 
 
 class GaussianWriter:
-    """Collects parts of a message in the order in which they will be read; ``to_bytes`` codes them all."""
+    """Collects the parts of a message in reading order; ``to_bytes`` encodes them all."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[NDArray[np.int32], NDArray[np.uint8]]] = []
 
     def write(self, values: IntArray, scales: IntArray) -> None:
-        """Append values (n,) with scale indices (n,); LimitError when a value is out of all range."""
+        """Append a part.
+
+        Args:
+            values: (n,) integers.
+            scales: (n,) indices of their scales, 0 to 63.
+
+        Raises:
+            LimitError: a value has a magnitude of ``MAX_VALUE`` or more.
+        """
         if values.size and int(np.abs(values).max()) >= MAX_VALUE:
-            raise LimitError("a latent is out of the range of its code: the signal is far from what the prior knows")
+            raise LimitError(
+                "latent out of range: this signal is too unlike the prior's training data; try another --prior"
+            )
         self._parts.append((np.asarray(values, np.int32), np.asarray(scales, np.uint8)))
 
     def to_bytes(self) -> bytes:
-        """The message."""
+        """Return the message without trailing zero bytes."""
         coder = constriction.stream.stack.AnsCoder()
         last = max((number for number, (values, _) in enumerate(self._parts) if values.any()), default=0)
         for part, (values, scales) in reversed(list(enumerate(self._parts[: last + 1]))):
@@ -180,19 +197,32 @@ class GaussianWriter:
 
 
 class GaussianReader:
-    """Reads a message of ``n_parts`` parts, part by part."""
+    """Reads the messages that ``GaussianWriter`` returns, part by part.
+
+    Args:
+        data: the message.
+        n_parts: the number of its parts.
+
+    Raises:
+        FormatError: the data ends in a zero byte, which ``GaussianWriter`` never writes.
+    """
 
     def __init__(self, data: bytes, n_parts: int) -> None:
         if data.endswith(b"\0"):
-            raise FormatError("entropy-coded data ends in an empty byte")
+            raise FormatError("corrupt entropy-coded data: it ends in a zero byte")
         words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32)
         self._coder = constriction.stream.stack.AnsCoder(words)
         self._last = int(self._coder.decode(_number_model(n_parts))) if n_parts > 1 else 0
         self._number = 0
 
     def read(self, scales: IntArray) -> IntArray:
-        """The next values (n,) for scale indices (n,); of a damaged message any values, or FormatError in the part
-        with the end."""
+        """Return the values (n,) of the next part for their scale indices (n,), 0 to 63.
+
+        A corrupt message may yield any values.
+
+        Raises:
+            FormatError: the end of the message is corrupt.
+        """
         out = np.zeros(len(scales), np.int64)
         rows = scales.astype(np.uint8)
         self._number += 1
@@ -212,16 +242,20 @@ class GaussianReader:
         if last:
             data = np.asarray(self._coder.get_compressed()).astype("<u4").tobytes()
             if len(data) > MAX_END_BYTES:
-                raise FormatError("entropy-coded data does not end where it should")
+                raise FormatError("corrupt entropy-coded data: it does not end after the last symbol")
             out[end] = _values_of(int.from_bytes(data, "little"), scales[end])
             if self._last and not out.any():
-                raise FormatError("entropy-coded data does not end where it should")
+                raise FormatError("corrupt entropy-coded data: it does not end after the last symbol")
         return out
 
     def finish(self) -> None:
-        """FormatError unless all parts up to the end have been read."""
+        """Check that every part with a value other than 0 has been read.
+
+        Raises:
+            FormatError: a part is left.
+        """
         if self._number <= self._last:
-            raise FormatError("entropy-coded data goes on after its last part")
+            raise FormatError("corrupt entropy-coded data: trailing symbols after the last part")
 
 
 @cache
@@ -235,7 +269,7 @@ def _words(integer: int) -> NDArray[np.uint32]:
 
 
 def _integer_of(values: IntArray, scales: IntArray) -> int:
-    """The end of a message."""
+    """Return the integer that codes the end of a message."""
     writer = IntervalWriter()
     for value, symbol, index in zip(values.tolist(), _symbols(values).tolist(), scales.tolist(), strict=True):
         half = support(index)
@@ -247,7 +281,7 @@ def _integer_of(values: IntArray, scales: IntArray) -> int:
 
 
 def _values_of(integer: int, scales: IntArray) -> IntArray:
-    """Inverse of ``_integer_of``; FormatError when nothing has this integer."""
+    """Invert ``_integer_of``; raise FormatError when no values have this integer."""
     reader = IntervalReader(integer)
     out = np.zeros(len(scales), np.int64)
     for place, index in enumerate(scales.tolist()):
@@ -264,11 +298,11 @@ _ESCAPE_EDGES = range(0, TABLE_TOTAL + 1, TABLE_TOTAL >> ESCAPE_BITS)
 
 
 def _escape_digits(values: IntArray) -> IntArray:
-    """Two digits (n, 2) of values out of their table's support."""
+    """Return the two digits (n, 2), in base 2^12, of values beyond the support of their table."""
     shifted = values + MAX_VALUE
     return np.stack([shifted >> ESCAPE_BITS, shifted & (1 << ESCAPE_BITS) - 1], axis=-1)
 
 
 def _value_of(high: Any, low: Any) -> Any:
-    """Inverse of ``_escape_digits``."""
+    """Invert ``_escape_digits``."""
     return (high << ESCAPE_BITS) + low - MAX_VALUE

@@ -1,10 +1,11 @@
-"""A few symbols as the smallest integer that tells them: arithmetic coding with exact integers (Rissanen 1976).
+"""A few symbols as the smallest integer that identifies them: arithmetic coding with exact integers (Rissanen 1976).
 
-Symbols cut [0, 1) down to an interval; its shortest binary fraction, read from its end so that implied zeros are high
-bits, is the integer. It has at most two bits more than the symbols' information, none when they are the first of their
-tables. Numbers grow with the symbols: for the few hundred at the end of a message, not for a message.
+Each symbol narrows [0, 1) down to a smaller interval. The integer is the shortest binary fraction inside the last one,
+with its bits reversed, so that trailing zeros of the fraction become leading zeros and need not be stored. It has at
+most two bits more than the information of the symbols, and is 0 when each of them is the first of its table. The exact
+integers grow with the number of symbols: this suits the few hundred at the end of a message, not a whole one.
 
-A table is its edges, cumulative counts 0 .. 65,536 (``TABLE_TOTAL``), one more than there are symbols.
+A table is a sequence of edges: cumulative counts from 0 to 65,536 (``gaussian.TABLE_TOTAL``), one more than symbols.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ TABLE_BITS = 16
 
 
 class IntervalWriter:
-    """Collects symbols; ``to_integer`` codes them."""
+    """Collects symbols; ``to_integer`` encodes them."""
 
     def __init__(self) -> None:
         self._low, self._width, self._bits = 0, 1, 0
 
     def write(self, symbol: int, edges: Sequence[int]) -> None:
-        """Append a symbol under a table."""
+        """Append a symbol under the table ``edges``."""
         self._low = (self._low << TABLE_BITS) + self._width * edges[symbol]
         self._width *= edges[symbol + 1] - edges[symbol]
         self._bits += TABLE_BITS
 
     def to_integer(self) -> int:
-        """The integer."""
+        """Return the non-negative integer that identifies the symbols."""
         if self._low == 0:
             return 0
         last = self._low + self._width - 1
@@ -39,7 +40,7 @@ class IntervalWriter:
 
 
 class IntervalReader:
-    """Reads what ``IntervalWriter`` wrote."""
+    """Reads the integers that ``IntervalWriter`` returns."""
 
     def __init__(self, integer: int) -> None:
         self._integer = integer
@@ -47,7 +48,7 @@ class IntervalReader:
         self._again = IntervalWriter()
 
     def read(self, edges: Sequence[int]) -> int:
-        """The next symbol under a table."""
+        """Return the next symbol under the table ``edges``."""
         self._place = (self._place << TABLE_BITS) + _reversed(self._rest & (1 << TABLE_BITS) - 1, TABLE_BITS)
         self._rest >>= TABLE_BITS
         symbol = bisect_right(edges, self._place // self._width) - 1
@@ -57,11 +58,15 @@ class IntervalReader:
         return symbol
 
     def finish(self) -> None:
-        """FormatError unless the integer is the one that stands for the symbols that were read."""
+        """Check that the integer is the one that a writer returns for the symbols read.
+
+        Raises:
+            FormatError: it is another one.
+        """
         if self._again.to_integer() != self._integer:
-            raise FormatError("entropy-coded data does not end where it should")
+            raise FormatError("corrupt entropy-coded data: it does not end after the last symbol")
 
 
 def _reversed(value: int, bits: int) -> int:
-    """The lowest ``bits`` bits of a value in the opposite order."""
+    """Return the lowest ``bits`` bits of a value in reverse order."""
     return int(f"{value:0{bits}b}"[::-1], 2) if bits else 0

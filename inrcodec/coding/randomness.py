@@ -1,9 +1,9 @@
-"""Shared randomness: functions of a key and a counter alone, the same on every machine and in every release.
+"""Shared randomness: pure functions of a key and a counter, the same on every machine and in every release.
 
-Words come from Philox-4x64-10 (Salmon et al., SC 2011), computed for whatever counters are asked for, in any order. A
-word becomes a 52-bit uniform number, that a standard normal by the inverse of its distribution function in float64,
-then float32. No stream of a library is used, since those may change between releases. Order statistics (permutations)
-are made by sorting words, in integers.
+Words come from Philox-4x64-10 (Salmon et al., *Parallel random numbers: as easy as 1, 2, 3*, SC 2011), which computes
+the words of any counter on its own. A word becomes a 52-bit uniform number, and that a standard normal number by the
+inverse of the distribution function, in float64 and then rounded to float32. Permutations are made by sorting words,
+in integers. Random streams of libraries are not used, because they may change between releases.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _MASK = (1 << 64) - 1
 
-# Domains keep the users of one seed apart: they are the last word of the counter.
+# The last word of the counter is the domain. It keeps the streams of one seed apart.
 _CANDIDATES, _SIGNS, _PERMUTATIONS = 1, 2, 3
 
 
 def _multiply(a: Words, b: np.uint64) -> tuple[Words, Words]:
-    """High and low word of the 128-bit product."""
+    """Return the high and low word of the 128-bit product."""
     a_low, a_high, b_low, b_high = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
     low = a_low * b_low
     middle = a_high * b_low + (low >> _HALF)
@@ -34,7 +34,7 @@ def _multiply(a: Words, b: np.uint64) -> tuple[Words, Words]:
 
 
 def philox(key: tuple[int, int], counters: Words) -> Words:
-    """Philox-4x64-10: (n, 4) words for (n, 4) counters under a key of two 64-bit numbers."""
+    """Return the words (n, 4), uint64, of Philox-4x64-10 for counters (n, 4) under a key of two 64-bit integers."""
     c0, c1, c2, c3 = (np.ascontiguousarray(counters[:, i], dtype=np.uint64) for i in range(4))
     k0, k1 = key[0] & _MASK, key[1] & _MASK
     for _ in range(10):
@@ -46,7 +46,7 @@ def philox(key: tuple[int, int], counters: Words) -> Words:
 
 
 def _words(seed: int, domain: int, rows: NDArray[np.int64], length: int) -> Words:
-    """(n, length) words; word j of row r is a function of (seed, domain, r, j) alone."""
+    """Return words (n, length); word j of row r is a function of (seed, domain, r, j) alone."""
     quads = -(-length // 4)
     counters = np.empty((len(rows), quads, 4), np.uint64)
     counters[..., 0] = np.arange(quads, dtype=np.uint64)
@@ -57,22 +57,33 @@ def _words(seed: int, domain: int, rows: NDArray[np.int64], length: int) -> Word
 
 
 def uniform(words: Words) -> NDArray[np.float64]:
-    """52-bit uniform numbers in (0, 1): the middles of 2^52 equal cells, which float64 holds exactly; never 0 or 1."""
+    """Return 52-bit uniform numbers in (0, 1), one per word, in float64.
+
+    They are the centres of 2^52 equal cells, which float64 holds exactly, so 0 and 1 never occur.
+    """
     return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def normal(words: Words) -> NDArray[np.float32]:
-    """Standard normal numbers, float32."""
+    """Return standard normal numbers, one per word, in float32."""
     return np.asarray(ndtri(uniform(words)), np.float32)
 
 
 def candidate_rows(seed: int, dim: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Rows of the candidate table, (n, dim); a narrower table is the left part of a wider one."""
+    """Return rows of the candidate table, (n, dim) standard normal numbers in float32.
+
+    A narrower table is the left part of a wider one.
+
+    Args:
+        seed: selects the table.
+        dim: the number of columns.
+        rows: (n,) indices of the rows, in any order.
+    """
     return normal(_words(seed, _CANDIDATES, np.asarray(rows, np.int64), dim))
 
 
 def candidate_table(seed: int, dim: int, n_rows: int) -> NDArray[np.float32]:
-    """The first ``n_rows`` rows of the candidate table, (n_rows, dim)."""
+    """Return the first ``n_rows`` rows of the candidate table, (n_rows, dim); see ``candidate_rows``."""
     table = np.empty((n_rows, dim), np.float32)
     at_once = max(1, (1 << 20) // max(dim, 1))
     for start in range(0, n_rows, at_once):
@@ -82,17 +93,17 @@ def candidate_table(seed: int, dim: int, n_rows: int) -> NDArray[np.float32]:
 
 
 def signs(seed: int, block_ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
-    """Pseudo-random signs of blocks, (B, dim), each -1 or +1: one bit of a word each."""
+    """Return pseudo-random signs (B, dim), -1 or +1 in float32, for blocks with the ids (B,)."""
     words = _words(seed, _SIGNS, np.asarray(block_ids, np.int64), -(-dim // 64))
     bits = (words[:, :, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
     return np.where(bits.reshape(len(words), -1)[:, :dim] == 1, np.float32(-1.0), np.float32(1.0))
 
 
 def permutations(seed: int, streams: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """One permutation of range(n) for every stream, (S, n): a stable sort of words."""
+    """Return one permutation of range(n) for each of the streams (S,), as (S, n)."""
     return np.argsort(_words(seed, _PERMUTATIONS, np.asarray(streams, np.int64), n), axis=1, kind="stable")
 
 
 def permutation(seed: int, stream: int, n: int) -> NDArray[np.int64]:
-    """One permutation of range(n)."""
+    """Return the permutation (n,) of range(n) for one stream."""
     return permutations(seed, np.array([stream]), n)[0]

@@ -1,19 +1,20 @@
-"""Relative entropy coding of blocks: the sender picks one of 2^K shared candidates, K bits say which.
+"""Relative entropy coding of blocks: the encoder picks one of 2^K shared candidates and sends its index in K bits.
 
-Blocks are Gaussian posteriors in prior units, mean m and scale s under the prior N(0, I). All blocks share the rows of
-one table of standard normal candidates (``coding.randomness``), with signs of their own so that no two blocks see the
-same candidates. With x the candidates of a block,
+A block is a Gaussian posterior q in prior units, with mean m and scale s, under the prior p = N(0, I). All blocks share
+the rows of one table of standard normal candidates (``coding.randomness``); signs of its own give every block different
+candidates. For the candidates x of a block,
 
     log q(x) - log p(x) = sum_d a_d x_d^2 + b_d x_d + const,    a = 1/2 - 1/(2 s^2),  b = m / s^2,
 
-so the weights of all candidates of many blocks are one matrix product [x^2, x] @ [a; b].
+so that the log ratios of all candidates for many blocks are one matrix product [x^2, x] @ [a; b].
 
-Selections (all decoded alike):
+The selection decides which candidate the encoder picks; the decoder does not need to know it:
 
-- ``ratio``: the largest log ratio. With a fixed budget the receiver gains nothing from noise; the default.
-- ``astar``: depth-limited A* coding (Flamich et al., ICML 2022): log ratio plus the falling Gumbel noise of a Poisson
-  process, largest of the first 2^K arrivals. ``coding.astar`` has the exact form with an index of unbounded length.
-- ``nearest``: the largest log q.
+- ``ratio``, the default: the maximum log ratio. With a fixed budget, noise would not help the decoder.
+- ``astar``: depth-limited A* coding (Flamich et al., arXiv:2201.12857). Each log ratio gets the falling Gumbel noise of
+  a Poisson process; the maximum of the first 2^K arrivals wins. ``coding.astar`` is the exact form, with an index of
+  unbounded length.
+- ``nearest``: the maximum of log q.
 
 Shapes: B blocks, W slots per block; an empty slot has m = 0, s = 1 and contributes nothing.
 """
@@ -40,7 +41,7 @@ CHUNK_BLOCKS = 1 << 10
 
 
 class Selection(enum.StrEnum):
-    """Which candidate the sender picks."""
+    """Names the rule by which the encoder picks a candidate; see the module docstring."""
 
     RATIO = "ratio"
     ASTAR = "astar"
@@ -49,14 +50,21 @@ class Selection(enum.StrEnum):
 
 @lru_cache(maxsize=64)
 def _table_chunk(seed: int, width: int, start: int, stop: int) -> Tensor:
-    """[x^2, x] of candidate rows start..stop, (rows, 2 W)."""
+    """Return [x^2, x] of the candidate rows from ``start`` to ``stop``, (rows, 2 W)."""
     rows = candidate_rows(seed, width, np.arange(start, stop)) if start else candidate_table(seed, width, stop)
     x = torch.from_numpy(rows)
     return torch.cat([x.square(), x], dim=1)
 
 
 def coefficients(mean: FloatArray, scale: FloatArray, sign: FloatArray, selection: Selection) -> Tensor:
-    """[a; b] of every block, (2 W, B), in float32 (``nearest`` has the prior's quadratic left out)."""
+    """Return [a; b] of every block, (2 W, B), in float32.
+
+    Args:
+        mean: (B, W) in prior units.
+        scale: (B, W) in prior units.
+        sign: (B, W), the signs of the blocks.
+        selection: ``nearest`` leaves out the quadratic term of the prior.
+    """
     precision = 1.0 / np.square(scale, dtype=np.float64)
     a = -0.5 * precision if selection is Selection.NEAREST else 0.5 - 0.5 * precision
     b = mean * precision * sign
@@ -75,25 +83,34 @@ def encode_blocks(
     selection: Selection | str = Selection.RATIO,
     noise: torch.Generator | None = None,
 ) -> IntArray:
-    """Index of the chosen candidate of every block, (B,) in [0, 2^budget_bits).
+    """Return the index of the chosen candidate of every block, (B,), in [0, 2^budget_bits).
 
-    ``mean``, ``scale`` (B, W) in prior units; ``block_ids`` (B,) select the signs; ``noise`` is the sender's private
-    generator that ``astar`` draws from. Raises LimitError for a budget above ``Limits.max_budget_bits``, UsageError
-    when ``astar`` gets no generator.
+    Args:
+        mean: (B, W) in prior units.
+        scale: (B, W) in prior units.
+        budget_bits: the bits of an index.
+        seed: the seed of the shared candidates and signs.
+        block_ids: (B,), select the signs.
+        selection: the rule by which a candidate is picked.
+        noise: the encoder's private generator, which only ``astar`` needs.
+
+    Raises:
+        LimitError: the budget exceeds ``Limits.max_budget_bits``.
+        UsageError: ``astar`` gets no generator.
     """
     selection = Selection(selection)
     check_budget(budget_bits)
     if selection is Selection.ASTAR and noise is None:
-        raise UsageError("astar draws private noise: pass a generator")
+        raise UsageError("selection astar draws private noise: pass a generator as noise=")
     n_blocks, width = mean.shape
     chosen = np.zeros(n_blocks, np.int64)
     if budget_bits == 0 or width == 0:
         return chosen
     sign = signs(seed, block_ids, width)
     for start in range(0, n_blocks, CHUNK_BLOCKS):
-        part = slice(start, start + CHUNK_BLOCKS)
-        weights = coefficients(mean[part], scale[part], sign[part], selection)
-        chosen[part] = _best_candidates(weights, 1 << budget_bits, seed, selection, noise)
+        chunk = slice(start, start + CHUNK_BLOCKS)
+        weights = coefficients(mean[chunk], scale[chunk], sign[chunk], selection)
+        chosen[chunk] = _best_candidates(weights, 1 << budget_bits, seed, selection, noise)
     return chosen
 
 
@@ -108,7 +125,7 @@ def _best_candidates(
         stop = min(start + CHUNK_ROWS, n_candidates)
         score = _table_chunk(seed, weights.shape[0] // 2, start, stop) @ weights
         if selection is Selection.ASTAR:
-            # Arrival times of a Poisson process: -log of them is a falling sequence of Gumbel variables.
+            # For the arrival times of a Poisson process, -log is a falling sequence of Gumbel variables.
             waits = torch.empty(score.shape, dtype=torch.float64).exponential_(generator=noise)
             times = waits.cumsum_(dim=0).add_(arrival)
             arrival = times[-1].clone()
@@ -121,7 +138,13 @@ def _best_candidates(
 
 
 def decode_blocks(indices: IntArray, *, budget_bits: int, width: int, seed: int, block_ids: IntArray) -> FloatArray:
-    """The chosen candidates in prior units, (B, width); zeros when the budget is 0. Draws only the rows it needs."""
+    """Return the chosen candidates in prior units, (B, width) in float32; zeros when the budget is 0.
+
+    Only the rows that the indices (B,) name are computed.
+
+    Raises:
+        LimitError: the budget exceeds ``Limits.max_budget_bits``.
+    """
     check_budget(budget_bits)
     if budget_bits == 0:
         return np.zeros((len(indices), width), np.float32)
@@ -129,7 +152,11 @@ def decode_blocks(indices: IntArray, *, budget_bits: int, width: int, seed: int,
 
 
 def check_budget(budget_bits: int) -> None:
-    """Raise LimitError unless 0 <= budget_bits <= Limits.max_budget_bits."""
-    most = DEFAULT_LIMITS.max_budget_bits
-    if not 0 <= budget_bits <= most:
-        raise LimitError(f"a block's budget must be 0 to {most} bits, got {budget_bits}")
+    """Check that the budget of a block is 0 to ``Limits.max_budget_bits`` bits.
+
+    Raises:
+        LimitError: it is not.
+    """
+    max_bits = DEFAULT_LIMITS.max_budget_bits
+    if not 0 <= budget_bits <= max_bits:
+        raise LimitError(f"the budget of a block must be 0 to {max_bits} bits, got {budget_bits}")

@@ -1,4 +1,4 @@
-"""Alpha channels, kept exactly: rows differenced against the row above, then deflated."""
+"""Lossless alpha channels: every row minus the row above it, then deflated (docs/format.md, "Sections")."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from inrcodec.errors import FormatError
 
 
 def encode_alpha(alpha: NDArray[np.float32], bit_depth: int) -> bytes:
-    """(H, W) in [0, 1] on the grid of ``bit_depth`` (8 or 16) bits to bytes."""
+    """Return the bytes of an alpha channel.
+
+    Args:
+        alpha: (H, W) in [0, 1].
+        bit_depth: 8 or 16, the bits to which the channel is rounded.
+    """
     dtype = np.dtype("<u2" if bit_depth == 16 else "u1")
     levels = np.rint(alpha.astype(np.float64) * (2**bit_depth - 1)).astype(dtype)
     residual = np.concatenate([levels[:1], np.diff(levels, axis=0)]).astype(dtype)
@@ -19,15 +24,25 @@ def encode_alpha(alpha: NDArray[np.float32], bit_depth: int) -> bytes:
 
 
 def decode_alpha(data: bytes, shape: tuple[int, int], bit_depth: int) -> NDArray[np.float32]:
-    """Inverse of ``encode_alpha``; FormatError unless exactly the expected number of bytes comes out."""
+    """Return the alpha channel (H, W), float32 in [0, 1], of ``encode_alpha``.
+
+    Args:
+        data: the bytes.
+        shape: (H, W).
+        bit_depth: 8 or 16, as given to ``encode_alpha``.
+
+    Raises:
+        FormatError: the data does not inflate to exactly H * W samples.
+    """
     dtype = np.dtype("<u2" if bit_depth == 16 else "u1")
     expected = shape[0] * shape[1] * dtype.itemsize
     inflate = zlib.decompressobj()
     try:
         raw = inflate.decompress(data, expected + 1)
     except zlib.error:
-        raise FormatError("the alpha channel is damaged") from None
+        raise FormatError("corrupt alpha channel: it does not inflate") from None
     if len(raw) != expected or not inflate.eof or inflate.unused_data:
-        raise FormatError(f"the alpha channel should have {expected} bytes, got {len(raw)} or more")
+        size = f"{len(raw)} bytes" if len(raw) <= expected else "more"
+        raise FormatError(f"corrupt alpha channel: expected one zlib stream of {expected} bytes, got {size}")
     levels = np.cumsum(np.frombuffer(raw, dtype).reshape(shape), axis=0, dtype=dtype)
     return (levels.astype(np.float64) / (2**bit_depth - 1)).astype(np.float32)

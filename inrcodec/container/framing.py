@@ -1,7 +1,7 @@
-"""What the two containers share: a reader that never runs past its bytes, preamble, CRC-32, section lists.
+"""The parts that both containers share: a bounded reader, the preamble, the CRC-32 and section lists.
 
-docs/format.md is the specification. Invariants: a reader takes memory only for bytes that are there and within
-``Limits``; every value has one way to be written and any other is a ``FormatError``.
+docs/format.md is the specification. Invariants: a reader allocates memory only for bytes that exist and are within
+``Limits``; every value has exactly one encoding, and any other raises ``FormatError``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import Literal
 
 from inrcodec.coding.bits import read_varint, write_varint
 from inrcodec.errors import FormatError, LimitError, UsageError
 from inrcodec.limits import Limits
 
-MAGICS = {"inr": b"\x8eINR", "inrs": b"\x8eINS"}
+FileKind = Literal["inr", "inrs"]
+MAGICS: dict[FileKind, bytes] = {"inr": b"\x8eINR", "inrs": b"\x8eINS"}
 VERSION = 1
 PRIOR_ID_BYTES = 8
 NO_PRIOR = bytes(PRIOR_ID_BYTES)
@@ -28,12 +30,12 @@ _CRITICAL = 0x80
 
 @dataclass(frozen=True)
 class Section:
-    """A tagged run of bytes beside the payload.
+    """Holds a tagged run of bytes beside the payload.
 
-    Args:
+    Attributes:
         tag: 0 to 127.
-        data: its bytes.
-        critical: a reader that does not know the tag must refuse the file (True) or may pass over it (False).
+        data: the bytes of the section.
+        critical: whether a reader that does not know the tag must reject the file; otherwise it may skip the section.
     """
 
     tag: int
@@ -43,7 +45,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Preamble:
-    """First bytes of a file. ``prior_id`` is ``NO_PRIOR`` for a codec without a prior."""
+    """Holds the first fields of a file, after magic and version.
+
+    Attributes:
+        codec_id: 0 to 255.
+        prior_id: 8 bytes, ``NO_PRIOR`` for a codec without a prior.
+        has_sections: whether section lists are present.
+    """
 
     codec_id: int
     prior_id: bytes
@@ -51,7 +59,7 @@ class Preamble:
 
 
 class ByteReader:
-    """Reads a run of bytes from front to back, up to ``end``; every request is checked against what is left."""
+    """Reads bytes from front to back, up to ``end``, and checks every request against the bytes left."""
 
     def __init__(self, data: bytes, end: int | None = None) -> None:
         self._data = data
@@ -60,47 +68,51 @@ class ByteReader:
 
     @property
     def left(self) -> int:
-        """Bytes not yet read."""
+        """Return the number of bytes not yet read."""
         return self._end - self._at
 
     def take(self, n: int, what: str) -> bytes:
-        """The next n bytes.
+        """Return the next n bytes; ``what`` names them in the error message.
 
         Raises:
             FormatError: fewer are left.
         """
         if n > self.left:
-            raise FormatError(f"damaged file: expected {n} bytes of {what}, {self.left} are left")
+            raise FormatError(f"corrupt file: expected {n} bytes of {what}, {self.left} are left")
         start = self._at
         self._at += n
         return self._data[start : self._at]
 
     def byte(self, what: str) -> int:
-        """The next byte as an integer."""
+        """Return the next byte as an integer, 0 to 255.
+
+        Raises:
+            FormatError: no byte is left.
+        """
         return self.take(1, what)[0]
 
     def varint(self, what: str) -> int:
-        """The next varint, 0 to 2^63 - 1.
+        """Return the next varint, 0 to 2^63 - 1.
 
         Raises:
-            FormatError: it is cut off, too long or not in its shortest form.
+            FormatError: it is truncated, too long or not in its shortest form.
         """
         try:
             value, at = read_varint(self._data, self._at)
         except FormatError as error:
-            raise FormatError(f"damaged file: {what}: {error}") from error
+            raise FormatError(f"corrupt file: {what}: {error}") from error
         if at > self._end:
-            raise FormatError(f"damaged file: {what}: data ends inside a number")
+            raise FormatError(f"corrupt file: {what}: data ends inside a varint")
         self._at = at
         return value
 
     def rest(self) -> bytes:
-        """All bytes that are left."""
+        """Return all bytes that are left."""
         return self.take(self.left, "rest")
 
 
-def write_preamble(kind: str, codec_id: int, prior_id: bytes, has_sections: bool) -> bytes:
-    """Magic, version and flags, codec id, prior id (none for ``NO_PRIOR``).
+def write_preamble(kind: FileKind, codec_id: int, prior_id: bytes, has_sections: bool) -> bytes:
+    """Return magic, version and flags, codec id and prior id (no bytes for ``NO_PRIOR``).
 
     Raises:
         UsageError: an id is out of range.
@@ -115,31 +127,32 @@ def write_preamble(kind: str, codec_id: int, prior_id: bytes, has_sections: bool
 
 
 def seal(body: bytes) -> bytes:
-    """The body followed by its CRC-32."""
+    """Return the body followed by its CRC-32."""
     return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "little")
 
 
-def file_kind(head: bytes) -> str | None:
-    """``inr``, ``inrs`` or None, by the first four bytes."""
+def file_kind(head: bytes) -> FileKind | None:
+    """Return ``inr`` or ``inrs`` by the first four bytes of a file, None for a foreign file."""
     return next((kind for kind, magic in MAGICS.items() if head[: len(magic)] == magic), None)
 
 
-def open_frame(kind: str, data: bytes, limits: Limits) -> tuple[Preamble, ByteReader]:
-    """Check magic, version, size and CRC-32; return the preamble and a reader that stands behind it.
+def open_frame(kind: FileKind, data: bytes, limits: Limits) -> tuple[Preamble, ByteReader]:
+    """Check magic, version, size and CRC-32; return the preamble and a reader positioned after it.
 
     Raises:
-        FormatError: foreign, damaged, or of another version.
-        LimitError: the file is longer than ``limits.max_file_bytes``.
+        FormatError: the file is foreign, corrupt, or of another version.
+        LimitError: its size exceeds ``limits.max_file_bytes``.
     """
     magic = MAGICS[kind]
     if data[: len(magic)] != magic:
-        found = file_kind(data)
-        came = f"an .{found} file" if found else f"first bytes {data[:4].hex(' ') or '(none)'}"
-        raise FormatError(f"not an .{kind} file: expected first bytes {magic.hex(' ')}, got {came}")
+        actual_kind = file_kind(data)
+        actual = f"an .{actual_kind} file" if actual_kind else f"first bytes {data[:4].hex(' ') or '(none)'}"
+        raise FormatError(f"not an .{kind} file: expected first bytes {magic.hex(' ')}, got {actual}")
     if len(data) > limits.max_file_bytes:
-        raise LimitError(f"the file has {len(data)} bytes, the limit is {limits.max_file_bytes}")
-    if len(data) < len(magic) + 2 + _CRC_BYTES:
-        raise FormatError(f"damaged .{kind} file: {len(data)} bytes are too few")
+        raise LimitError(f"the file has {len(data)} bytes, which exceeds the limit of {limits.max_file_bytes}")
+    min_bytes = len(magic) + 2 + _CRC_BYTES
+    if len(data) < min_bytes:
+        raise FormatError(f"truncated .{kind} file: expected at least {min_bytes} bytes, got {len(data)}")
     flags = data[len(magic)]
     if flags & 0x0F != VERSION:
         raise FormatError(f"expected version {VERSION} of the .{kind} format, got version {flags & 0x0F}")
@@ -147,10 +160,10 @@ def open_frame(kind: str, data: bytes, limits: Limits) -> tuple[Preamble, ByteRe
     computed = zlib.crc32(memoryview(data)[:-_CRC_BYTES])
     if stored != computed:
         raise FormatError(
-            f"damaged .{kind} file (truncated or altered): expected CRC-32 {stored:08x}, got {computed:08x}"
+            f"corrupt .{kind} file (truncated or altered): expected CRC-32 {stored:08x}, got {computed:08x}"
         )
     if flags & _FLAGS_RESERVED:
-        raise FormatError(f"damaged .{kind} file: expected reserved flags 0, got {flags & _FLAGS_RESERVED:#04x}")
+        raise FormatError(f"corrupt .{kind} file: expected reserved flags 0, got {flags & _FLAGS_RESERVED:#04x}")
     reader = ByteReader(data, len(data) - _CRC_BYTES)
     reader.take(len(magic) + 1, "magic and version")
     codec_id = reader.byte("codec id")
@@ -158,15 +171,15 @@ def open_frame(kind: str, data: bytes, limits: Limits) -> tuple[Preamble, ByteRe
     if flags & _FLAG_PRIOR:
         prior_id = reader.take(PRIOR_ID_BYTES, "prior id")
         if prior_id == NO_PRIOR:
-            raise FormatError(f"damaged .{kind} file: expected a prior id, got eight zero bytes")
+            raise FormatError(f"corrupt .{kind} file: expected a prior id, got eight zero bytes")
     return Preamble(codec_id, prior_id, bool(flags & _FLAG_SECTIONS)), reader
 
 
 def ordered_sections(sections: tuple[Section, ...]) -> tuple[Section, ...]:
-    """The sections by rising tag.
+    """Return the sections sorted by tag.
 
     Raises:
-        UsageError: a tag is out of range or comes twice.
+        UsageError: a tag is out of range or occurs twice.
     """
     tags = [section.tag for section in sections]
     if any(not 0 <= tag < _CRITICAL for tag in tags) or len(set(tags)) != len(tags):
@@ -175,7 +188,7 @@ def ordered_sections(sections: tuple[Section, ...]) -> tuple[Section, ...]:
 
 
 def write_sections(sections: tuple[Section, ...]) -> bytes:
-    """Count, then tag, length and bytes of each; ``sections`` as ``ordered_sections`` gives them."""
+    """Return a section list: the count, then tag, length and bytes of each of the ``sections``, sorted by tag."""
     parts = [write_varint(len(sections))]
     for section in sections:
         tag = section.tag | (_CRITICAL if section.critical else 0)
@@ -184,37 +197,42 @@ def write_sections(sections: tuple[Section, ...]) -> bytes:
 
 
 def read_sections(reader: ByteReader, max_bytes: int, at_least: int = 0) -> tuple[Section, ...]:
-    """The section list at the reader, of ``at_least`` sections and ``max_bytes`` bytes.
+    """Return the section list at the reader.
+
+    Args:
+        reader: positioned at the list.
+        max_bytes: the maximum size of all sections together.
+        at_least: the minimum number of sections.
 
     Raises:
-        FormatError: it is cut off, has too few sections, or tags do not rise.
-        LimitError: the bytes of its sections exceed ``max_bytes``.
+        FormatError: the list is truncated, has too few sections, or its tags do not rise.
+        LimitError: the sections exceed ``max_bytes``.
     """
     count = reader.varint("number of sections")
     if count < at_least:
-        raise FormatError(f"damaged file: expected {at_least} sections or more, got {count}")
+        raise FormatError(f"corrupt file: expected at least {at_least} sections, got {count}")
     sections: list[Section] = []
     total = 0
     for _ in range(count):
         byte = reader.byte("section tag")
         tag = byte & ~_CRITICAL
         if sections and tag <= sections[-1].tag:
-            raise FormatError(f"damaged file: expected section tags to rise, got {tag} after {sections[-1].tag}")
+            raise FormatError(f"corrupt file: expected section tags to rise, got {tag} after {sections[-1].tag}")
         length = reader.varint("section length")
         total += length
         if total > max_bytes:
-            raise LimitError(f"metadata takes {total} bytes or more, the limit is {max_bytes}")
+            raise LimitError(f"metadata takes at least {total} bytes, which exceeds the limit of {max_bytes}")
         sections.append(Section(tag, reader.take(length, f"section {tag}"), bool(byte & _CRITICAL)))
     return tuple(sections)
 
 
 def check_known(sections: tuple[Section, ...], known_tags: Set[int]) -> None:
-    """Refuse critical sections that the reader does not know.
+    """Reject critical sections that the reader does not know.
 
     Raises:
-        FormatError: names the first such tag.
+        FormatError: there is one; the message names the first such tag.
     """
     for section in sections:
         if section.critical and section.tag not in known_tags:
             known = ", ".join(map(str, sorted(known_tags)))
-            raise FormatError(f"critical section {section.tag} is unknown (known: {known}): try a newer inrcodec")
+            raise FormatError(f"unsupported critical section {section.tag} (known: {known}): try a newer inrcodec")

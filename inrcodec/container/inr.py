@@ -1,10 +1,10 @@
-"""The container ``.inr``: one compressed signal with everything that its decoder must be told.
+"""The container ``.inr``: one compressed signal with all that its decoder needs.
 
     magic, version | codec id | prior id | signal header | [sections] | payload | CRC-32
 
-docs/format.md is the specification. The container knows bytes, not what they mean: a payload is its codec's business.
-It costs at most 24 bytes beside the payload for a plain image or sound. Law: ``unpack(pack(c)) == c``, and
-``pack(unpack(b)) == b`` for every file that is accepted.
+docs/format.md is the specification. Payload and sections are opaque bytes here: their meaning belongs to the codec and
+to ``SignalMeta``. For an image or audio without metadata the container adds at most 24 bytes to the payload.
+Invariants: ``unpack(pack(c)) == c`` for every container, ``pack(unpack(b)) == b`` for every file that is accepted.
 """
 
 from __future__ import annotations
@@ -30,28 +30,50 @@ from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 
-__all__ = ["EXTRA", "KNOWN_TAGS", "NO_PRIOR", "Container", "Peek", "Section", "file_kind", "pack", "peek", "unpack"]
+__all__ = [
+    "ALPHA",
+    "CHAIN",
+    "EXTRA",
+    "KNOWN_TAGS",
+    "NO_PRIOR",
+    "PARAMETERS",
+    "Container",
+    "Peek",
+    "Section",
+    "file_kind",
+    "image_bits",
+    "pack",
+    "peek",
+    "unpack",
+]
 
 EXTRA = 1
-"""Tag of extra metadata, ancillary: ``SignalMeta.extra_to_bytes()``."""
+"""Tag of the extra metadata, ``SignalMeta.extra_to_bytes()``; ancillary."""
+ALPHA = 2
+"""Tag of a lossless alpha channel, ``container.alpha``."""
+PARAMETERS = 3
+"""Tag of codec parameters that several entries of an archive share."""
+CHAIN = 4
+"""Tag of a chain of entries that are decoded from one message."""
 
-KNOWN_TAGS: frozenset[int] = frozenset({EXTRA})
+KNOWN_TAGS: frozenset[int] = frozenset({EXTRA, ALPHA, PARAMETERS, CHAIN})
+"""The tags that this package understands."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """Content of one ``.inr`` file.
+    """Holds the content of one ``.inr`` file.
 
-    Args:
-        codec_id: constant of the codec, 0 to 255.
-        prior_id: first 8 bytes of the SHA-256 of the prior file, ``NO_PRIOR`` for a codec without one.
-        header: the signal from outside.
-        payload: the codec's bytes.
-        sections: by rising tag (sorted on construction), each tag once.
-        place: position among the entries of an archive that it comes from; not written.
+    Attributes:
+        codec_id: the id of the codec, 0 to 255.
+        prior_id: the first 8 bytes of the SHA-256 of the prior file, ``NO_PRIOR`` for a codec without a prior.
+        header: kind, layout, sample type and grid of the signal.
+        payload: the bytes of the codec.
+        sections: sorted by tag on construction, each tag at most once.
+        place: the position in the archive that the container comes from; not written.
 
     Raises:
-        UsageError: a section tag is out of range or comes twice.
+        UsageError: a section tag is out of range or occurs twice.
     """
 
     codec_id: int
@@ -65,17 +87,27 @@ class Container:
         object.__setattr__(self, "sections", ordered_sections(self.sections))
 
     def section(self, tag: int) -> bytes:
-        """Bytes of the section with this tag; empty if there is none."""
+        """Return the bytes of the section with this tag; no bytes if there is none."""
         return next((section.data for section in self.sections if section.tag == tag), b"")
 
     def meta(self, limits: Limits = DEFAULT_LIMITS) -> SignalMeta:
-        """What the header does not say of the signal; errors as ``SignalMeta.of_file``."""
+        """Return the metadata of the signal.
+
+        Raises:
+            FormatError, LimitError: as ``SignalMeta.of_file``.
+        """
         return SignalMeta.of_file(self.section(EXTRA), self.header, limits)
 
 
 @dataclass(frozen=True)
 class Peek:
-    """What can be said of an ``.inr`` file without its codec. Sizes are in bytes."""
+    """Describes an ``.inr`` file as far as possible without its codec; all sizes are in bytes.
+
+    Attributes:
+        section_sizes: the size of each section by its tag.
+        payload_bytes: the size of the payload.
+        file_bytes: the size of the file.
+    """
 
     version: int
     codec_id: int
@@ -87,15 +119,15 @@ class Peek:
 
     @property
     def overhead_bytes(self) -> int:
-        """Everything but the payload."""
+        """Return the size of everything but the payload."""
         return self.file_bytes - self.payload_bytes
 
 
 def pack(container: Container) -> bytes:
-    """The bytes of an ``.inr`` file.
+    """Return the bytes of an ``.inr`` file.
 
     Raises:
-        UsageError: codec id or prior id out of range.
+        UsageError: the codec id or the prior id is out of range.
     """
     has_sections = bool(container.sections)
     parts = [
@@ -108,15 +140,15 @@ def pack(container: Container) -> bytes:
 
 
 def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS, known_tags: Set[int] = KNOWN_TAGS) -> Container:
-    """Content of an ``.inr`` file. Ancillary sections stay in ``sections`` whether known or not.
+    """Return the content of an ``.inr`` file, all its ancillary sections included.
 
     Args:
         data: the whole file.
-        limits: what the caller is ready to hold.
-        known_tags: tags that the caller understands; a critical section outside of them is refused.
+        limits: checked before memory is allocated.
+        known_tags: the tags that the caller understands; a critical section with another tag is rejected.
 
     Raises:
-        FormatError: foreign, damaged, of another version, or with an unknown critical section.
+        FormatError: the file is foreign, corrupt, of another version, or has an unsupported critical section.
         LimitError: a length or dimension exceeds ``limits``.
     """
     container = _parse(data, limits)
@@ -125,7 +157,7 @@ def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS, known_tags: Set[int] = 
 
 
 def peek(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Peek:
-    """Describe an ``.inr`` file, also one with critical sections that are not known.
+    """Describe an ``.inr`` file, even if it has unsupported critical sections.
 
     Raises:
         FormatError, LimitError: as ``unpack``.
@@ -140,6 +172,11 @@ def peek(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Peek:
         payload_bytes=len(container.payload),
         file_bytes=len(data),
     )
+
+
+def image_bits(header: SignalHeader) -> int:
+    """Return the bits per sample of an image, 8 or 16, with which its alpha channel is stored."""
+    return 16 if header.sample_type == "u16" else 8
 
 
 def _parse(data: bytes, limits: Limits) -> Container:

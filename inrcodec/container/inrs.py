@@ -1,9 +1,9 @@
-"""The container ``.inrs``: many compressed signals behind one header, each opened alone.
+"""The container ``.inrs``: an archive of many compressed signals with random access to each.
 
     magic, version | codec id | prior id | records | record of each entry | names | payload lengths | payloads | CRC-32
 
-docs/format.md is the specification. A *record* is all that an entry has beside its name and payload (signal header and
-sections); entries that agree share one, and then cost one or two bytes each beside the payload.
+docs/format.md is the specification. A *record* is the signal header and the sections of an entry. Entries with equal
+records share one; each then takes one or two bytes in addition to its payload.
 """
 
 from __future__ import annotations
@@ -35,10 +35,16 @@ from inrcodec.signals.header import SignalHeader
 
 @dataclass(frozen=True)
 class ArchiveEntry:
-    """One signal of an archive; ``name`` is the file name it came from or goes to, relative, parts parted by ``/``.
+    """Holds one signal of an archive.
+
+    Attributes:
+        name: the file that the signal comes from or goes to, a relative path with ``/`` as separator.
+        header: kind, layout, sample type and grid of the signal.
+        payload: the bytes of the codec.
+        sections: sorted by tag on construction, each tag at most once.
 
     Raises:
-        UsageError: a section tag is out of range or comes twice.
+        UsageError: a section tag is out of range or occurs twice.
     """
 
     name: str
@@ -54,21 +60,21 @@ _Record = tuple[SignalHeader, tuple[Section, ...]]
 
 
 def pack_archive(codec_id: int, prior_id: bytes, entries: Sequence[ArchiveEntry]) -> bytes:
-    """The bytes of an ``.inrs`` file.
+    """Return the bytes of an ``.inrs`` file.
 
     Args:
-        codec_id: constant of the codec of all entries, 0 to 255.
-        prior_id: 8 bytes of the prior of all entries, ``NO_PRIOR`` for a codec without one.
+        codec_id: the id of the codec of all entries, 0 to 255.
+        prior_id: 8 bytes, the prior of all entries, ``NO_PRIOR`` for a codec without one.
         entries: at least one, with distinct names.
 
     Raises:
-        UsageError: no entries, or an id out of range.
-        DataError: a name that a reader would refuse.
+        UsageError: there are no entries, or an id is out of range.
+        DataError: a name is unsafe or occurs twice.
     """
     if not entries:
-        raise UsageError("an archive holds at least one signal, got none")
+        raise UsageError("an archive must hold at least one signal, got none")
     positions: dict[_Record, int] = {}
-    chosen = [positions.setdefault((entry.header, entry.sections), len(positions)) for entry in entries]
+    record_numbers = [positions.setdefault((entry.header, entry.sections), len(positions)) for entry in entries]
     has_sections = any(sections for _, sections in positions)
     parts = [
         write_preamble("inrs", codec_id, prior_id, has_sections),
@@ -80,7 +86,7 @@ def pack_archive(codec_id: int, prior_id: bytes, entries: Sequence[ArchiveEntry]
         if has_sections:
             parts.append(write_sections(sections))
     if 1 < len(positions) < len(entries):
-        for record, run in groupby(chosen):
+        for record, run in groupby(record_numbers):
             parts += [write_varint(record), write_varint(sum(1 for _ in run))]
     parts.append(write_names([entry.name for entry in entries]))
     parts += [write_varint(len(entry.payload)) for entry in entries]
@@ -89,15 +95,15 @@ def pack_archive(codec_id: int, prior_id: bytes, entries: Sequence[ArchiveEntry]
 
 
 class ArchiveReader:
-    """An ``.inrs`` file opened for reading any entry alone; payloads are cut out when they are asked for.
+    """Gives random access to an ``.inrs`` file; a payload is copied only when its entry is requested.
 
     Args:
         data: the whole file.
-        limits: what the caller is ready to hold.
-        known_tags: section tags that the caller understands.
+        limits: checked before memory is allocated.
+        known_tags: the section tags that the caller understands.
 
     Raises:
-        FormatError: foreign, damaged, of another version, or with an unknown critical section.
+        FormatError: the file is foreign, corrupt, of another version, or has an unsupported critical section.
         LimitError: a length, a dimension or the number of entries exceeds ``limits``.
     """
 
@@ -108,10 +114,10 @@ class ArchiveReader:
         self.file_bytes = len(data)
         n_entries = reader.varint("number of entries")
         if n_entries > limits.max_entries:
-            raise LimitError(f"the archive has {n_entries} entries, the limit is {limits.max_entries}")
-        # Every entry has a length of one byte at least, so what is left bounds what a small file can ask for.
+            raise LimitError(f"the archive has {n_entries} entries, which exceeds the limit of {limits.max_entries}")
+        # The length of a payload takes at least one byte, so a small file cannot claim many entries.
         if not 1 <= n_entries <= reader.left:
-            raise FormatError(f"damaged .inrs file: expected 1 to {reader.left} entries, got {n_entries}")
+            raise FormatError(f"corrupt .inrs file: expected 1 to {reader.left} entries, got {n_entries}")
         self._records = _read_records(reader, n_entries, preamble.has_sections, limits)
         for _, sections in self._records:
             check_known(sections, known_tags)
@@ -120,7 +126,7 @@ class ArchiveReader:
         lengths = [reader.varint("payload length") for _ in range(n_entries)]
         self._ends = list(accumulate(lengths, initial=0))
         if self._ends[-1] != reader.left:
-            raise FormatError(f"damaged .inrs file: expected {self._ends[-1]} bytes of payloads, got {reader.left}")
+            raise FormatError(f"corrupt .inrs file: expected {self._ends[-1]} bytes of payloads, got {reader.left}")
         self._payloads = reader.rest()
 
     def __len__(self) -> int:
@@ -131,11 +137,11 @@ class ArchiveReader:
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of all entries, in order."""
+        """Return the names of all entries, in order."""
         return self._names
 
     def index_of(self, name: str) -> int:
-        """Position of the entry with this name.
+        """Return the position of the entry with this name.
 
         Raises:
             UsageError: there is none.
@@ -143,33 +149,33 @@ class ArchiveReader:
         try:
             return self._names.index(name)
         except ValueError:
-            held = f"it has {len(self)}, the first is {self._names[0]!r}"
-            raise UsageError(f"the archive has no entry {name!r}; {held}") from None
+            listing = f"it has {len(self)} entries, the first is {self._names[0]!r}"
+            raise UsageError(f"the archive has no entry {name!r}: {listing}") from None
 
     def header(self, i: int) -> SignalHeader:
-        """Signal header of entry i, 0 to ``len(self) - 1``.
+        """Return the signal header of entry i, 0 to ``len(self) - 1``.
 
         Raises:
-            UsageError: there is no entry i (so for all methods that take i).
+            UsageError: there is no entry i. All methods that take i raise it.
         """
         return self._record(i)[0]
 
     def sections(self, i: int) -> tuple[Section, ...]:
-        """Sections of entry i."""
+        """Return the sections of entry i."""
         return self._record(i)[1]
 
     def payload_bytes(self, i: int) -> int:
-        """Length of the payload of entry i."""
+        """Return the size of the payload of entry i in bytes."""
         self._check(i)
         return self._ends[i + 1] - self._ends[i]
 
     def entry(self, i: int) -> ArchiveEntry:
-        """Entry i with its payload; no other payload is touched."""
+        """Return entry i with its payload; other payloads are not touched."""
         header, sections = self._record(i)
         return ArchiveEntry(self._names[i], header, self._payloads[self._ends[i] : self._ends[i + 1]], sections)
 
     def container(self, i: int) -> Container:
-        """Entry i as a file of its own would hold it."""
+        """Return entry i as the content of an ``.inr`` file."""
         entry = self.entry(i)
         return Container(self.codec_id, self.prior_id, entry.header, entry.payload, entry.sections, i)
 
@@ -179,13 +185,13 @@ class ArchiveReader:
 
     def _check(self, i: int) -> None:
         if not 0 <= i < len(self):
-            raise UsageError(f"the archive has entries 0 to {len(self) - 1}, got {i}")
+            raise UsageError(f"entry out of range: the archive has entries 0 to {len(self) - 1}, got {i}")
 
 
 def _read_records(reader: ByteReader, n_entries: int, has_sections: bool, limits: Limits) -> list[_Record]:
     n_records = reader.varint("number of records")
     if not 1 <= n_records <= n_entries:
-        raise FormatError(f"damaged .inrs file: expected 1 to {n_entries} records, got {n_records}")
+        raise FormatError(f"corrupt .inrs file: expected 1 to {n_entries} records, got {n_records}")
     records: list[_Record] = []
     metadata_left = limits.max_metadata_bytes
     for _ in range(n_records):
@@ -194,12 +200,12 @@ def _read_records(reader: ByteReader, n_entries: int, has_sections: bool, limits
         metadata_left -= sum(len(section.data) for section in sections)
         records.append((header, sections))
     if has_sections and not any(sections for _, sections in records):
-        raise FormatError("damaged .inrs file: expected a section in some record, got none")
+        raise FormatError("corrupt .inrs file: expected at least one record with sections, got none")
     return records
 
 
 def _read_runs(reader: ByteReader, n_entries: int, n_records: int) -> tuple[Sequence[int], Sequence[int]]:
-    """Ends of the runs of entries that share a record, rising to ``n_entries``, and the record of each run."""
+    """Return the ends of the runs of entries that share a record, rising to ``n_entries``, and each run's record."""
     if n_records == 1:
         return [n_entries], [0]
     if n_records == n_entries:
@@ -213,7 +219,7 @@ def _read_runs(reader: ByteReader, n_entries: int, n_records: int) -> tuple[Sequ
         end += length
         if record >= n_records or length < 1 or end > n_entries:
             raise FormatError(
-                f"damaged .inrs file: expected runs of {n_records} records over {n_entries} entries,"
+                f"corrupt .inrs file: expected runs of {n_records} records over {n_entries} entries,"
                 f" got record {record} for {length} entries up to entry {end}"
             )
         ends.append(end)

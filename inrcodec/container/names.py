@@ -1,7 +1,7 @@
-"""Names of the entries of an archive: numbered names in a few bytes, others as a list, all safe to write files by.
+"""Names of the entries of an archive: numbered names in a few bytes, others as a list, all safe as output paths.
 
-docs/format.md, "Names", is the specification. What a file says is a name becomes a path on the reader's machine, so the
-same rules hold on both sides: ``check_names`` lets nothing pass that leaves the output folder.
+docs/format.md, "Names", is the specification. A name from a file becomes a path on the reader's machine, so writer and
+reader apply the same rules: ``check_names`` rejects every name that could leave the output folder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from inrcodec.limits import Limits
 
 MAX_NAME_BYTES = 1024
 MAX_PART_BYTES = 255
-NUMBERED_MOST = 16
-"""Of ``Limits.max_metadata_bytes``: all numbered names together, which take a few bytes of the file."""
+MAX_NUMBERED_FACTOR = 16
+"""All numbered names together may take this many times ``Limits.max_metadata_bytes``: the file holds none of them."""
 _MAX_WIDTH = 18
 _PLAIN, _DEFLATED, _NUMBERED = 0, 1, 2
 _FORBIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
@@ -29,7 +29,15 @@ _DIGITS = re.compile(r"[0-9]+")
 
 
 class NumberedNames(Sequence[str]):
-    """Names prefix + number + suffix, numbers rising by one and padded with zeros to ``width``; made when asked for."""
+    """Is a sequence of names prefix + number + suffix, each built on access.
+
+    Args:
+        prefix: the text before the number.
+        first: the first number; the following ones rise by one.
+        width: the minimum number of digits; shorter numbers are padded with zeros.
+        suffix: the text after the number.
+        count: the number of names.
+    """
 
     def __init__(self, prefix: str, first: int, width: int, suffix: str, count: int) -> None:
         self.prefix, self.first, self.width, self.suffix = prefix, first, width, suffix
@@ -54,40 +62,48 @@ class NumberedNames(Sequence[str]):
 
 
 def name_fault(name: str) -> str | None:
-    """Why this cannot be the name of an entry; None if it can."""
+    """Return why this cannot be the name of an entry, as the end of a sentence; None if it can."""
     if not name or any(unicodedata.category(char) in _FORBIDDEN_CATEGORIES for char in name):
         return "is empty or has control characters"
     if len(name.encode()) > MAX_NAME_BYTES:
-        return f"is over {MAX_NAME_BYTES} bytes"
+        return f"exceeds the limit of {MAX_NAME_BYTES} bytes"
     if "\\" in name or _DRIVE.match(name):
-        return "has a backslash or a drive"
+        return "has a backslash or a drive letter"
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts):
         return "is not a relative path without '.' and '..'"
     if any(len(part.encode()) > MAX_PART_BYTES for part in parts):
-        return f"has a part over {MAX_PART_BYTES} bytes"
+        return f"has a part that exceeds the limit of {MAX_PART_BYTES} bytes"
     return None
 
 
 def check_names(names: Sequence[str], error: type[DataError]) -> None:
-    """Raise ``error`` for the first name that is unsafe, or comes twice."""
-    # The numbers of numbered names only add digits, so the first and the last (the longest) speak for all.
+    """Check that all names are safe and distinct.
+
+    Args:
+        names: at least one.
+        error: the type of the error to raise.
+
+    Raises:
+        DataError: of the type ``error``, for the first name that is unsafe or occurs twice.
+    """
+    # Numbered names differ in digits only, so the first and the last (the longest) stand for all.
     numbered = isinstance(names, NumberedNames)
     for name in (names[0], names[-1]) if numbered else names:
         fault = name_fault(name)
         if fault:
-            raise error(f"name of an archive entry {fault}: {name[:80]!r}")
+            raise error(f"the name of an archive entry {fault}: {name[:80]!r}")
     if not numbered and len(set(names)) != len(names):
         seen: set[str] = set()
         twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise error(f"names of archive entries must be distinct, {twice!r} comes twice")
+        raise error(f"the names of archive entries must be distinct, {twice!r} occurs twice")
 
 
 def write_names(names: Sequence[str]) -> bytes:
-    """The shortest form of these names.
+    """Return the shortest encoding of at least one name.
 
     Raises:
-        DataError: a name is unsafe or comes twice.
+        DataError: a name is unsafe or occurs twice.
     """
     check_names(names, DataError)
     joined = "\n".join(names).encode()
@@ -102,7 +118,10 @@ def write_names(names: Sequence[str]) -> bytes:
 
 
 def find_numbering(names: Sequence[str]) -> NumberedNames | None:
-    """The numbering that gives these names, if there is one; the last run of digits that counts wins."""
+    """Return the numbering that yields these names, None if there is none.
+
+    If several runs of digits qualify, the last one is the number.
+    """
     for digits in reversed(list(_DIGITS.finditer(names[0]))):
         if len(digits[0]) > _MAX_WIDTH:
             continue
@@ -115,11 +134,11 @@ def find_numbering(names: Sequence[str]) -> NumberedNames | None:
 
 
 def read_names(reader: ByteReader, count: int, limits: Limits) -> Sequence[str]:
-    """The names at the reader.
+    """Return the ``count`` names at the reader.
 
     Raises:
-        FormatError: damaged, unsafe, doubled, or not ``count`` names.
-        LimitError: the names take more than ``limits.max_metadata_bytes``.
+        FormatError: the names are corrupt, unsafe, not distinct, or not ``count``.
+        LimitError: they exceed ``limits.max_metadata_bytes``, or that times ``MAX_NUMBERED_FACTOR`` if numbered.
     """
     form = reader.byte("form of names")
     names: Sequence[str]
@@ -127,22 +146,22 @@ def read_names(reader: ByteReader, count: int, limits: Limits) -> Sequence[str]:
         prefix = _read_text(reader, limits.max_metadata_bytes, "prefix of names")
         first, width = reader.varint("first number"), reader.byte("width of numbers")
         if not 1 <= width <= _MAX_WIDTH:
-            raise FormatError(f"damaged .inrs file: expected numbers of width 1 to {_MAX_WIDTH}, got {width}")
+            raise FormatError(f"corrupt .inrs file: expected numbers of width 1 to {_MAX_WIDTH}, got {width}")
         suffix = _read_text(reader, limits.max_metadata_bytes, "suffix of names")
         names = NumberedNames(prefix, first, width, suffix, count)
-        most = NUMBERED_MOST * limits.max_metadata_bytes
-        if count * len(names[-1]) > most:
-            raise LimitError(f"names of the archive take {count * len(names[-1])} bytes, the limit is {most}")
+        size, max_bytes = count * len(names[-1]), MAX_NUMBERED_FACTOR * limits.max_metadata_bytes
+        if size > max_bytes:
+            raise LimitError(f"names of the archive take {size} bytes, which exceeds the limit of {max_bytes}")
     elif form in (_PLAIN, _DEFLATED):
         data = _read_block(reader, limits.max_metadata_bytes, "names")
         joined = _inflate(data, limits.max_metadata_bytes) if form == _DEFLATED else data
-        # Counted before they are split: a list of empty names would take far more memory than its bytes.
-        found = joined.count(b"\n") + 1
-        if found != count:
-            raise FormatError(f"damaged .inrs file: expected {count} names, got {found}")
+        # Count before splitting: a list of empty names would take far more memory than its bytes.
+        n_names = joined.count(b"\n") + 1
+        if n_names != count:
+            raise FormatError(f"corrupt .inrs file: expected {count} names, got {n_names}")
         names = _decode(joined, "names").split("\n")
     else:
-        raise FormatError(f"damaged .inrs file: expected names of form 0 to {_NUMBERED}, got {form}")
+        raise FormatError(f"corrupt .inrs file: expected names of form 0 to {_NUMBERED}, got {form}")
     check_names(names, FormatError)
     return names
 
@@ -158,7 +177,7 @@ def _read_text(reader: ByteReader, max_bytes: int, what: str) -> str:
 def _read_block(reader: ByteReader, max_bytes: int, what: str) -> bytes:
     length = reader.varint(f"length of {what}")
     if length > max_bytes:
-        raise LimitError(f"{what} of the archive take {length} bytes, the limit is {max_bytes}")
+        raise LimitError(f"{what} of the archive take {length} bytes, which exceeds the limit of {max_bytes}")
     return reader.take(length, what)
 
 
@@ -166,18 +185,18 @@ def _decode(data: bytes, what: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise FormatError(f"damaged .inrs file: expected UTF-8 in {what}, got byte {data[error.start]:#04x}") from error
+        raise FormatError(f"corrupt .inrs file: expected UTF-8 in {what}, got byte {data[error.start]:#04x}") from error
 
 
 def _inflate(data: bytes, max_bytes: int) -> bytes:
-    """A whole zlib stream, never more than ``max_bytes`` of content."""
+    """Return the content of a complete zlib stream, inflating no more than ``max_bytes``."""
     stream = zlib.decompressobj()
     try:
         out = stream.decompress(data, max_bytes + 1)
     except zlib.error as error:
-        raise FormatError(f"damaged .inrs file: names do not inflate ({error})") from error
+        raise FormatError(f"corrupt .inrs file: names do not inflate ({error})") from error
     if len(out) > max_bytes:
-        raise LimitError(f"names of the archive take more than {max_bytes} bytes, which is the limit")
+        raise LimitError(f"the inflated size of the archive's names exceeds the limit of {max_bytes} bytes")
     if not stream.eof or stream.unused_data:
-        raise FormatError("damaged .inrs file: expected one whole zlib stream of names")
+        raise FormatError("corrupt .inrs file: expected one complete zlib stream of names")
     return out

@@ -1,6 +1,8 @@
-"""The signal header: ``SignalHeader`` as three to about ten bytes, and back (docs/format.md, "Signal header")."""
+"""The signal header: a ``SignalHeader`` in three to about ten bytes (docs/format.md, "Signal header")."""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 from inrcodec.coding.bits import write_varint
 from inrcodec.container.framing import ByteReader
@@ -8,12 +10,14 @@ from inrcodec.errors import DataError, FormatError, LimitError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.signals.header import FIXED_CHANNELS, KINDS, LAYOUTS, SAMPLE_TYPES, SignalHeader
 
-# Position is the rate code; code 0 says that the rate follows in full.
+Entry = TypeVar("Entry", bound=str)
+
+# The rate code is the position in this table; code 0 means that the rate in Hz follows as a varint.
 _RATES = (0, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 
 
 def write_header(header: SignalHeader) -> bytes:
-    """Bytes of a signal header."""
+    """Return the bytes of a signal header."""
     kind = KINDS.index(header.kind)
     layout = LAYOUTS[header.kind].index(header.layout)
     sample_type = SAMPLE_TYPES[header.kind].index(header.sample_type)
@@ -33,11 +37,11 @@ def write_header(header: SignalHeader) -> bytes:
 
 
 def read_header(reader: ByteReader, limits: Limits = DEFAULT_LIMITS) -> SignalHeader:
-    """The signal header at the reader.
+    """Return the signal header at the reader.
 
     Raises:
-        FormatError: cut off, or not one that ``write_header`` writes.
-        LimitError: the grid or the channels exceed ``limits``.
+        FormatError: the header is truncated, or not one that ``write_header`` returns.
+        LimitError: the grid or the number of channels exceeds ``limits``.
     """
     code = reader.byte("signal format")
     kind = _entry(KINDS, code & 3, "kind of signal")
@@ -48,7 +52,7 @@ def read_header(reader: ByteReader, limits: Limits = DEFAULT_LIMITS) -> SignalHe
         axes = reader.byte("axes")
         n_axes, periodic = (axes & 3) + 1, axes >> 2
         if periodic >> n_axes:
-            raise FormatError(f"damaged file: expected periodic flags of {n_axes} axes, got {periodic:#b}")
+            raise FormatError(f"corrupt file: expected periodic flags of {n_axes} axes, got {periodic:#b}")
     shape = tuple(reader.varint("points of an axis") for _ in range(n_axes))
     sample_rate = _read_rate(reader) if kind == "audio" else 0
     channels = FIXED_CHANNELS.get(layout) or reader.varint("channels")
@@ -59,23 +63,23 @@ def read_header(reader: ByteReader, limits: Limits = DEFAULT_LIMITS) -> SignalHe
     except LimitError:
         raise
     except DataError as error:
-        raise FormatError(f"damaged file: {error}") from error
+        raise FormatError(f"corrupt file: {error}") from error
     return header
 
 
-def _entry(table: tuple[str, ...], position: int, what: str) -> str:
+def _entry(table: tuple[Entry, ...], position: int, what: str) -> Entry:
     if position >= len(table):
-        raise FormatError(f"damaged file: expected {what} 0 to {len(table) - 1}, got {position}")
+        raise FormatError(f"corrupt file: expected {what} 0 to {len(table) - 1}, got {position}")
     return table[position]
 
 
 def _read_rate(reader: ByteReader) -> int:
     code = reader.byte("rate code")
     if code >= len(_RATES):
-        raise FormatError(f"damaged file: expected rate code 0 to {len(_RATES) - 1}, got {code}")
+        raise FormatError(f"corrupt file: expected rate code 0 to {len(_RATES) - 1}, got {code}")
     if code:
         return _RATES[code]
     rate = reader.varint("sample rate")
     if rate in _RATES[1:]:
-        raise FormatError(f"damaged file: expected the rate code of {rate} Hz, got the rate in full")
+        raise FormatError(f"corrupt file: expected the rate code of {rate} Hz, got the rate in full")
     return rate

@@ -1,4 +1,4 @@
-"""Descriptions of models come from files as JSON, where any field may hold anything."""
+"""A check of model configurations that come from files: JSON may hold a value of any type in any field."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from dataclasses import fields
 from typing import Any
 
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
-LARGEST = 1 << 53
+MAX_NUMBER = 1 << 53
+"""Numbers up to here are exact in float64."""
 
 
 def check_plain(config: Any) -> None:
-    """ValueError unless the numbers and flags of a dataclass are what its annotations say, numbers up to 2^53."""
+    """Check the int, float and bool fields of a dataclass instance; other fields are not checked.
+
+    Raises:
+        ValueError: a value is not of the annotated type, or a number is not finite or above 2^53 in magnitude.
+    """
     for field in fields(config):
-        wanted = _TYPES.get(str(field.type))
+        types = _TYPES.get(str(field.type))
         value = getattr(config, field.name)
-        if wanted is None:
+        if types is None:
             continue
-        if type(value) not in wanted:
+        if type(value) not in types:
             raise ValueError(f"{field.name}, of type {type(value).__name__}")
-        if not abs(value) <= LARGEST:
+        if not abs(value) <= MAX_NUMBER:
             raise ValueError(f"{field.name}, out of range")

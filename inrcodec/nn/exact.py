@@ -1,12 +1,13 @@
-"""Convolutional networks in exact integer arithmetic: the same bits on every machine.
+"""Convolutional networks in exact integer arithmetic, with the same bits on every machine.
 
-What steers an entropy decoder may not come out of floating-point rounding (Balle et al., ICLR 2019). Here activations
-and weights are integers, carried in float64 or float32 tensors so that ordinary matrix products do the work: as long
-as no partial sum can leave the range in which the type holds every integer (2^53, 2^24), sums are exact in any order,
-with or without fused multiply-add, on any number of threads. That is checked for every layer when it is made.
+The parameters of an entropy decoder must not depend on floating-point rounding (Balle et al., *Integer networks for
+data compression with latent-variable models*, ICLR 2019). Activations and weights are therefore integers. They are
+stored in float32 or float64 tensors, so that ordinary matrix products compute with them: while no partial sum leaves
+the range in which the type holds every integer (2^24, 2^53), sums are exact in any order, with or without fused
+multiply-add, on any number of threads. Every layer checks this when it is built.
 
 Fixed point: an activation is an integer in units of 2^-ACTIVATION_BITS, a weight in units of 2^-WEIGHT_BITS, a bias in
-units of both together. After a convolution: add half a unit, shift right, clamp to +-ACTIVATION_LIMIT.
+units of their product. After a convolution: add half a unit, shift right, clamp to +-ACTIVATION_LIMIT.
 """
 
 from __future__ import annotations
@@ -27,27 +28,37 @@ ACTIVATION_BITS = 13
 WEIGHT_BITS = 12
 ACTIVATION_LIMIT = 1 << 23
 STRIP_NUMBERS = 1 << 19
-"""Numbers of patches at once: what the cache holds, and a bound on memory."""
+"""The numbers of patches that are unfolded at once: they fit the cache and bound memory."""
 MIN_CHANNELS_BY_TAP, TAP_NUMBERS = 16, 1 << 18
+"""The number of channels from which convolutions run tap by tap, and the numbers of a strip in that case."""
 # Scale index = (log scale + SCALE_OFFSET) * SCALE_FACTOR >> SCALE_SHIFT, all integers: part of the format.
 SCALE_SHIFT = 19
 SCALE_OFFSET = round(-math.log(MIN_SCALE) * (1 << ACTIVATION_BITS))
 SCALE_FACTOR = round((N_SCALES - 1) / math.log(MAX_SCALE / MIN_SCALE) * (1 << SCALE_SHIFT) / (1 << ACTIVATION_BITS))
 
 EXACT_RANGE = {torch.float32: 1 << 24, torch.float64: 1 << 53}
+"""The magnitude up to which a type holds every integer."""
 
 
 def to_fixed(values: Tensor, bits: int) -> Tensor:
-    """Real values to integers in units of 2^-bits, int64; exact for float32 input, halves away from zero."""
+    """Return real values as integers in units of 2^-bits, int64, rounding halves away from zero.
+
+    The rounding is exact for float32 input.
+    """
     scaled = values.detach().double() * float(1 << bits)
     return (scaled.sign() * (scaled.abs() + 0.5).floor()).to(torch.int64)
 
 
 @dataclass(frozen=True)
 class ExactConv:
-    """One convolution: ``weight`` (C_out, C_in, rows, columns), ``bias`` (C_out,), integers in a floating type.
+    """Computes a convolution with integer weights and a zero border of half a kernel.
 
-    Zero border of half a kernel; with ``periodic`` the last axis is a circle.
+    Attributes:
+        weight: (C_out, C_in, rows, columns), integers in a floating-point type.
+        bias: (C_out,), integers in the same type, plus half a unit for rounding.
+        shift: the right shift after the sum, in bits.
+        limit: the magnitude to which results are clamped.
+        periodic: whether the last axis is a circle instead of having a zero border.
     """
 
     weight: Tensor
@@ -68,23 +79,33 @@ class ExactConv:
         periodic: bool = False,
         dtype: torch.dtype | None = None,
     ) -> ExactConv:
-        """From int64 weights and biases; the smallest type that holds every sum is chosen unless ``dtype`` is given.
+        """Return a convolution in the smallest type that holds every sum.
 
-        Raises FormatError when inputs up to ``input_limit`` could lead to a sum that float64 does not hold.
+        Args:
+            weight: (C_out, C_in, rows, columns), int64.
+            bias: (C_out,), int64.
+            shift: the right shift after the sum, in bits.
+            limit: the magnitude to which results are clamped.
+            input_limit: the maximum magnitude of the inputs.
+            periodic: whether the last axis is a circle.
+            dtype: the type to use instead of the smallest one.
+
+        Raises:
+            FormatError: a weight is out of range, or a sum could exceed what the type holds exactly.
         """
         half = 1 << (shift - 1) if shift else 0
-        # Sums of 23 bit numbers over at most a few thousand inputs: far below 2^63.
+        # With this bound, no sum below overflows an int64.
         if weight.numel() and max(float(n.double().abs().max()) for n in (weight, bias)) >= 1 << 50:
-            raise FormatError("a weight of an exact network is out of range")
+            raise FormatError("corrupt model: a weight of an exact network is out of range")
         rows = weight.abs().flatten(1).double().sum(1) * input_limit + bias.abs().double() + half
-        largest = float(rows.max())
-        fitting = [t for t, span in EXACT_RANGE.items() if largest < span and dtype in (None, t)]
+        max_sum = float(rows.max())
+        fitting = [t for t, span in EXACT_RANGE.items() if max_sum < span and dtype in (None, t)]
         if not fitting:
-            raise FormatError(f"sums of an exact network reach {largest:.3g}, more than can be held exactly")
+            raise FormatError(f"corrupt model: sums of an exact network reach {max_sum:.3g} and cannot be held exactly")
         return cls(weight.to(fitting[0]), (bias + half).to(fitting[0]), shift, limit, periodic)
 
     def __call__(self, values: Tensor) -> Tensor:
-        """(N, C_in, H, W) integers, none above the input limit, to (N, C_out, H, W)."""
+        """Return the convolution (N, C_out, H, W) of integers (N, C_in, H, W) within the input limit."""
         rows, columns = self.weight.shape[2] // 2, self.weight.shape[3] // 2
         values = values.to(self.weight.dtype)
         if columns and self.periodic:
@@ -95,7 +116,7 @@ class ExactConv:
 
 
 def _convolve(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
-    """Convolution by matrix products alone: no transform (Winograd, FFT) that leaves the integers."""
+    """Return a convolution computed by matrix products: transforms (Winograd, FFT) would leave the integers."""
     count, _, height, width = values.shape
     if weight.shape[2] == weight.shape[3] == 1:
         return torch.matmul(weight.flatten(1), values.flatten(2)).view(count, -1, height, width)
@@ -107,16 +128,19 @@ def _convolve(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor
     for start in range(0, height, strip):
         stop = min(start + strip, height)
         patches = functional.unfold(padded[:, :, start : stop + 2 * rows], (weight.shape[2], weight.shape[3]))
-        found = torch.matmul(weight.flatten(1), patches)
-        out[:, :, start:stop] = found.view(count, weight.shape[0], stop - start, -1)
+        products = torch.matmul(weight.flatten(1), patches)
+        out[:, :, start:stop] = products.view(count, weight.shape[0], stop - start, -1)
     return out
 
 
 def _convolve_by_tap(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
-    """As a sum over the places of the kernel, each a matrix product with the picture moved along its rows, end to end:
-    nothing is copied, which is twice as fast as patches where there are many channels."""
+    """Return a convolution computed as a sum over the taps of the kernel.
+
+    Each tap is a matrix product with the flattened image, shifted. Nothing is copied, so with many channels this is
+    twice as fast as unfolding patches.
+    """
     count, channels, height, _ = values.shape
-    # One more row below, so that the last place's run of points ends inside.
+    # One more row below, so that the run of the last tap ends inside.
     padded = functional.pad(values, (columns, columns, rows, rows + 1))
     line = padded.shape[3]
     width = line - weight.shape[3] + 1
@@ -137,18 +161,24 @@ def _convolve_by_tap(values: Tensor, weight: Tensor, rows: int, columns: int) ->
 
 
 def between_anchors(table: Tensor, place: int, unit_bits: int) -> Tensor:
-    """Row of an int64 table (A, n) at ``place`` in units of 2^-unit_bits rows, linear in between, halves upwards."""
+    """Return the linear interpolation (n,) between the rows of a table, rounding halves up.
+
+    Args:
+        table: (A, n), int64.
+        place: the position in units of 2^-unit_bits rows, 0 to (A - 1) 2^unit_bits.
+        unit_bits: the bits after the binary point of ``place``.
+    """
     unit = 1 << unit_bits
-    anchor, part = min(place // unit, table.shape[0] - 2), place
-    part = place - anchor * unit
-    return (table[anchor] * (unit - part) + table[anchor + 1] * part + unit // 2) >> unit_bits
+    anchor = min(place // unit, table.shape[0] - 2)
+    offset = place - anchor * unit
+    return (table[anchor] * (unit - offset) + table[anchor + 1] * offset + unit // 2) >> unit_bits
 
 
 def scale_indices(log_scale: Tensor) -> Tensor:
-    """Rows of the tables of ``coding.gaussian`` for log scales (any shape) in units of 2^-13, int64."""
+    """Return the scale indices of ``coding.gaussian``, int64, for log scales of any shape in units of 2^-13."""
 
-    def indices(part: Tensor) -> Tensor:
-        scaled = (part.to(torch.int64) + SCALE_OFFSET) * SCALE_FACTOR + (1 << (SCALE_SHIFT - 1))
+    def indices(log_scales: Tensor) -> Tensor:
+        scaled = (log_scales.to(torch.int64) + SCALE_OFFSET) * SCALE_FACTOR + (1 << (SCALE_SHIFT - 1))
         return (scaled >> SCALE_SHIFT).clamp_(0, N_SCALES - 1)
 
     return in_strips(indices, log_scale, halo=0) if log_scale.ndim == 4 else indices(log_scale)

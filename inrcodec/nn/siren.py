@@ -1,11 +1,11 @@
-"""SIREN layers as pure functions of weights and inputs (Sitzmann et al., NeurIPS 2020).
+"""SIREN layers as pure functions of weights and inputs (Sitzmann et al., arXiv:2006.09661).
 
-A network is described by its layer widths; its weights are one flat vector per signal, cut here into matrices. Every
-layer carries its bias as the last row of its matrix. Shapes: S signals, P points, F input features, C channels.
+The widths of the layers define a network. Its weights are one flat vector per signal, which this module splits into
+matrices; the last row of each matrix is the bias. Shapes: S signals, P points, F input features, C channels.
 
-The input features ``sin(x W + b)`` are the first SIREN layer. They belong to the prior and are equal for all signals,
-so they are computed once however many signals are evaluated; the factor w0 of the paper is part of W, whose columns
-are spread over the frequencies that the grid can carry.
+The input features ``sin(x W + b)`` are the first SIREN layer. They belong to the prior and are the same for all
+signals, so they are computed once. The factor w0 of the paper is part of W, whose columns are spread over the
+frequencies that the grid can represent.
 """
 
 from __future__ import annotations
@@ -18,46 +18,59 @@ import torch
 from torch import Tensor
 
 CACHE_BYTES = 1 << 21
-"""Size of one layer's activations that is worked on at once."""
+"""The size of the activations of one layer, in bytes, that are computed at once on a CPU."""
 
 
 @dataclass(frozen=True)
 class SirenShape:
-    """Widths of the per-signal layers: ``widths[0]`` input features, ``widths[-1]`` channels, hidden ones between."""
+    """Describes the layers whose weights belong to one signal.
+
+    Attributes:
+        widths: the number of input features, the widths of the hidden layers, and the number of channels.
+    """
 
     widths: tuple[int, ...]
 
     @property
     def layers(self) -> list[tuple[int, int]]:
-        """(rows, columns) of each layer's matrix, the bias row included."""
+        """Return (rows, columns) of each layer's matrix, the bias row included."""
         return [(n_in + 1, n_out) for n_in, n_out in zip(self.widths[:-1], self.widths[1:], strict=True)]
 
     @property
     def layer_sizes(self) -> list[int]:
-        """Number of weights of each layer."""
+        """Return the number of weights of each layer."""
         return [rows * columns for rows, columns in self.layers]
 
     @property
     def n_weights(self) -> int:
-        """Number of weights of one signal."""
+        """Return the number of weights of one signal."""
         return sum(self.layer_sizes)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds per point."""
+        """Return the number of multiply-adds per point."""
         return sum((rows - 1) * columns for rows, columns in self.layers)
 
 
 def input_features(coordinates: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
-    """First SIREN layer, shared by all signals: (P, axes) coordinates to (P, F) features."""
+    """Return the features (P, F) of the first SIREN layer, which all signals share.
+
+    Args:
+        coordinates: (P, axes).
+        frequency: (axes, F) in radians per unit of coordinate.
+        phase: (F,) in radians.
+    """
     return torch.sin(coordinates @ frequency + phase)
 
 
 def spread_frequencies(n_axes: int, n_features: int, max_cycles: float) -> tuple[Tensor, Tensor]:
-    """Start of the feature layer: frequencies log-spaced from a half cycle to ``max_cycles`` over [-1, 1].
+    """Return the initial frequency and phase of the feature layer.
 
-    In several dimensions the directions follow the golden angle, which fills the half circle evenly at any number of
-    features. Returns frequency (n_axes, F) in radians per unit of coordinate, and phase (F,).
+    The frequencies are log-spaced from half a cycle to ``max_cycles`` cycles over [-1, 1]. In two and three dimensions
+    the directions follow the golden angle, which covers the half circle evenly for any number of features.
+
+    Returns:
+        The frequency (n_axes, F) in radians per unit of coordinate, and the phase (F,) in radians.
     """
     index = torch.arange(n_features, dtype=torch.float64)
     radius = math.pi * 0.5 * (2.0 * max_cycles) ** ((index + 0.5) / n_features)
@@ -74,7 +87,7 @@ def spread_frequencies(n_axes: int, n_features: int, max_cycles: float) -> tuple
 
 
 def initial_weights(shape: SirenShape, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Start of the flat weight vector and the typical size of each weight, both (n_weights,)."""
+    """Return the initial flat weight vector and the typical size of each weight, both (n_weights,)."""
     start, size = [], []
     last = len(shape.layers) - 1
     for index, (rows, columns) in enumerate(shape.layers):
@@ -90,23 +103,27 @@ def initial_weights(shape: SirenShape, generator: torch.Generator) -> tuple[Tens
 
 
 def split_weights(weights: Tensor, shape: SirenShape) -> list[Tensor]:
-    """Cut (S, n_weights) into matrices (S, rows, columns), views of the same memory."""
-    parts = weights.split(shape.layer_sizes, dim=1)
-    return [part.view(weights.shape[0], *layer) for part, layer in zip(parts, shape.layers, strict=True)]
+    """Return weights (S, n_weights) as one matrix (S, rows, columns) per layer, views of the same memory."""
+    vectors = weights.split(shape.layer_sizes, dim=1)
+    return [vector.view(weights.shape[0], *layer) for vector, layer in zip(vectors, shape.layers, strict=True)]
 
 
 def siren(features: Tensor, weights: Tensor, shape: SirenShape) -> Tensor:
-    """Values (S, P, C) of S signals at P points.
+    """Return the values (S, P, C) of S signals at P points.
 
-    ``features`` is (P, F), shared by all signals, or (S, P, F), each signal its own (as latent features are);
-    ``weights`` is (S, n_weights). On a processor many signals are evaluated a few at a time, so that the activations
-    stay in the cache between one layer and the next (1.5 times faster at 1,024 points and 32 units).
+    On a CPU, signals are evaluated a few at a time, so that activations stay in the cache from one layer to the next
+    (1.5 times faster at 1,024 points and 32 units).
+
+    Args:
+        features: (P, F), shared by all signals, or (S, P, F).
+        weights: (S, n_weights).
+        shape: the shape of the network.
     """
     at_once = max(1, CACHE_BYTES // (4 * features.shape[-2] * max(shape.widths[1:])))
     if weights.shape[0] > at_once and weights.device.type == "cpu":
-        parts = weights.split(at_once)
-        inputs = [features] * len(parts) if features.ndim == 2 else features.split(at_once)
-        return torch.cat([siren(f, w, shape) for f, w in zip(inputs, parts, strict=True)])
+        groups = weights.split(at_once)
+        inputs = [features] * len(groups) if features.ndim == 2 else features.split(at_once)
+        return torch.cat([siren(f, w, shape) for f, w in zip(inputs, groups, strict=True)])
     matrices = split_weights(weights, shape)
     first = matrices[0]
     hidden = torch.matmul(features, first[:, :-1]) + first[:, -1:]
@@ -118,11 +135,17 @@ def siren(features: Tensor, weights: Tensor, shape: SirenShape) -> Tensor:
 def siren_local(
     features: Tensor, mean: Tensor, variance: Tensor, shape: SirenShape, generator: torch.Generator | None
 ) -> Tensor:
-    """Values (S, P, C) with weights drawn by the local reparameterisation trick (Kingma et al., 2015).
+    """Return values (S, P, C) under random weights, by the local reparameterisation trick (arXiv:1506.02557).
 
-    Instead of one draw of the weights per signal, every pre-activation is drawn from its Gaussian given its inputs:
-    mean ``z @ mean`` and variance ``z^2 @ variance``. ``mean`` and ``variance`` are (S, n_weights), the variance of a
-    factorised posterior.
+    Instead of the weights, every pre-activation is drawn from its Gaussian given the inputs z of its layer, with the
+    mean ``z @ mean`` and the variance ``z^2 @ variance``.
+
+    Args:
+        features: (P, F), shared by all signals, or (S, P, F).
+        mean: (S, n_weights), the mean of the weights.
+        variance: (S, n_weights), the variance of the weights, which are independent.
+        shape: the shape of the network.
+        generator: draws the noise.
     """
     means, variances = split_weights(mean, shape), split_weights(variance, shape)
     hidden = features
@@ -138,20 +161,23 @@ def siren_local(
 def shifted_siren(
     first: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor], readouts: Sequence[Tensor], shifts: Tensor
 ) -> Tensor:
-    """Values (S, P, C) of S signals by one SIREN whose layers are shifted for each (COIN++, section 3.1, eq. 2).
+    """Return values (S, P, C) of one SIREN with shifts per signal (COIN++, arXiv:2201.12904, section 3.1, eq. 2).
 
-    ``first`` (P, W_1): pre-activations of the first layer, the same for all signals; ``matrices`` (W_i, W_i+1) and
-    ``biases`` (W_i+1,) of the following ones; ``readouts`` (W_i, C): what every layer adds to the values; ``shifts``
-    (S, sum of W_i), added before each sine.
+    Args:
+        first: (P, W_1), the pre-activations of the first layer, the same for all signals.
+        matrices: (W_i, W_i+1) for each following layer.
+        biases: (W_i+1,) for each following layer.
+        readouts: (W_i, C) for each layer, its contribution to the values.
+        shifts: (S, sum of W_i), added before each sine.
     """
-    parts = shifts.split([readout.shape[0] for readout in readouts], dim=-1)
+    layer_shifts = shifts.split([readout.shape[0] for readout in readouts], dim=-1)
     sine = torch.sin if torch.is_grad_enabled() else torch.sin_
     channels = readouts[0].shape[1]
-    wave, values = sine(first + parts[0][:, None]), None
-    for matrix, bias, readout, shift in zip(matrices, biases, readouts[:-1], parts[1:], strict=True):
-        # One product for the next layer and the values: the wide first layer is read once.
-        both = torch.matmul(wave, torch.cat([matrix, readout], dim=1))
-        wave = sine(both[..., :-channels] + (bias + shift)[:, None])
-        values = both[..., -channels:] if values is None else values + both[..., -channels:]
+    wave, values = sine(first + layer_shifts[0][:, None]), None
+    for matrix, bias, readout, shift in zip(matrices, biases, readouts[:-1], layer_shifts[1:], strict=True):
+        # One product serves the next layer and the values, so the wide first layer is read once.
+        product = torch.matmul(wave, torch.cat([matrix, readout], dim=1))
+        wave = sine(product[..., :-channels] + (bias + shift)[:, None])
+        values = product[..., -channels:] if values is None else values + product[..., -channels:]
     last = torch.matmul(wave, readouts[-1])
     return last if values is None else values + last

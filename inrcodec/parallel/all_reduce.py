@@ -1,8 +1,9 @@
-"""One training in several processes of this machine: each draws crops of its own, gradients are averaged before a step.
+"""Data-parallel training in several processes on one machine.
 
-All processes hold the same parameters throughout: they start from one seed or one checkpoint and take the same steps.
-The first one keeps the time, writes checkpoints and shows progress. On two cores this is 1.6 times as fast as one
-process of one thread, where torch's own two threads are 1.4 times as fast.
+Each process draws its own crops, and gradients are averaged before every step. All processes hold the same parameters
+throughout: they start from the same seed or checkpoint and take the same steps. The first process keeps the time,
+writes checkpoints and shows progress. On two cores this is 1.6 times as fast as one process with one thread; two
+threads of torch are 1.4 times as fast.
 """
 
 from __future__ import annotations
@@ -24,16 +25,28 @@ from inrcodec.errors import UsageError, WorkersError
 from inrcodec.parallel.base import begin_worker
 
 SLOWEST_STEP = timedelta(minutes=10)
+"""How long a process waits for the others before it gives up."""
 
 
 class Peers:
-    """The processes of one training as one of them sees them; alone by default."""
+    """Represents the processes of one training, as seen by one of them; the default is a single process.
+
+    Attributes:
+        rank: the number of this process, 0 to count - 1.
+        count: the number of processes.
+    """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank, self.count = rank, count
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Every gradient becomes the mean of those of all processes; the same parameters have one everywhere."""
+        """Replace every gradient by its mean over all processes.
+
+        Parameters without a gradient are skipped; they must be the same in all processes.
+
+        Raises:
+            WorkersError: another process has died.
+        """
         if self.count == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -41,26 +54,38 @@ class Peers:
         with _one_line():
             torch.distributed.all_reduce(flat)
         flat /= self.count
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view(gradient.shape))
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view(gradient.shape))
 
     def agreed(self, *numbers: float) -> list[float]:
-        """The first process's numbers, in all of them."""
+        """Return the numbers that the first process passes, in all processes.
+
+        Raises:
+            WorkersError: another process has died.
+        """
         if self.count == 1:
             return list(numbers)
         shared = torch.tensor(numbers, dtype=torch.float64)
         with _one_line():
             torch.distributed.broadcast(shared, 0)
-        found: list[float] = shared.tolist()
-        return found
+        agreed: list[float] = shared.tolist()
+        return agreed
 
 
 @contextlib.contextmanager
 def peers(count: int, other: Callable[..., None], *args: Any) -> Iterator[Peers]:
-    """This process as the first of ``count``; the others run ``other(peers, *args)``, a top-level function with plain
-    arguments, and end with the context.
+    """Start ``count`` - 1 more processes and yield this one as the first of ``count``.
 
-    Raises UsageError for a count below 1; inside, WorkersError when another process has died.
+    The others end with the context.
+
+    Args:
+        count: the number of processes, at least 1.
+        other: a top-level function; the other processes run ``other(peers, *args)``.
+        args: plain data.
+
+    Raises:
+        UsageError: ``count`` is below 1.
+        WorkersError: another process has died; raised inside the context.
     """
     if count < 1:
         raise UsageError(f"workers must be at least 1, got {count}")
@@ -108,4 +133,4 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise WorkersError(f"a process of the training is gone: {str(error).splitlines()[0]}") from None
+        raise WorkersError(f"a training process has died: {str(error).splitlines()[0]}") from None

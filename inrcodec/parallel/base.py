@@ -1,4 +1,4 @@
-"""What spreads work over processes or machines: an interface, so that any layer can be handed workers of any sort."""
+"""The interface of workers, which spread work over processes or machines, and what every worker process does first."""
 
 from __future__ import annotations
 
@@ -15,29 +15,40 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 LOOK_SECONDS = 0.1
-"""How often a worker looks whether its parent is still there."""
+"""The interval at which a worker checks that its parent is alive."""
 
 
 class Workers(Protocol):
-    """Workers of one thread each. Functions are top-level ones of importable modules; tasks and results plain data."""
+    """Runs functions on tasks, in workers of one thread each.
+
+    Functions must be top-level functions of importable modules, tasks and results plain data that can be pickled.
+    """
 
     @property
     def count(self) -> int:
-        """Tasks that are in work at once, as far as it is known."""
+        """Return the number of tasks in progress at once, as far as it is known."""
 
     def outcomes(
         self, function: Callable[[Task], Result], tasks: Sequence[Task], lost: Callable[[Task], Result] | None = None
     ) -> Iterator[tuple[Task, Result]]:
-        """Every task with its result, once, in the order in which they end; an error of the function is raised.
+        """Yield every task once with its result, in order of completion.
 
-        A task whose worker died (killed, out of memory) is tried again, by itself. When it dies again its result is
-        ``lost(task)``; without ``lost`` a WorkersError is raised.
+        Args:
+            function: called with each task; its errors are raised here.
+            tasks: the tasks.
+            lost: returns the result of a task that killed its worker twice.
+
+        Raises:
+            WorkersError: a worker died (killed, or out of memory), died again when its task was retried alone, and
+                there is no ``lost``; or the workers cannot be reached any more.
         """
 
 
 def keep_memory() -> None:
-    """Have glibc keep blocks of up to 32 MiB for the next step instead of returning them to the system (25 % faster
-    steps); larger ones, which pictures of many megapixels ask for, go back. For processes that are this package's own.
+    """Make glibc keep freed blocks of up to 32 MiB for reuse, which makes training steps 25 % faster.
+
+    Larger blocks, such as those of images of many megapixels, go back to the system. The setting is global, so call
+    this only in processes that belong to this package.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
@@ -48,7 +59,11 @@ def keep_memory() -> None:
 
 
 def begin_worker(parent: int) -> None:
-    """Make this process a worker that ends with its parent, however that ends; Ctrl-C is for the parent."""
+    """Turn this process into a worker that ends when its parent ends, for whatever reason, and ignores Ctrl-C.
+
+    Args:
+        parent: the process id of the parent.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_memory()
 

@@ -1,9 +1,9 @@
-"""Work spread over the workers of a dask cluster.
+"""Workers on a Dask cluster.
 
-The scheduler gives tasks to workers, and those of a worker that has gone to others. Tasks and results go between the
-cluster's own nodes in dask's way, which runs what it is sent: a cluster is for a network that is trusted (dask's TLS
-settings narrow that to those who hold its certificates). Files do not travel: workers read and write them where the
-tasks say, so all nodes see one file system.
+The scheduler assigns tasks to workers, and reassigns those of a worker that has died. Dask nodes execute what they
+receive, so run a cluster in a trusted network only; Dask's TLS settings restrict access to holders of its certificates.
+Files are not transferred: workers read and write them at the paths in their tasks, so all nodes must share one file
+system.
 """
 
 from __future__ import annotations
@@ -25,32 +25,38 @@ from inrcodec.parallel.base import Result, Task, keep_memory
 from inrcodec.version import VERSION
 
 CONNECT_SECONDS = 20.0
+"""How long to wait for the scheduler to answer."""
 LONELY_SECONDS = 300.0
 """How long a cluster may have no worker at all."""
 LOOK_SECONDS = 5.0
+"""The interval at which workers are counted."""
 AHEAD = 4
-"""Tasks that the scheduler holds for every worker thread: enough to keep all at work."""
+"""The tasks submitted per worker thread: enough to keep all threads busy."""
 
 
 def _dask() -> Any:
     try:
         import distributed
     except ImportError:
-        raise UsageError("clusters need dask's distributed: pip install 'inrcodec[cluster]'") from None
+        raise UsageError("a cluster needs Dask's distributed: pip install 'inrcodec[cluster]'") from None
     return distributed
 
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[ClusterWorkers]:
-    """Workers of the cluster whose scheduler listens at ``address``, like tcp://host:8786 (tls:// with the certificates
-    of dask's settings).
+    """Yield the workers of the cluster whose scheduler listens at ``address``.
 
-    Raises WorkersError when nobody answers there or no worker comes, UsageError without distributed.
+    Args:
+        address: such as tcp://host:8786, or tls://host:8786 with the certificates in Dask's settings.
+
+    Raises:
+        WorkersError: no scheduler answers.
+        UsageError: distributed is not installed.
     """
     distributed = _dask()
     try:
-        # A client that fails to connect hangs when it is collected, so somebody must answer first. In a thread, since
-        # this one may have an event loop.
+        # A client that fails to connect hangs when it is garbage-collected, so first check that a node answers. The
+        # check runs in a thread, because this one may have an event loop.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, _knock(address)).result()
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="inrcodec")
@@ -61,7 +67,7 @@ def connected(address: str) -> Iterator[ClusterWorkers]:
 
 
 async def _knock(address: str) -> None:
-    """OSError, ValueError, TypeError or RuntimeError when no node of dask answers at ``address``."""
+    """Raise OSError, ValueError, TypeError or RuntimeError unless a Dask node answers at ``address``."""
     distributed = _dask()
     settings = distributed.Security().get_connection_args("client")
     connection = await distributed.core.connect(address, timeout=CONNECT_SECONDS, **settings)
@@ -70,7 +76,7 @@ async def _knock(address: str) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Dask's client logs a traceback for what becomes an error of one line here."""
+    """Silence the tracebacks that Dask's client logs for errors that this module raises as one line."""
     logger = logging.getLogger("distributed.client")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -82,7 +88,13 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def local_cluster(count: int) -> Iterator[ClusterWorkers]:
-    """A cluster of ``count`` processes on this machine, that listens to nobody else and ends with the context."""
+    """Yield the workers of a new cluster of ``count`` processes, reachable from this machine only.
+
+    The cluster ends with the context.
+
+    Raises:
+        UsageError: distributed is not installed.
+    """
     distributed = _dask()
     with (
         distributed.LocalCluster(
@@ -99,21 +111,28 @@ def local_cluster(count: int) -> Iterator[ClusterWorkers]:
 
 
 class ClusterWorkers:
-    """See ``parallel.base.Workers``; ``client`` is dask's."""
+    """Runs tasks on a Dask cluster; see ``parallel.base.Workers``.
+
+    Args:
+        client: a client of ``distributed``.
+    """
 
     def __init__(self, client: Any) -> None:
         self.client = client
 
     @property
     def count(self) -> int:
-        """Threads of all workers that are there now."""
+        """Return the number of threads of all workers connected now, at least 1."""
         return max(1, self._threads())
 
     def outcomes(
         self, function: Callable[[Task], Result], tasks: Sequence[Task], lost: Callable[[Task], Result] | None = None
     ) -> Iterator[tuple[Task, Result]]:
-        """See ``Workers``. What a dead worker had in work, or had been given, dask tries on others, and gives it up
-        after some deaths (its setting ``allowed-failures``); such tasks are tried one by one at the end."""
+        """Yield every task with its result; see ``Workers.outcomes``.
+
+        Dask retries the tasks of a dead worker on others, and gives a task up after a number of deaths (its setting
+        ``allowed-failures``). Such tasks are retried one by one at the end.
+        """
         given_up: list[Task] = []
         yield from self._all(function, list(tasks), given_up.append)
         for task in given_up:
@@ -121,7 +140,7 @@ class ClusterWorkers:
             yield from self._all(function, [task], again.append)
             if again:
                 if lost is None:
-                    raise WorkersError("a task has killed all workers that took it")
+                    raise WorkersError("a task killed every worker that ran it")
                 yield task, lost(task)
 
     def _all(
@@ -136,12 +155,12 @@ class ClusterWorkers:
                 now = time.monotonic()
                 if now - looked >= LOOK_SECONDS:
                     # Workers come and go.
-                    there, looked = self._threads(), now
-                    ahead, seen = AHEAD * max(1, there), now if there else seen
+                    n_threads, looked = self._threads(), now
+                    ahead, seen = AHEAD * max(1, n_threads), now if n_threads else seen
                     if now - seen >= LONELY_SECONDS:
                         raise WorkersError(f"the cluster has had no worker for {LONELY_SECONDS:.0f} s")
                 for task in itertools.islice(left, max(0, ahead - len(waiting))):
-                    # Not pure: equal tasks of two runs are two tasks.
+                    # Not pure, or Dask would merge equal tasks of two runs.
                     waiting[self.client.submit(_on_worker, function, task, VERSION, pure=False)] = task
                 if not waiting:
                     return
@@ -160,7 +179,7 @@ class ClusterWorkers:
         except (CancelledError, distributed.comm.CommClosedError, distributed.client.ClosedClientError):
             raise _gone() from None
         finally:
-            # Of a run that ends early nothing more is begun.
+            # A run that ends early must not start more tasks.
             if waiting:
                 with contextlib.suppress(OSError, CancelledError, TimeoutError):
                     self.client.cancel(list(waiting))
@@ -173,12 +192,12 @@ class ClusterWorkers:
 
 
 def _gone() -> WorkersError:
-    return WorkersError("the cluster's scheduler has gone: what is done stays, the same command goes on")
+    return WorkersError("lost the scheduler of the cluster: finished work is kept, run the same command to resume")
 
 
 def _on_worker(function: Callable[[Task], Result], task: Task, version: str) -> Result:
     if version != VERSION:
-        raise WorkersError(f"a worker has inrcodec {VERSION} where {version} is wanted")
+        raise WorkersError(f"expected inrcodec {version} on every worker, got {VERSION}: install the same version")
     torch.set_num_threads(1)
     keep_memory()
     return function(task)

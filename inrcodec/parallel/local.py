@@ -1,7 +1,7 @@
-"""Work spread over processes of one thread each, that end with their parent however it ends; the door to all workers.
+"""Workers in local processes of one thread each, and ``open_workers``, which opens any kind of workers.
 
-Where work is done is the caller's choice alone: in this process, in processes of this machine, on a dask cluster
-(``cluster``). Results are the same.
+The caller chooses where work runs: in this process, in other processes on this machine, or on a Dask cluster
+(``parallel.dask``). Results do not depend on it. Local worker processes end when their parent ends, for any reason.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ from inrcodec.errors import UsageError, WorkersError
 from inrcodec.parallel.base import Result, Task, Workers, begin_worker
 
 LOCAL = "local"
-"""Instead of a scheduler's address: a dask cluster of this machine alone."""
+"""Stands for a Dask cluster on this machine, in place of the address of a scheduler."""
 
 
 @contextlib.contextmanager
 def open_workers(count: int | None = None, scheduler: str | None = None) -> Iterator[Workers]:
-    """``count`` processes (one: this one), or the dask cluster of the scheduler at an address, or LOCAL, which starts
-    one of ``count`` workers on this machine.
+    """Yield workers, which end with the context.
 
-    Raises UsageError for options that contradict each other, WorkersError when there is no cluster.
+    Args:
+        count: the number of processes; 1, the default, means this process.
+        scheduler: the address of a Dask scheduler, such as tcp://host:8786, or ``LOCAL``, which starts a cluster of
+            ``count`` workers on this machine.
+
+    Raises:
+        UsageError: ``count`` is below 1 or contradicts ``scheduler``, or Dask is not installed.
+        WorkersError: the cluster cannot be reached.
     """
     if count is not None and count < 1:
         raise UsageError(f"workers must be at least 1, got {count}")
@@ -37,7 +43,7 @@ def open_workers(count: int | None = None, scheduler: str | None = None) -> Iter
             yield workers
         return
     if scheduler != LOCAL and count is not None:
-        raise UsageError("a cluster has the workers it has: give either workers or the address of a scheduler")
+        raise UsageError("a cluster has its own workers: give either workers or the address of a scheduler, not both")
     from inrcodec.parallel.dask import connected, local_cluster
 
     with local_cluster(count or 1) if scheduler == LOCAL else connected(scheduler) as workers:
@@ -45,8 +51,14 @@ def open_workers(count: int | None = None, scheduler: str | None = None) -> Iter
 
 
 class LocalWorkers:
-    """Processes that are started when they are first needed and end with the context, at once where that is left by
-    an error or an interruption; one worker is this process."""
+    """Runs tasks in processes on this machine; see ``parallel.base.Workers``.
+
+    A single worker is this process itself. Otherwise the processes start when they are first needed and end with the
+    context: immediately after an error or an interruption, else after the tasks in progress.
+
+    Attributes:
+        count: the number of processes.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -71,12 +83,13 @@ class LocalWorkers:
     def outcomes(
         self, function: Callable[[Task], Result], tasks: Sequence[Task], lost: Callable[[Task], Result] | None = None
     ) -> Iterator[tuple[Task, Result]]:
-        """See ``Workers``. Whose task killed a worker is not known at once, so those that may have been in work are
-        tried again one by one."""
+        """Yield every task with its result; see ``Workers.outcomes``."""
         if self.count == 1:
             for task in tasks:
                 yield task, function(task)
             return
+        # When a worker dies, the pool does not say which task killed it. All tasks that may have been in progress are
+        # suspects, and are retried one by one.
         left, suspects = dict(enumerate(tasks)), 0
         while left:
             alone, broken = suspects > 0, False
@@ -86,7 +99,7 @@ class LocalWorkers:
                 self._pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
             waiting = {}
             try:
-                with _interruptions_later():
+                with _interruptions_deferred():
                     for number in list(left)[:1] if alone else left:
                         waiting[self._pool.submit(function, left[number])] = number
                 while waiting:
@@ -110,8 +123,8 @@ class LocalWorkers:
 
 
 @contextlib.contextmanager
-def _interruptions_later() -> Iterator[None]:
-    """Ctrl-C waits until the end; processes that are started meanwhile never see one: it is for their parent."""
+def _interruptions_deferred() -> Iterator[None]:
+    """Defer Ctrl-C to the end of the context; processes started inside inherit the block and never see it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

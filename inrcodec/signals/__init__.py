@@ -1,0 +1,1 @@
+"""Signals: images, audio and gridded fields as values on a grid, with headers, metadata, files and metrics."""

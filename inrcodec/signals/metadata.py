@@ -1,4 +1,13 @@
-"""TODO-DOC."""
+"""What must survive compression but does not fit the signal header: ``SignalMeta``, and its bytes in a file.
+
+Metadata covers the colour profile, orientation and resolution of images, and the names, units, coordinates and value
+range of fields. In a file it is the section ``EXTRA``: a version byte, then deflated JSON of everything that differs
+from the default (docs/format.md, "Sections"). Invariants:
+
+- Bytes and back is lossless: floating-point numbers and arrays keep all their bits.
+- Metadata with default values takes no bytes.
+- Nothing is allocated beyond ``Limits.max_metadata_bytes``: neither the JSON nor, all together, the arrays in it.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +31,22 @@ _ARRAY_TYPES = ("<f4", "<f8", "<i1", "<i2", "<i4", "<i8", "|i1", "|u1", "<u1", "
 
 @dataclass(frozen=True)
 class SignalMeta:
-    """What a header does not say.
+    """Holds the metadata of a signal; the defaults mean that there is none.
 
-    ``bit_depth``: of images, 8 or 16. ``icc_profile``, ``exif_orientation`` (1 to 8, pixels stay as stored), ``dpi``.
-    ``offset``, ``scale``: of fields, physical value = offset + scale * value. ``variable``, ``dims``, ``coordinates``
-    (dim to array), ``attributes`` and ``coordinate_attributes`` of fields; ``fixed``: axes that were fixed by selection
-    (dim to value); ``source_format``: "netcdf" or "npy".
+    Attributes:
+        bit_depth: the bits per sample of an image, 8 or 16.
+        icc_profile: the ICC colour profile of an image.
+        exif_orientation: the EXIF orientation of an image, 1 to 8; pixels stay as stored.
+        dpi: the horizontal and vertical resolution of an image in dots per inch, both positive.
+        offset: for fields, physical value = offset + scale * value.
+        scale: see ``offset``.
+        variable: the name of a field.
+        dims: the names of the axes of a field, all different.
+        coordinates: an array for each axis that has coordinates, by name.
+        attributes: the attributes of a field, such as its units: text, bytes, numbers and arrays.
+        coordinate_attributes: the attributes of coordinates, by name of the axis.
+        fixed: the coordinate of each axis that was removed by selection, by name.
+        source_format: the file format of a field, "netcdf" or "npy".
     """
 
     bit_depth: int = 8
@@ -45,9 +64,9 @@ class SignalMeta:
     source_format: str = ""
 
     def fault(self, header: SignalHeader) -> str:
-        """Why this cannot belong to a signal; empty if it can."""
+        """Return why this metadata cannot belong to a signal with this header; an empty text if it can."""
         if self.dims and (len(self.dims) != len(header.shape) or len(set(self.dims)) != len(self.dims)):
-            return f"{len(header.shape)} axes have the names {self.dims}"
+            return f"expected {len(header.shape)} different names of axes, got {self.dims}"
         sizes = dict(zip(self.dims, header.shape, strict=False))
         for name, array in self.coordinates.items():
             if array.shape != (sizes.get(name),):
@@ -55,9 +74,12 @@ class SignalMeta:
         return ""
 
     def extra_to_bytes(self) -> bytes:
-        """Deflated JSON of all that differs from the default; empty when nothing does.
+        """Return the bytes of the metadata; no bytes if everything but the bit depth has its default.
 
-        Bit depth is left out: the header's sample type says it. DataError for what could not be read back.
+        The bit depth is left out, because the sample type of the header implies it.
+
+        Raises:
+            DataError: an attribute or array is of a type that ``from_extra`` could not restore.
         """
         out: dict[str, Any] = {}
         if self.icc_profile:
@@ -90,23 +112,33 @@ class SignalMeta:
 
     @classmethod
     def from_extra(cls, data: bytes, bit_depth: int, limits: Limits = DEFAULT_LIMITS) -> SignalMeta:
-        """Inverse of ``extra_to_bytes``; FormatError when damaged, LimitError when it inflates beyond ``limits``."""
+        """Return the metadata whose ``extra_to_bytes`` returned ``data``.
+
+        Args:
+            data: the bytes.
+            bit_depth: the bits per sample of an image, which the bytes do not hold.
+            limits: ``max_metadata_bytes`` applies to the JSON, and to all arrays in it together.
+
+        Raises:
+            FormatError: the data is corrupt or of an unsupported version.
+            LimitError: it inflates beyond the limit.
+        """
         if not data:
             return cls(bit_depth=bit_depth)
         if data[0] != EXTRA_VERSION:
-            raise FormatError(f"extra metadata of version {data[0]}, this version reads {EXTRA_VERSION}")
+            raise FormatError(f"unsupported extra metadata: expected version {EXTRA_VERSION}, got {data[0]}")
         try:
             inflate = zlib.decompressobj()
             text = inflate.decompress(data[1:], limits.max_metadata_bytes)
             if inflate.unconsumed_tail:
-                raise LimitError(f"extra metadata is longer than the limit of {limits.max_metadata_bytes} bytes")
+                raise LimitError(f"extra metadata exceeds the limit of {limits.max_metadata_bytes} bytes")
             if not inflate.eof or inflate.unused_data:
-                raise FormatError("extra metadata is damaged")
+                raise FormatError("corrupt extra metadata: expected one complete zlib stream")
             out = json.loads(text)
             dpi = out.get("dpi")
             affine = out.get("affine", [0.0, 1.0])
-            room = _Room(limits)
-            coordinates = {str(k): _array_from_json(v, room) for k, v in dict(out.get("coordinates", {})).items()}
+            budget = _Budget(limits)
+            coordinates = {str(k): _array_from_json(v, budget) for k, v in dict(out.get("coordinates", {})).items()}
             return cls(
                 bit_depth=bit_depth,
                 icc_profile=base64.b64decode(out.get("icc", ""), validate=True),
@@ -117,39 +149,46 @@ class SignalMeta:
                 variable=str(out.get("variable", "")),
                 dims=tuple(str(d) for d in out.get("dims", [])),
                 coordinates=coordinates,
-                attributes=_attributes_from_json(out.get("attributes", {}), room),
+                attributes=_attributes_from_json(out.get("attributes", {}), budget),
                 coordinate_attributes={
-                    str(k): _attributes_from_json(v, room)
+                    str(k): _attributes_from_json(v, budget)
                     for k, v in dict(out.get("coordinate_attributes", {})).items()
                 },
                 fixed={str(k): float(v) for k, v in dict(out.get("fixed", {})).items()},
                 source_format=str(out.get("source_format", "")),
             )
         except (zlib.error, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
-            raise FormatError("extra metadata is damaged") from None
+            raise FormatError("corrupt extra metadata: its content is not that of an encoder") from None
 
     @classmethod
     def of_file(cls, data: bytes, header: SignalHeader, limits: Limits = DEFAULT_LIMITS) -> SignalMeta:
-        """``from_extra`` for a signal with this header; FormatError also when the two do not fit."""
+        """Return the metadata in ``data`` for a signal with this header; see ``from_extra``.
+
+        Raises:
+            FormatError: the data is corrupt, of an unsupported version, or does not fit the header.
+            LimitError: it inflates beyond the limit.
+        """
         meta = cls.from_extra(data, 16 if header.sample_type == "u16" else 8, limits)
         fault = meta.fault(header)
         if fault:
-            raise FormatError(f"extra metadata do not fit the {header.kind}: {fault}")
+            raise FormatError(f"corrupt file: its extra metadata does not fit the {header.kind}: {fault}")
         return meta
 
 
-class _Room:
-    """What is left of the bytes that all arrays of a file's metadata may take together: evenly spaced ones are a few
-    bytes of text."""
+class _Budget:
+    """Counts the bytes that the arrays of a file's metadata may still take, all together.
+
+    The size of the JSON does not bound them: an evenly spaced array of any size takes a few bytes of text.
+    """
 
     def __init__(self, limits: Limits) -> None:
-        self._most = self._left = limits.max_metadata_bytes
+        self._total = self._left = limits.max_metadata_bytes
 
     def take(self, n_bytes: int) -> None:
-        """LimitError when there is not so much left."""
+        """Take bytes from the budget; raise LimitError when fewer are left."""
         self._left -= n_bytes
         if self._left < 0:
-            raise LimitError(f"arrays of the extra metadata are over the limit of {self._most} bytes")
+            raise LimitError(f"the arrays of the extra metadata exceed the limit of {self._total} bytes")
 
 
 def _finite(value: Any) -> float:
@@ -173,10 +212,10 @@ def _orientation(value: Any) -> int:
 
 
 def _array_to_json(array: NDArray[Any]) -> dict[str, Any]:
-    """An array of numbers; evenly spaced ones as start, step and count where that gives the same bits back."""
+    """Return an array as JSON: start, step and count if it is evenly spaced to the bit, else its bytes."""
     little = array.astype(array.dtype.newbyteorder("<"))
     if little.dtype.str not in _ARRAY_TYPES:
-        raise DataError(f"arrays of {array.dtype} cannot be kept in a file's metadata")
+        raise DataError(f"metadata cannot be kept: unsupported array type {array.dtype}")
     head: dict[str, Any] = {"type": little.dtype.str, "shape": list(little.shape)}
     if little.ndim == 1 and little.size > 2:
         start, step = little[0].item(), (little[-1].item() - little[0].item()) / (little.size - 1)
@@ -186,25 +225,25 @@ def _array_to_json(array: NDArray[Any]) -> dict[str, Any]:
     return {**head, "data": base64.b64encode(little.tobytes()).decode()}
 
 
-def _array_from_json(fields: dict[str, Any], room: _Room) -> NDArray[Any]:
+def _array_from_json(fields: dict[str, Any], budget: _Budget) -> NDArray[Any]:
     if fields["type"] not in _ARRAY_TYPES:
-        raise FormatError("extra metadata holds an array of unknown type")
+        raise FormatError("corrupt extra metadata: unsupported array type")
     dtype = np.dtype(fields["type"])
     shape = tuple(int(n) for n in fields["shape"])
     if min(shape, default=1) < 0:
-        raise ValueError("a shape below zero")
-    room.take(math.prod(shape) * dtype.itemsize)
+        raise ValueError("negative shape")
+    budget.take(math.prod(shape) * dtype.itemsize)
     if "start" in fields:
         (count,) = shape
         even = _even(fields["start"], fields["step"], count, dtype)
         if even is None:
-            raise ValueError("numbers out of the range of their type")
+            raise ValueError("numbers out of range")
         return even
     return np.frombuffer(base64.b64decode(fields["data"], validate=True), dtype).reshape(shape).copy()
 
 
 def _even(start: float, step: float, count: int, dtype: np.dtype[Any]) -> NDArray[Any] | None:
-    """Evenly spaced numbers; None when they are out of the range of their type."""
+    """Return evenly spaced numbers (count,); None when they are out of the range of their type."""
     bounds: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
     low, high = (int(n) if dtype.kind in "iu" else float(n) for n in (bounds.min, bounds.max))
     if not all(low <= end <= high for end in (start, start + step * max(0, count - 1))):
@@ -214,7 +253,7 @@ def _even(start: float, step: float, count: int, dtype: np.dtype[Any]) -> NDArra
 
 
 def _attributes_to_json(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Texts and numbers as they are, arrays and numpy scalars with their type."""
+    """Return attributes as JSON: text and numbers as they are, arrays and NumPy scalars with their type."""
     out: dict[str, Any] = {}
     for name, value in attributes.items():
         if isinstance(value, bytes):
@@ -224,17 +263,17 @@ def _attributes_to_json(attributes: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, str | int | float):
             out[name] = value
         else:
-            raise DataError(f"attribute {name!r} is of a type that cannot be kept: {type(value).__name__}")
+            raise DataError(f"metadata cannot be kept: attribute {name!r} is of type {type(value).__name__}")
     return out
 
 
-def _attributes_from_json(fields: dict[str, Any], room: _Room) -> dict[str, Any]:
+def _attributes_from_json(fields: dict[str, Any], budget: _Budget) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, dict):
-            out[name] = base64.b64decode(value["bytes"]) if "bytes" in value else _array_from_json(value, room)
+            out[name] = base64.b64decode(value["bytes"]) if "bytes" in value else _array_from_json(value, budget)
         elif isinstance(value, str | int | float):
             out[name] = value
         else:
-            raise ValueError(f"an attribute of type {type(value).__name__}")
+            raise ValueError(f"attribute of type {type(value).__name__}")
     return out

@@ -1,11 +1,11 @@
-"""Distortion and rate, the one place where they are computed; all in float64.
+"""PSNR, SNR and rates. No other module computes them; everything is in float64.
 
-Conventions (the published curves of Kodak, CIFAR-10 and LibriSpeech use the same):
+The conventions are those of the published curves for Kodak, CIFAR-10 and LibriSpeech:
 
-- images: clamped and rounded to the grid of their bit depth, MSE over all colour channels, peak 2^depth - 1.
-- sounds: PSNR on the signal mapped from [-1, 1] to [0, 1], peak 1, no rounding; SNR beside it.
-- fields: PSNR on values normalised to [0, 1], and the largest absolute error in physical units.
-- rates: 8 * file bytes per grid point (bpp), or per second / 1000 (kbit/s).
+- images: clamped and rounded to their bit depth, MSE over all colour channels, peak 2^depth - 1.
+- audio: PSNR of the signal mapped from [-1, 1] to [0, 1], peak 1, no rounding; SNR in addition.
+- fields: PSNR of values normalised to [0, 1].
+- rates: computed from the file size, 8 * bytes per grid point (bpp) or per second / 1000 (kbit/s).
 """
 
 from __future__ import annotations
@@ -24,17 +24,21 @@ AnyArray = NDArray[Any]
 FloatArray = NDArray[np.float64]
 
 NUMBERS_AT_ONCE = 1 << 21
-"""Of larger signals this many numbers are compared at a time."""
+"""Larger signals are compared in chunks of about this many numbers, to bound memory."""
 
 
 def mse(a: ArrayLike, b: ArrayLike) -> float:
-    """Mean squared difference of two arrays of equal shape; DataError when the shapes differ."""
+    """Return the mean squared difference of two arrays of equal shape.
+
+    Raises:
+        DataError: the shapes differ. All functions of this module that compare arrays raise it.
+    """
     x, y = np.asarray(a), np.asarray(b)
-    return _mean_square(x, y, lambda part: part)
+    return _mean_square(x, y, lambda values: values)
 
 
 def psnr(a: ArrayLike, b: ArrayLike, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB; infinite for equal arrays."""
+    """Return the peak signal-to-noise ratio in dB; infinite for equal arrays."""
     return _decibels(mse(a, b), peak)
 
 
@@ -43,32 +47,32 @@ def _decibels(error: float, peak: float) -> float:
 
 
 def _mean_square(a: AnyArray, b: AnyArray, mapped: Callable[[FloatArray], FloatArray]) -> float:
-    """Mean squared difference of mapped values, a part of the rows at a time."""
+    """Return the mean squared difference of mapped values, computed over chunks of rows."""
     if a.shape != b.shape:
         raise DataError(f"signals to compare must have equal shape, got {a.shape} and {b.shape}")
     if a.ndim == 0 or a.size <= NUMBERS_AT_ONCE:
         return float(np.mean(np.square(mapped(a.astype(np.float64)) - mapped(b.astype(np.float64)))))
     rows = max(1, NUMBERS_AT_ONCE * len(a) // a.size)
-    parts = (slice(start, start + rows) for start in range(0, len(a), rows))
-    sums = [np.square(mapped(a[p].astype(np.float64)) - mapped(b[p].astype(np.float64))).sum() for p in parts]
+    chunks = (slice(start, start + rows) for start in range(0, len(a), rows))
+    sums = [np.square(mapped(a[c].astype(np.float64)) - mapped(b[c].astype(np.float64))).sum() for c in chunks]
     return math.fsum(sums) / a.size
 
 
 def image_psnr(a: ArrayLike, b: ArrayLike, bit_depth: int = 8) -> float:
-    """PSNR in dB of images with values in [0, 1], both clamped and rounded to ``bit_depth`` bits."""
+    """Return the PSNR in dB of images in [0, 1], both clamped and rounded to ``bit_depth`` bits."""
     top = 2**bit_depth - 1
-    error = _mean_square(np.asarray(a), np.asarray(b), lambda part: np.rint(np.clip(part, 0.0, 1.0) * top))
+    error = _mean_square(np.asarray(a), np.asarray(b), lambda values: np.rint(np.clip(values, 0.0, 1.0) * top))
     return _decibels(error, top)
 
 
 def audio_psnr(a: ArrayLike, b: ArrayLike) -> float:
-    """PSNR in dB of sounds in [-1, 1], mapped to [0, 1]: 6.02 dB above -10 log10 of the MSE."""
+    """Return the PSNR in dB of audio in [-1, 1], mapped to [0, 1]: 6.02 dB above -10 log10 of the MSE."""
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return psnr((x + 1.0) / 2.0, (y + 1.0) / 2.0)
 
 
 def snr(signal: ArrayLike, decoded: ArrayLike) -> float:
-    """Signal-to-noise ratio in dB: energy of the signal over energy of the error."""
+    """Return the signal-to-noise ratio in dB: the energy of the signal over the energy of the error."""
     x = np.asarray(signal, np.float64)
     error, energy = mse(x, decoded), float(np.mean(np.square(x)))
     if error == 0:
@@ -77,7 +81,7 @@ def snr(signal: ArrayLike, decoded: ArrayLike) -> float:
 
 
 def signal_psnr(original: Signal, decoded: Signal) -> float:
-    """PSNR by the convention of the signal's kind; alpha, which is kept exactly, is left out."""
+    """Return the PSNR in dB by the convention of the signal's kind, without a (lossless) alpha channel."""
     a, b = original.colour_values, decoded.colour_values
     if original.header.kind == "audio":
         return audio_psnr(a, b)
@@ -87,10 +91,10 @@ def signal_psnr(original: Signal, decoded: Signal) -> float:
 
 
 def bpp(file_bytes: int, n_points: int) -> float:
-    """Bits per grid point."""
+    """Return the rate in bits per grid point."""
     return 8.0 * file_bytes / n_points
 
 
 def kbps(file_bytes: int, n_samples: int, sample_rate: int) -> float:
-    """Kilobits (1000) per second."""
+    """Return the rate in kbit/s (1000 bits per second); ``sample_rate`` is in Hz."""
     return 8.0 * file_bytes * sample_rate / n_samples / 1000.0

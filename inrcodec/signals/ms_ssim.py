@@ -1,8 +1,8 @@
-"""Multi-scale structural similarity of images, as a measure and as an error of every point to be optimised.
+"""Multi-scale structural similarity (MS-SSIM) of images: the metric, and a differentiable error per point.
 
 Source: Z. Wang, E. Simoncelli, A. Bovik, *Multi-scale structural similarity for image quality assessment* (Asilomar
-2003): a Gaussian window of 11x11 (standard deviation 1.5), five scales, each of the averages of 2x2 points of the one
-before; contrast and structure at all scales, luminance at the coarsest.
+2003). The window is an 11x11 Gaussian (standard deviation 1.5). There are five scales, each made by averaging 2x2
+points of the finer one. Contrast and structure count at all scales, luminance at the coarsest.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from inrcodec.signals.signal import Signal
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, DEVIATION = 11, 1.5
 LUMINANCE_FLOOR, CONTRAST_FLOOR = 0.01**2, 0.03**2
-"""For values in [0, 1]."""
-LARGEST = 1 << 24
+"""Constants that stabilise the divisions, for values in [0, 1]."""
+MAX_POINTS = 1 << 24
+"""``signal_ms_ssim`` skips larger images, which would take too much memory."""
 
 
 def ms_ssim(first: Tensor, second: Tensor) -> Tensor:
-    """MS-SSIM (N,) of images (N, C, H, W) in [0, 1], the mean over channels.
+    """Return the MS-SSIM (N,) of two batches of images (N, C, H, W) in [0, 1], the mean over channels.
 
-    Windows lie inside the image, as published. Images of a side below 176, which have no room for a window at the
-    coarsest scale, use as many scales as they have room for, the weights made to add up to 1; below 11 the window
-    is as large as the side.
+    Windows lie inside the image, as published. If a side is below 176, no window fits at the coarsest scale; the image
+    then uses as many scales as fit, with weights normalised to the sum 1. Below 11 the window shrinks to that side.
     """
     side = min(first.shape[2:])
     n_scales = min(len(SCALE_WEIGHTS), max(1, int(math.log2(max(side, 1) / WINDOW)) + 1) if side >= WINDOW else 1)
@@ -38,17 +38,19 @@ def ms_ssim(first: Tensor, second: Tensor) -> Tensor:
     product = torch.ones(first.shape[:2], dtype=first.dtype, device=first.device)
     for scale, weight in enumerate(weights):
         luminance, contrast = _maps(first, second, lambda x: _blurred(x, kernel, padded=False))
-        found = contrast * luminance if scale == n_scales - 1 else contrast
-        product = product * found.mean(dim=(2, 3)).clamp_min(0.0) ** weight
+        similarity = contrast * luminance if scale == n_scales - 1 else contrast
+        product = product * similarity.mean(dim=(2, 3)).clamp_min(0.0) ** weight
         if scale < n_scales - 1:
             first, second = functional.avg_pool2d(first, 2), functional.avg_pool2d(second, 2)
     return product.mean(dim=1)
 
 
 def signal_ms_ssim(original: Signal, decoded: Signal) -> float | None:
-    """MS-SSIM of the colours of an image, as written to its file; None of other signals and of images of more than
-    ``LARGEST`` points."""
-    if original.header.kind != "image" or original.header.n_points > LARGEST:
+    """Return the MS-SSIM of two images without alpha, rounded to their bit depth.
+
+    Return None for audio, fields and images of more than ``MAX_POINTS`` points.
+    """
+    if original.header.kind != "image" or original.header.n_points > MAX_POINTS:
         return None
     top = 2**original.meta.bit_depth - 1
     first, second = (
@@ -59,10 +61,10 @@ def signal_ms_ssim(original: Signal, decoded: Signal) -> float | None:
 
 
 def structure_errors(first: Tensor, second: Tensor) -> Tensor:
-    """Errors (N, H, W) of every point whose mean is, to first order, 1 - MS-SSIM of images (N, C, H, W).
+    """Return errors (N, H, W) whose mean is, to first order, 1 - MS-SSIM of images (N, C, H, W) in [0, 1].
 
-    The product over scales is taken as a sum, sum of weight * (1 - similarity of the scale's map), each map spread over
-    the points that it averages; windows at the border see the part of them that lies inside. Gradients reach both.
+    The product over scales becomes a sum of weight * (1 - similarity), where the similarity map of each scale is spread
+    over the points that it averages. Windows at the border average their inner part. Gradients reach both arguments.
     """
     height, width = first.shape[2:]
     kernel = _kernel(WINDOW, first)
@@ -87,7 +89,7 @@ def _kernel(size: int, like: Tensor) -> Tensor:
 
 
 def _blurred(values: Tensor, kernel: Tensor, *, padded: bool) -> Tensor:
-    """Every channel by the separable window."""
+    """Return every channel convolved with the separable window."""
     channels, border = values.shape[1], len(kernel) // 2 if padded else 0
     rows = functional.conv2d(
         values, kernel.view(1, 1, -1, 1).expand(channels, -1, -1, -1), padding=(border, 0), groups=channels
@@ -98,10 +100,10 @@ def _blurred(values: Tensor, kernel: Tensor, *, padded: bool) -> Tensor:
 
 
 def _maps(first: Tensor, second: Tensor, blur: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Luminance and contrast-structure at every window."""
+    """Return luminance and contrast-structure of every window."""
     mean_a, mean_b = blur(first), blur(second)
-    both = mean_a * mean_b
+    mean_product = mean_a * mean_b
     variances = blur(first * first) + blur(second * second) - mean_a * mean_a - mean_b * mean_b
-    covariance = blur(first * second) - both
-    luminance = (2.0 * both + LUMINANCE_FLOOR) / (mean_a * mean_a + mean_b * mean_b + LUMINANCE_FLOOR)
+    covariance = blur(first * second) - mean_product
+    luminance = (2.0 * mean_product + LUMINANCE_FLOOR) / (mean_a * mean_a + mean_b * mean_b + LUMINANCE_FLOOR)
     return luminance, (2.0 * covariance + CONTRAST_FLOOR) / (variances + CONTRAST_FLOOR)

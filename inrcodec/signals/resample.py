@@ -1,7 +1,7 @@
-"""Samples on a grid to samples on another grid of the same extent, axis by axis.
+"""Resampling from one grid to another of the same extent, axis by axis.
 
-Samples lie at cell centres: of m points along an axis of n, point i lies at (i + 1/2) n / m in units of the n cells. A
-finer axis gets the interpolation of Lanczos with three lobes, a coarser one the mean over each point's footprint.
+Samples lie at cell centres: when an axis of n cells gets m points, point i lies at (i + 1/2) n / m in units of cells. A
+finer axis is interpolated (Lanczos, three lobes); on a coarser one each point is the mean over its footprint.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ LOBES = 3
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of ``count`` samples made one of ``points``, of which those in ``part`` are wanted.
+    """Resamples one axis of an array.
 
-    Beyond its ends the samples of the ends go on, with ``periodic`` those of the other end.
+    Attributes:
+        count: the samples along the axis.
+        points: the points along the resampled axis.
+        part: the points to compute.
+        periodic: whether the axis is a circle; otherwise it is extended by its first and last sample.
     """
 
     count: int
@@ -30,11 +34,11 @@ class Axis:
 
     @classmethod
     def whole(cls, count: int, points: int, *, periodic: bool = False) -> Axis:
-        """All of an axis."""
+        """Return the resampling of an axis to all its new points."""
         return cls(count, points, slice(0, points), periodic)
 
     def needed(self) -> slice:
-        """The samples that the wanted points are made of; all of them on a circle that is resampled."""
+        """Return the samples on which the points in ``part`` depend; all of them if a circle is resampled."""
         if self.points == self.count:
             return self.part
         if self.periodic:
@@ -43,7 +47,13 @@ class Axis:
         return slice(int(places.min()), int(places.max()) + 1)
 
     def resampled(self, values: FloatArray, axis: int, first: int = 0) -> FloatArray:
-        """``values`` (.., n, ..), which along ``axis`` are the samples from ``first`` on, at the wanted points."""
+        """Return ``values`` (.., n, ..) at the points in ``part``, (.., len(part), ..).
+
+        Args:
+            values: the samples from ``first`` on; they include those in ``needed``.
+            axis: the dimension of ``values`` to resample.
+            first: the index of the first sample in ``values``.
+        """
         if self.points == self.count:
             if (self.part.start, self.part.stop) == (first, first + values.shape[axis]):
                 return values
@@ -60,12 +70,18 @@ class Axis:
 
 
 def resample(values: FloatArray, axis: int, points: int, *, periodic: bool = False) -> FloatArray:
-    """``values`` (.., n, ..) with ``points`` samples along an axis."""
+    """Return ``values`` (.., n, ..) with ``points`` samples along an axis, which may be a circle."""
     return Axis.whole(values.shape[axis], points, periodic=periodic).resampled(values, axis)
 
 
 def resample_grid(values: FloatArray, size: tuple[int, ...], *, periodic: bool = False) -> FloatArray:
-    """``values`` (*grid, C) on a grid of ``size`` points; ``periodic``: the last axis of the grid is a circle."""
+    """Return ``values`` (*grid, C) on a grid of ``size`` points, as (*size, C).
+
+    Args:
+        values: the samples.
+        size: the points along each axis.
+        periodic: whether the last axis of the grid is a circle.
+    """
     for axis, points in enumerate(size):
         values = resample(values, axis, points, periodic=periodic and axis == len(size) - 1)
     return values
@@ -74,7 +90,14 @@ def resample_grid(values: FloatArray, size: tuple[int, ...], *, periodic: bool =
 def window_axes(
     shape: tuple[int, ...], size: tuple[int, ...], window: tuple[slice, ...], *, periodic: bool = False
 ) -> list[Axis]:
-    """The axes of a grid of ``shape`` made one of ``size``, of which a window is wanted."""
+    """Return the resampling of each axis of a grid.
+
+    Args:
+        shape: the samples along each axis.
+        size: the points along each resampled axis.
+        window: the points to compute along each axis.
+        periodic: whether the last axis is a circle.
+    """
     last = len(shape) - 1
     return [
         Axis(count, points, part, periodic and i == last)
@@ -83,7 +106,10 @@ def window_axes(
 
 
 def taps(count: int, points: int) -> tuple[NDArray[np.int64], FloatArray]:
-    """Places, some beyond the ends, and weights (points, T) of the samples that make up each new one."""
+    """Return the indices and the weights, both (points, T), of the samples of which each point is the weighted sum.
+
+    Indices may lie beyond the ends of the axis; the weights of a point have the sum 1.
+    """
     step = count / points
     if points > count:
         centre = (np.arange(points) + 0.5) * step - 0.5

@@ -1,9 +1,11 @@
-"""A signal: values on a grid, and what the file needs to come back as it was.
+"""A signal: values on a grid, with all that is needed to write it back to a file of its own format.
 
-Invariants: ``values`` is float32, (*shape, channels), finite, not empty. Ranges: images [0, 1], sounds [-1, 1], fields
-normalised to [0, 1] by ``(x - offset) / scale``. What every signal has is its ``SignalHeader``; all else that must
-survive (colour profile, orientation, resolution, names, units, coordinates) is ``SignalMeta``, which turns to bytes and
-back without loss.
+The values are normalised: images to [0, 1], audio to [-1, 1], fields to [0, 1] by ``(x - offset) / scale``. The
+``SignalHeader`` holds what every signal has (kind, layout, sample type, grid), the ``SignalMeta`` all else (colour
+profile, orientation, resolution, names, units, coordinates). Invariants, checked on construction:
+
+- ``values`` is float32 of shape (*header.shape, header.channels), and finite. It is never empty, as no axis is.
+- ``meta`` fits ``header``: as many names of axes as there are axes, as many coordinates as points.
 """
 
 from __future__ import annotations
@@ -24,7 +26,16 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Signal:
-    """Values on a grid; see the module's text. DataError when values are empty, not finite or of the wrong shape."""
+    """Holds values on a grid with their header and metadata; see the module docstring.
+
+    Attributes:
+        values: (*shape, channels), float32, normalised.
+        header: kind, layout, sample type and grid.
+        meta: all other properties of the signal.
+
+    Raises:
+        DataError: the values are not finite, or of another shape or type, or the metadata does not fit the header.
+    """
 
     values: FloatArray
     header: SignalHeader
@@ -35,17 +46,17 @@ class Signal:
         if self.values.shape != expected or self.values.dtype != np.float32:
             raise DataError(f"values must be float32 of shape {expected}, got {self.values.dtype} {self.values.shape}")
         if not np.isfinite(self.values).all():
-            bad = int((~np.isfinite(self.values)).sum())
+            n_bad = int((~np.isfinite(self.values)).sum())
             raise DataError(
-                f"{self.header.kind} holds {bad} values that are not finite (NaN or infinite): fill them first"
+                f"the {self.header.kind} has {n_bad} values that are not finite (NaN or infinite): fill them first"
             )
         fault = self.meta.fault(self.header)
         if fault:
-            raise DataError(f"metadata do not fit the {self.header.kind}: {fault}")
+            raise DataError(f"the metadata does not fit the {self.header.kind}: {fault}")
 
     @property
     def colour_values(self) -> FloatArray:
-        """Values without an alpha channel."""
+        """Return the values without the alpha channel, (*shape, colour channels)."""
         return self.values[..., :-1] if self.header.layout in ("gray+alpha", "rgba") else self.values
 
     def _repr_png_(self) -> bytes | None:
@@ -61,7 +72,7 @@ class Signal:
         return player(self)
 
     def with_values(self, values: FloatArray) -> Signal:
-        """The same signal with other values on the same grid."""
+        """Return the same signal with other values of the same shape."""
         return replace(self, values=np.ascontiguousarray(values, np.float32))
 
     @classmethod
@@ -73,11 +84,21 @@ class Signal:
         limits: Limits = DEFAULT_LIMITS,
         window: tuple[tuple[int, ...], tuple[slice, ...]] | None = None,
     ) -> Signal:
-        """A decoded signal: header and extra metadata of a file, values on the file's grid or on another size.
+        """Return a decoded signal, on the grid of its file or on another one of the same extent.
 
-        ``window``: the grid's size, and which part of it the values are. At another size, a sound's rate changes with
-        its length so that it lasts as long, resolution and coordinates of images and fields follow the grid.
-        FormatError when the metadata do not fit the header.
+        On another grid the sample rate of audio changes so that its duration stays; the resolution of images and the
+        coordinates of fields change with the grid.
+
+        Args:
+            header: the header in the file.
+            extra: the extra metadata in the file, as bytes.
+            values: the decoded values; without ``window`` their shape is that of the grid.
+            limits: for the metadata.
+            window: the size of the grid, and the part of it that the values are.
+
+        Raises:
+            FormatError: the metadata is corrupt or does not fit the header.
+            LimitError: the metadata exceeds ``limits``.
         """
         meta = SignalMeta.of_file(extra, header, limits)
         size = values.shape[:-1] if window is None else window[0]
@@ -107,8 +128,12 @@ class Signal:
         return cls(np.ascontiguousarray(values, np.float32), header, meta)
 
     def to_native(self) -> NDArray[Any]:
-        """Samples as their file had them: images uint8 or uint16 (H, W, C), sounds float32 (n, C), fields in physical
-        units and their own type, ``(*shape)`` or ``(*shape, C)``."""
+        """Return the samples as their file holds them.
+
+        Returns:
+            Images: (H, W, C), uint8 or uint16. Audio: (n, C), float32 clipped to [-1, 1]. Fields: (*shape) or, if there
+            is more than one channel, (*shape, C), in physical units and their own type.
+        """
         if self.header.kind == "image":
             top = 2**self.meta.bit_depth - 1
             levels = np.rint(np.clip(self.values.astype(np.float64), 0.0, 1.0) * top)
@@ -122,17 +147,17 @@ class Signal:
         dtype = np.dtype(self.header.sample_type)
         if dtype.kind in "iu":
             bounds = np.iinfo(dtype)
-            # The largest integer of 64 bits is no float64, and the next one is beyond it.
+            # The maximum of a 64-bit type is not a float64, and rounding to the next one would overflow.
             top = np.nextafter(float(bounds.max), 0.0) if dtype.itemsize == 8 else float(bounds.max)
             return np.clip(np.rint(physical), float(bounds.min), top).astype(dtype)
         if dtype.kind == "b":
             return np.rint(physical).astype(bool)
-        most = float(np.finfo(dtype).max)
-        return np.clip(physical, -most, most).astype(dtype)
+        max_value = float(np.finfo(dtype).max)
+        return np.clip(physical, -max_value, max_value).astype(dtype)
 
 
 def _resample(coordinate: NDArray[Any], count: int) -> NDArray[Any]:
-    """A coordinate along an axis of another number of cells, linear between and beyond the cell centres."""
+    """Return a coordinate on an axis of ``count`` cells, by linear interpolation and extrapolation of cell centres."""
     n = coordinate.size
     if n < 2:
         return np.full(count, coordinate[0], np.float64)

@@ -1,4 +1,4 @@
-"""The message is a stack, exact on any content, and its arithmetic is the one written out here."""
+"""Test that a message is an exact stack, whatever it holds, and matches the arithmetic written out here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOTAL = 1 << COUNT_BITS
 
 
 class PlainMessage:
-    """Asymmetric numeral systems in whole numbers: a state of up to 64 bits over words of 32, tables of 24 bits."""
+    """Asymmetric numeral systems in integers: a state of up to 64 bits over words of 32 bits, tables of 24 bits."""
 
     def __init__(self) -> None:
         self.state, self.words = 0, []
@@ -40,7 +40,7 @@ class PlainMessage:
 
 
 def coder_edges(table: list[int]) -> list[int]:
-    """Cumulative counts as the coder uses them: each symbol gets one of 2^24 places, the counts share the rest."""
+    """Return cumulative counts as the coder uses them: one of 2^24 places per symbol, the rest in proportion."""
     scale = (TOTAL - (len(table) - 1)) / TOTAL
     edges = [int(count * scale) + symbol for symbol, count in enumerate(table)]
     return [*edges[:-1], TOTAL]
@@ -54,7 +54,7 @@ def random_tables(rng: np.random.Generator, count: int, symbols: int) -> np.ndar
 
 
 @given(st.integers(0, 2**32), st.integers(2, 16), st.integers(0, 40))
-def test_it_is_the_plain_stack(seed: int, symbols: int, count: int) -> None:
+def test_message_equals_the_plain_stack(seed: int, symbols: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     plain, message = PlainMessage(), Message()
     for _ in range(3):
@@ -64,14 +64,14 @@ def test_it_is_the_plain_stack(seed: int, symbols: int, count: int) -> None:
         for value, table in reversed(list(zip(values.tolist(), tables.tolist(), strict=True))):
             plain.push(value, coder_edges(table))
         assert message.to_bytes() == plain.to_bytes()
-        asked = random_tables(rng, count // 2, symbols)
-        found = message.pop(asked)
-        assert found.tolist() == [plain.pop(coder_edges(table)) for table in asked.tolist()]
+        tables = random_tables(rng, count // 2, symbols)
+        popped = message.pop(tables)
+        assert popped.tolist() == [plain.pop(coder_edges(table)) for table in tables.tolist()]
         assert message.to_bytes() == plain.to_bytes()
 
 
 @given(st.integers(0, 2**32), st.binary(max_size=40), st.integers(0, 60))
-def test_a_pop_is_undone_by_a_push_whatever_the_message_holds(seed: int, data: bytes, count: int) -> None:
+def test_push_undoes_pop_whatever_the_message_holds(seed: int, data: bytes, count: int) -> None:
     start = data.rstrip(b"\0")
     tables = random_tables(np.random.default_rng(seed), count, 16)
     message = Message(start)
@@ -105,6 +105,6 @@ def test_bytes_of_a_message_are_frozen() -> None:
     assert message.to_bytes().hex() == "e8032fd91154b06619880151770cac7207"
 
 
-def test_bytes_that_no_message_has_are_refused() -> None:
-    with pytest.raises(FormatError, match="empty byte"):
+def test_bytes_that_no_message_has_are_rejected() -> None:
+    with pytest.raises(FormatError, match="zero byte"):
         Message(b"ab\0")

@@ -1,4 +1,4 @@
-"""The coder of latents: its tables, round trips, code lengths, damage."""
+"""Test the Gaussian coder: its tables, round trips, code lengths, corrupt messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from inrcodec.errors import FormatError, LimitError
 
 
 @pytest.mark.parametrize("index", range(0, N_SCALES, 7))
-def test_tables_are_those_of_the_law(index: int) -> None:
+def test_tables_follow_the_gaussian(index: int) -> None:
     counts, scale, half = counts_of(index), scale_values()[index], support(index)
     assert counts.sum() == TABLE_TOTAL and counts.min() >= 1 and len(counts) == 2 * half + 2
     assert np.array_equal(counts[: 2 * half + 1], counts[: 2 * half + 1][::-1])
@@ -62,7 +62,7 @@ def test_round_trip(seed: int, sizes: list[int]) -> None:
 
 
 def information(values: np.ndarray, scales: np.ndarray) -> float:
-    """Bits of values under their tables."""
+    """Return the bits of values under their tables."""
     return sum(
         -math.log2(counts_of(s)[v + support(s)] / TABLE_TOTAL) if abs(v) <= support(s) else 24 + 16
         for v, s in zip(values.tolist(), scales.tolist(), strict=True)
@@ -70,7 +70,7 @@ def information(values: np.ndarray, scales: np.ndarray) -> float:
 
 
 def drawn(rng: np.random.Generator, size: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values that follow their scales."""
+    """Return values drawn from their scales, and the scales."""
     scales = rng.integers(low, high, size)
     return np.rint(rng.normal(size=size) * scale_values()[scales]).astype(np.int64), scales
 
@@ -84,7 +84,7 @@ def test_length_is_the_information() -> None:
 
 
 def test_short_messages_are_hardly_longer_than_their_information() -> None:
-    """Eight parts of falling information, 400 bits: 3 say where the end is, 4 are rounding, 2 the end's."""
+    """Eight parts of falling information take about 400 bits: 3 locate the end, 4 are rounding, 2 are the end's."""
     rng = np.random.default_rng(2)
     spent, ideal = 0.0, 0.0
     for _ in range(200):
@@ -109,32 +109,32 @@ def test_zeros_at_the_end_take_no_bytes() -> None:
     assert short.to_bytes() == long.to_bytes()
 
 
-def test_golden_bytes() -> None:
+def test_bytes_are_frozen() -> None:
     writer = GaussianWriter()
     writer.write(np.array([0, 1, -2, 5, 0, 400]), np.array([3, 20, 25, 30, 0, 10]))
     writer.write(np.full(100, -1), np.full(100, 22))
     assert writer.to_bytes().hex() == "a9a59ae85d718da1e8dd918b93d37263ed7a81ce115cf242fca3c5688f3b9471"
 
 
-def test_damage_and_excess_are_errors() -> None:
+def test_corrupt_message_and_value_out_of_range_are_rejected() -> None:
     values, scales = np.array([3, -1, 2] * 20), np.array([30, 30, 30] * 20)
     writer = GaussianWriter()
     writer.write(values, scales)
     data = writer.to_bytes()
-    with pytest.raises(FormatError, match="end where"):
+    with pytest.raises(FormatError, match="does not end"):
         GaussianReader(data + b"\1\2\3\4", 1).read(scales)
     for cut in range(len(data)):
         with contextlib.suppress(FormatError):
             read = GaussianReader(data[:cut].rstrip(b"\0"), 1).read(scales)
-            assert not np.array_equal(read, values), "a message cut short is another message, if it is one"
+            assert not np.array_equal(read, values), "a truncated message is at best another message"
     with pytest.raises(FormatError):
         GaussianReader(data + b"\0", 1)
     silent = GaussianWriter()
     silent.write(np.zeros(3, np.int64), scales[:3])
     silent.write(np.array([1]), scales[:1])
-    with pytest.raises(FormatError, match="end where"):
+    with pytest.raises(FormatError, match="does not end"):
         reader = GaussianReader(silent.to_bytes(), 2)
         reader.read(scales[:3])
         reader.read(np.array([0]))
-    with pytest.raises(LimitError, match="far from"):
+    with pytest.raises(LimitError, match="latent out of range"):
         writer.write(np.array([MAX_VALUE]), np.array([0]))

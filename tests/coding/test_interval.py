@@ -1,4 +1,4 @@
-"""Symbols as one integer: round trips, lengths, only one integer for each sequence."""
+"""Test symbols as one integer: round trips, lengths, and a single integer for each sequence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOTAL = 1 << TABLE_BITS
 
 
 def table(rng: np.random.Generator) -> list[int]:
-    """Edges of 2 to 40 symbols, some of them of the least count."""
+    """Return the edges of 2 to 40 symbols, some of them with the minimum count."""
     cuts = np.unique(rng.integers(1, TOTAL, rng.integers(1, 39)))
     return [0, *cuts.tolist(), TOTAL]
 
@@ -38,8 +38,8 @@ def test_round_trip_and_length(seed: int, count: int) -> None:
     reader.finish()
 
 
-def test_by_hand() -> None:
-    """Halves of halves: symbols 1, 0, 1 are the interval [5/8, 6/8), binary .101, read from its end 5."""
+def test_integer_worked_out_by_hand() -> None:
+    """Under tables of two halves the symbols 1, 0, 1 are [5/8, 6/8), binary .101, which reversed is 5."""
     halves = [0, TOTAL // 2, TOTAL]
     writer = IntervalWriter()
     for symbol in (1, 0, 1):
@@ -50,10 +50,10 @@ def test_by_hand() -> None:
     assert IntervalWriter().to_integer() == 0
 
 
-def test_another_integer_for_the_same_symbols_is_an_error() -> None:
+def test_another_integer_for_the_same_symbols_is_rejected() -> None:
     halves = [0, TOTAL // 2, TOTAL]
     for number in (0b1101, 0b1 << 40 | 0b101):
         reader = IntervalReader(number)
         assert [reader.read(halves) for _ in range(3)] == [1, 0, 1]
-        with pytest.raises(FormatError, match="end where"):
+        with pytest.raises(FormatError, match="does not end"):
             reader.finish()

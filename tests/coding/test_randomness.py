@@ -1,4 +1,4 @@
-"""Shared randomness: the published generator, frozen streams, and the laws that decoders lean on."""
+"""Test shared randomness: the published generator, frozen streams, and the laws that decoders rely on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GOLDEN_ROWS = "f62f883eeffdb93e63fa0bc00c6103bfe59c7a3ff6e0be3d78b2293ff34014bf1
 GOLDEN_SIGNS = [[-1, -1, -1, 1, 1, 1, -1, 1], [1, 1, 1, -1, 1, -1, 1, -1]]
 GOLDEN_PERMUTATION = [6, 5, 1, 3, 8, 2, 4, 7, 9, 0]
 GOLDEN_UNIFORM = ["0x1.6554d9eca3638p-4", "0x1.b641fd3ace5a1p-1", "0x1.afcee59dc30c3p-1", "0x1.f9a2da2bb1eeap-2"]
-# Seed of a codec: its first candidates in rows 0, 1, 2^14 - 1 and 2^24 - 1, signs of blocks 0, 1 and 4095, an order.
+# Seed of a codec: two candidates of rows 0, 1, 2^14 - 1 and 2^24 - 1, signs of blocks 0, 1 and 4095, a permutation.
 GOLDEN_SEEDS = {
     0x1A7E: (
         "f62f883eeffdb93e0c6103bfe59c7a3f38dd39bec05c543fab65c23f3ebda3bf", ["---+++-+", "++-++-++", "---+---+"],
@@ -51,52 +51,54 @@ GOLDEN_KL_UNITS = [
 
 
 @pytest.mark.parametrize("key", [(0, 0), (0x1A7E, 0), ((1 << 64) - 1, 12345)])
-def test_philox_is_numpys_philox(key: tuple[int, int]) -> None:
-    """numpy steps its counter before the first block: its first words are those of counter 1."""
-    theirs = np.random.Philox(key=np.array(key, np.uint64)).random_raw(40)
+def test_philox_is_the_philox_of_numpy(key: tuple[int, int]) -> None:
+    """NumPy steps its counter before the first block: its first words are those of counter 1."""
+    expected = np.random.Philox(key=np.array(key, np.uint64)).random_raw(40)
     counters = np.zeros((10, 4), np.uint64)
     counters[:, 0] = np.arange(1, 11)
-    assert np.array_equal(philox(key, counters).ravel(), theirs)
+    assert np.array_equal(philox(key, counters).ravel(), expected)
 
 
-def test_frozen_streams() -> None:
-    """These numbers are in every file that was ever written: they may never change."""
+def test_streams_are_frozen() -> None:
+    """Every existing file depends on these numbers: they must never change."""
     assert philox((0, 0), np.zeros((1, 4), np.uint64))[0].tolist() == GOLDEN_WORDS
     assert candidate_rows(0x1A7E, 3, np.array([0, 1, 65535])).tobytes().hex() == GOLDEN_ROWS
     assert signs(0x1A7E, np.array([0, 7]), 8).astype(int).tolist() == GOLDEN_SIGNS
     assert permutation(5, 3, 10).tolist() == GOLDEN_PERMUTATION
 
 
-def test_frozen_uniform_numbers() -> None:
+def test_uniform_numbers_are_frozen() -> None:
     assert [float(x).hex() for x in uniform(philox((0, 0), np.zeros((1, 4), np.uint64))[0])] == GOLDEN_UNIFORM
 
 
-def test_frozen_streams_of_every_codec() -> None:
-    """Under the seeds that the codecs have, which are part of the format too."""
+def test_streams_of_every_codec_are_frozen() -> None:
+    """The seeds of the codecs are part of the format too."""
     seeds = (progressive.CANDIDATE_SEED, latent_coders.SEED, weight_encoder.SEED)
     assert seeds == tuple(GOLDEN_SEEDS)
     for seed, (rows, sign, order) in GOLDEN_SEEDS.items():
         assert candidate_rows(seed, 2, np.array([0, 1, (1 << 14) - 1, (1 << 24) - 1])).tobytes().hex() == rows
-        found = signs(seed, np.array([0, 1, 4095]), 8)
-        assert ["".join("+" if s > 0 else "-" for s in row) for row in found] == sign
+        rows_of_signs = signs(seed, np.array([0, 1, 4095]), 8)
+        assert ["".join("+" if s > 0 else "-" for s in row) for row in rows_of_signs] == sign
         assert permutation(seed, 0, 12).tolist() == order
     assert blocks.PERMUTATION_SEED == 0x9E3779B9
     assert permutations(0x9E3779B9, np.array([0, 1, 700]), 8).tolist() == GOLDEN_ORDERS
 
 
-def test_frozen_bulk() -> None:
-    """Hashes of what is too much to write out: a table as COMBINER has it, many signs, many orders."""
-    for array, wanted in (
+def test_large_arrays_are_frozen() -> None:
+    """Hashes stand for what is too long to write out: a table as COMBINER uses it, many signs, many permutations."""
+    for array, expected in (
         (candidate_table(0x1A7E, 64, 1 << 14).astype("<f4"), "9b7c0647c8b15c2f"),
         (signs(0x1AE5, np.arange(300), 200).astype("i1"), "6757b5f0c7c5e4d0"),
         (permutations(0x9E3779B9, np.arange(50), 333).astype("<i8"), "f3615db45f958db3"),
     ):
-        assert hashlib.sha256(array.tobytes()).hexdigest()[:16] == wanted
+        assert hashlib.sha256(array.tobytes()).hexdigest()[:16] == expected
 
 
-def test_frozen_plans_of_blocks() -> None:
-    """What decides where blocks of latents and of weights end. The first comes from logarithms in floating point: none
-    of them is so near to where it would be rounded the other way that another machine could do so."""
+def test_plans_of_blocks_are_frozen() -> None:
+    """These integers decide where blocks of latents and of weights end.
+
+    They are rounded logarithms; none is so close to a rounding boundary that another machine could round it otherwise.
+    """
     assert latent_coders._kl_units().tolist() == GOLDEN_KL_UNITS
     units = 64 * np.log2(np.maximum(scale_values() / latent_coders.POSTERIOR_SCALE, 1.0))
     for exact in (units, scale_values() * 256):
@@ -107,7 +109,7 @@ def test_frozen_plans_of_blocks() -> None:
     assert weight_encoder._slots(10, 3).tolist() == [[8, 9, 6, 7], [5, 4, 1, -1], [2, 0, 3, -1]]
 
 
-def test_rows_alone_equal_the_table_and_narrow_is_a_part_of_wide() -> None:
+def test_single_rows_and_narrow_tables_are_parts_of_the_table() -> None:
     table = candidate_table(9, 13, 500)
     rows = np.array([499, 3, 3, 0])
     assert np.array_equal(candidate_rows(9, 13, rows), table[rows])
@@ -127,10 +129,10 @@ def test_uniform_never_reaches_its_ends() -> None:
 
 
 def test_signs_are_fair_and_differ_between_blocks() -> None:
-    found = signs(3, np.arange(2000), 24)
-    assert set(np.unique(found)) == {-1.0, 1.0}
-    assert abs(found.mean()) < 0.02
-    assert len(np.unique(found, axis=0)) > 1990
+    drawn = signs(3, np.arange(2000), 24)
+    assert set(np.unique(drawn)) == {-1.0, 1.0}
+    assert abs(drawn.mean()) < 0.02
+    assert len(np.unique(drawn, axis=0)) > 1990
 
 
 def test_permutations_are_permutations_and_uniform() -> None:

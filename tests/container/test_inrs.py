@@ -1,4 +1,4 @@
-"""``.inrs``: layouts worked out by hand, the cost of an entry, random access, safe names, refusals."""
+"""Test ``.inrs``: layouts worked out by hand, the cost of an entry, random access, safe names, rejection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEAD = "8e494e53 21 01 0102030405060708 "
 
 
 def sealed(text: str) -> bytes:
-    """A file from bytes in hexadecimal, its CRC-32 (of zlib, low byte first) appended."""
+    """Return a file from bytes in hexadecimal, with its CRC-32 (zlib, little-endian) appended."""
     body = bytes.fromhex(text)
     return body + zlib.crc32(body).to_bytes(4, "little")
 
@@ -53,7 +53,7 @@ GOLDEN = {
             ArchiveEntry("a", GRAY, b""),
             ArchiveEntry("b", SignalHeader("audio", "mono", "pcm_16", (5,), 1, 8000), b"\x01"),
         ],
-        #                         n  r  image    sound    names      lengths payload
+        #                         n  r  image    audio    names      lengths payload
         sealed("8e494e53 01 09 02 02 00 02 03 01 05 01 00 03 610a62 00 01 01"),
     ),
     "two headers over three entries, one with metadata": (
@@ -85,16 +85,16 @@ def test_golden_layout(name: str) -> None:
 
 @pytest.mark.parametrize(("payload_bytes", "per_entry"), [(38, 1), (127, 1), (128, 2), (16_383, 2)])
 def test_an_entry_costs_at_most_two_bytes(payload_bytes: int, per_entry: int) -> None:
-    """Going from 100 to 300 entries adds their payloads and a length each; all else is 40 bytes or so, once."""
+    """Each entry adds its payload and the length of it; the rest is about 40 bytes, once."""
     small, large = (len(pack_archive(1, PRIOR, images(n, payload_bytes))) for n in (100, 300))
-    beside = [size - n * payload_bytes for n, size in ((100, small), (300, large))]
-    assert beside[0] - 100 * per_entry <= 40
+    overhead = [size - n * payload_bytes for n, size in ((100, small), (300, large))]
+    assert overhead[0] - 100 * per_entry <= 40
     # The number of entries itself takes a second byte from 128 on.
-    assert beside[1] - beside[0] == 200 * per_entry + 1
+    assert overhead[1] - overhead[0] == 200 * per_entry + 1
 
 
-def test_distinct_sounds_cost_their_lengths() -> None:
-    """Utterances of different lengths: 7 bytes each beside name and payload."""
+def test_audio_of_distinct_lengths_costs_seven_bytes_per_entry() -> None:
+    """Utterances of different lengths take 7 bytes each in addition to name and payload."""
     sizes = []
     for n in (200, 400):
         entries = [
@@ -131,7 +131,7 @@ def test_random_access() -> None:
         reader.index_of("x")
 
 
-def test_entry_becomes_a_file_of_its_own() -> None:
+def test_entry_becomes_a_single_file() -> None:
     reader = ArchiveReader(GOLDEN["two headers over three entries, one with metadata"][3])
     expected = Container(1, PRIOR, GRAY, b"3", ICC)
     assert reader.container(2) == expected == unpack(pack(reader.container(2)))
@@ -169,18 +169,18 @@ def test_reader_inverts_pack(codec_id: int, prior_id: bytes, entries: list[Archi
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-def test_numbering_is_found_where_it_is() -> None:
-    def found(*names: str) -> tuple[str, int, int, str] | None:
-        it = find_numbering(names)
-        return it and (it.prefix, it.first, it.width, it.suffix)
+def test_numbering_is_detected() -> None:
+    def numbering(*names: str) -> tuple[str, int, int, str] | None:
+        numbered = find_numbering(names)
+        return numbered and (numbered.prefix, numbered.first, numbered.width, numbered.suffix)
 
-    assert found("kodim01.png", "kodim02.png") == ("kodim", 1, 2, ".png")
-    assert found("v2_098.png", "v2_099.png", "v2_100.png") == ("v2_", 98, 3, ".png")
-    assert found("8", "9", "10", "11") == ("", 8, 1, "")
-    assert found("a1_x5", "a2_x5") == ("a", 1, 1, "_x5")
-    assert found("08", "9") is None
-    assert found("a1", "a3") is None
-    assert found("a", "b") is None
+    assert numbering("kodim01.png", "kodim02.png") == ("kodim", 1, 2, ".png")
+    assert numbering("v2_098.png", "v2_099.png", "v2_100.png") == ("v2_", 98, 3, ".png")
+    assert numbering("8", "9", "10", "11") == ("", 8, 1, "")
+    assert numbering("a1_x5", "a2_x5") == ("a", 1, 1, "_x5")
+    assert numbering("08", "9") is None
+    assert numbering("a1", "a3") is None
+    assert numbering("a", "b") is None
 
 
 def test_many_names_without_numbers_are_deflated() -> None:
@@ -217,7 +217,7 @@ UNSAFE = [
 
 
 @pytest.mark.parametrize("name", UNSAFE, ids=[ascii(name)[:20] for name in UNSAFE])
-def test_unsafe_name_is_refused_on_both_sides(name: str) -> None:
+def test_unsafe_name_is_rejected_by_writer_and_reader(name: str) -> None:
     with pytest.raises(DataError, match="name of an archive entry"):
         pack_archive(1, PRIOR, [ArchiveEntry(name, GRAY, b"")])
     raw = name.encode("utf-8", "surrogatepass")
@@ -229,46 +229,46 @@ def test_unsafe_name_is_refused_on_both_sides(name: str) -> None:
 @pytest.mark.parametrize(
     ("prefix", "suffix"), [("../", ""), ("/", ""), ("", "/.."), ("C:", ""), ("a\n", ""), ("", "\0"), ("x" * 1025, "")]
 )
-def test_unsafe_numbering_is_refused(prefix: str, suffix: str) -> None:
+def test_unsafe_numbering_is_rejected(prefix: str, suffix: str) -> None:
     texts = [write_varint(len(text)) + text.encode() for text in (prefix, suffix)]
     head = bytes.fromhex(HEAD + "01 01 00 02 03 02")
     with pytest.raises(FormatError, match="name of an archive entry"):
         ArchiveReader(seal(head + texts[0] + b"\x05\x01" + texts[1] + b"\0"))
 
 
-def test_number_that_grows_too_long_is_refused() -> None:
-    """255 bytes for the first name, 256 for the second: the last name is looked at too."""
+def test_number_that_grows_too_long_is_rejected() -> None:
+    """The first name has 255 bytes, the second 256: the last name is checked too."""
     head = bytes.fromhex(HEAD + "02 01 00 02 03 02") + write_varint(254) + b"x" * 254
-    with pytest.raises(FormatError, match="a part over 255 bytes"):
+    with pytest.raises(FormatError, match="a part that exceeds the limit of 255 bytes"):
         ArchiveReader(seal(head + b"\x09\x01\0" + b"\0\0"))
 
 
 @pytest.mark.parametrize("name", ["a", "a b.png", "dir/sub/ü.png", "..a", "a..b", "x" * 255, "12:30.wav", "猫.png"])
-def test_harmless_name_passes(name: str) -> None:
+def test_safe_name_is_accepted(name: str) -> None:
     assert ArchiveReader(pack_archive(1, PRIOR, [ArchiveEntry(name, GRAY, b"")])).names[0] == name
 
 
-def test_names_come_once() -> None:
-    with pytest.raises(DataError, match="'a' comes twice"):
+def test_repeated_names_are_rejected() -> None:
+    with pytest.raises(DataError, match="'a' occurs twice"):
         pack_archive(1, PRIOR, [ArchiveEntry(name, GRAY, b"") for name in "baa"])
-    with pytest.raises(FormatError, match="'a' comes twice"):
+    with pytest.raises(FormatError, match="'a' occurs twice"):
         ArchiveReader(sealed(HEAD + "02 01 00 02 03 00 03 610a61 00 00"))
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------------
+# --- rejection --------------------------------------------------------------------------------------------------------
 
 SMALL = [data for *_, data in GOLDEN.values()]
 
 
 @pytest.mark.parametrize("data", SMALL, ids=list(GOLDEN))
-def test_every_truncation_is_refused(data: bytes) -> None:
+def test_every_truncation_is_rejected(data: bytes) -> None:
     for n in range(len(data)):
         with pytest.raises(FormatError):
             ArchiveReader(data[:n])
 
 
 @pytest.mark.parametrize("data", SMALL, ids=list(GOLDEN))
-def test_every_changed_byte_is_refused(data: bytes) -> None:
+def test_every_changed_byte_is_rejected(data: bytes) -> None:
     for at in range(len(data)):
         for value in set(range(256)) - {data[at]}:
             with pytest.raises(FormatError):
@@ -278,7 +278,7 @@ def test_every_changed_byte_is_refused(data: bytes) -> None:
 @settings(max_examples=500)
 @given(archives(), st.data())
 def test_forged_archive_ends_in_a_named_error_or_safe_entries(entries: list[ArchiveEntry], data: st.DataObject) -> None:
-    """Bytes changed by someone who also mends the CRC."""
+    """The bytes are changed at random, then given a matching CRC."""
     body = bytearray(pack_archive(1, PRIOR, entries)[:-4])
     for _ in range(data.draw(st.integers(1, 3))):
         body[data.draw(st.integers(4, len(body) - 1))] = data.draw(st.integers(0, 255))
@@ -299,25 +299,31 @@ FORGED = {
     "no records": (HEAD + "01 00 00 01 61 00", "1 to 1 records, got 0"),
     "more records than entries": (HEAD + "01 02 00 02 03 00 02 03 00 01 61 00", "1 to 1 records, got 2"),
     "run too long": (RUNS + "00 02 01 02" + ABC, "up to entry 4"),
-    "run of nothing": (RUNS + "00 00 01 03" + ABC, "for 0 entries"),
-    "run of no record": (RUNS + "00 02 02 01" + ABC, "got record 2"),
+    "empty run": (RUNS + "00 00 01 03" + ABC, "for 0 entries"),
+    "run of a missing record": (RUNS + "00 02 02 01" + ABC, "got record 2"),
     "names of form 3": (HEAD + "01 01 00 02 03 03 01 61 00", "form 0 to 2, got 3"),
     "too few names": (HEAD + "02 01 00 02 03 00 01 61 00 00", "2 names, got 1"),
     "names not UTF-8": (HEAD + "01 01 00 02 03 00 01 ff 00", "UTF-8 in names, got byte 0xff"),
     "names that do not inflate": (HEAD + "01 01 00 02 03 01 02 7800 00", "do not inflate"),
-    "names with a tail": (HEAD + f"01 01 00 02 03 01 0a {zlib.compress(b'a').hex()} 00 00", "one whole zlib stream"),
-    "names cut": (HEAD + f"01 01 00 02 03 01 08 {zlib.compress(b'a').hex()[:-2]} 00", "one whole zlib stream"),
+    "names with trailing bytes": (
+        HEAD + f"01 01 00 02 03 01 0a {zlib.compress(b'a').hex()} 00 00",
+        "one complete zlib stream",
+    ),
+    "truncated names": (HEAD + f"01 01 00 02 03 01 08 {zlib.compress(b'a').hex()[:-2]} 00", "one complete zlib stream"),
     "numbers of width 0": (HEAD + "01 01 00 02 03 02 00 01 00 00 00", "width 1 to 18, got 0"),
     "numbers of width 19": (HEAD + "01 01 00 02 03 02 00 01 13 00 00", "width 1 to 18, got 19"),
     "payloads too short": (HEAD + "01 01 00 02 03 00 01 61 02 aa", "2 bytes of payloads, got 1"),
-    "a hole behind the payloads": (HEAD + "01 01 00 02 03 00 01 61 01 aaaa", "1 bytes of payloads, got 2"),
-    "section flag without sections": ("8e494e53 11 01 01 01 00 02 03 00 00 01 61 00", "section in some record"),
-    "unknown critical section": ("8e494e53 11 01 01 01 00 02 03 01 85 00 00 01 61 00", "critical section 5"),
+    "trailing bytes after the payloads": (HEAD + "01 01 00 02 03 00 01 61 01 aaaa", "1 bytes of payloads, got 2"),
+    "section flag without sections": (
+        "8e494e53 11 01 01 01 00 02 03 00 00 01 61 00",
+        "at least one record with sections",
+    ),
+    "unsupported critical section": ("8e494e53 11 01 01 01 00 02 03 01 85 00 00 01 61 00", "critical section 5"),
 }
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_forged_file_is_refused(name: str) -> None:
+def test_forged_file_is_rejected(name: str) -> None:
     text, message = FORGED[name]
     with pytest.raises(FormatError, match=message):
         ArchiveReader(sealed(text))
@@ -333,7 +339,7 @@ LIMITS_CASES = {
     "entries": (HEAD + write_varint(2**40).hex() + "01 00 02 03 00 01 61 00", "1099511627776 entries"),
     "points": (HEAD + f"01 01 00 01 {write_varint(2**50).hex()} 00 01 61 00", "an axis has"),
     "names": (HEAD + f"01 01 00 02 03 00 {write_varint(2**40).hex()} 61 00", "names of the archive take"),
-    "names that blow up": (HEAD + f"01 01 00 02 03 01 {write_varint(len(BOMB)).hex()} {BOMB.hex()}", "more than 65535"),
+    "names that inflate": (HEAD + f"01 01 00 02 03 01 {write_varint(len(BOMB)).hex()} {BOMB.hex()}", "limit of 65535"),
     "prefix": (HEAD + "01 01 00 02 03 02 808004 00", "prefix of names of the archive take 65536 bytes"),
     "metadata of all records together": (
         f"8e494e53 11 01 02 02 00 02 03 01 01 {BLOCK} 00 02 04 01 01 {BLOCK} 00 03 610a62 00 00",
@@ -343,7 +349,7 @@ LIMITS_CASES = {
 
 
 @pytest.mark.parametrize("name", LIMITS_CASES)
-def test_absurd_sizes_are_refused_before_memory_is_taken(name: str) -> None:
+def test_absurd_sizes_are_rejected_before_memory_is_allocated(name: str) -> None:
     text, message = LIMITS_CASES[name]
     data = sealed(text)
     tracemalloc.start()
@@ -358,11 +364,11 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(name: str) -> None:
 def test_limit_on_entries_can_be_lowered() -> None:
     data = pack_archive(1, PRIOR, images(20))
     assert len(ArchiveReader(data, Limits(max_entries=20))) == 20
-    with pytest.raises(LimitError, match="20 entries, the limit is 19"):
+    with pytest.raises(LimitError, match="20 entries, which exceeds the limit of 19"):
         ArchiveReader(data, Limits(max_entries=19))
 
 
-def test_wrong_arguments_are_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(UsageError, match="at least one"):
         pack_archive(1, PRIOR, [])
     with pytest.raises(UsageError, match="prior id"):

@@ -1,4 +1,4 @@
-"""Integer networks: equal to integer arithmetic, on any number of threads and instruction set; refusals."""
+"""Test integer networks: equality with integer arithmetic in both types, and rejection of sums that are not exact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inrcodec.nn.exact import ACTIVATION_LIMIT, ExactConv, between_anchors, to_f
 
 
 def by_integers(values: np.ndarray, weight: np.ndarray, bias: np.ndarray, shift: int, periodic: bool) -> np.ndarray:
-    """The same convolution in Python's integers' own arithmetic (int64)."""
+    """Return the same convolution, computed with int64 arrays."""
     rows, columns = weight.shape[2] // 2, weight.shape[3] // 2
     padded = np.pad(values, ((0, 0), (0, 0), (rows, rows), (0, 0)))
     padded = np.pad(padded, ((0, 0), (0, 0), (0, 0), (columns, columns)), mode="wrap" if periodic else "constant")
@@ -32,7 +32,7 @@ def by_integers(values: np.ndarray, weight: np.ndarray, bias: np.ndarray, shift:
     st.sampled_from([4, 20]),
     st.sampled_from([1, 1 << 18]),
 )
-def test_equal_to_integer_arithmetic(
+def test_convolution_equals_integer_arithmetic(
     seed: int, kernel: tuple[int, int], periodic: bool, dtype: torch.dtype, channels: int, at_once: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -52,11 +52,11 @@ def test_equal_to_integer_arithmetic(
     with pytest.MonkeyPatch.context() as patch:
         for name in ("STRIP_NUMBERS", "TAP_NUMBERS"):
             patch.setattr(exact_network, name, at_once)
-        found = conv(torch.from_numpy(values)).to(torch.int64).numpy()
-    assert np.array_equal(found, by_integers(values, weight, bias, 7, periodic))
+        result = conv(torch.from_numpy(values)).to(torch.int64).numpy()
+    assert np.array_equal(result, by_integers(values, weight, bias, 7, periodic))
 
 
-def test_sums_that_cannot_be_exact_are_refused() -> None:
+def test_sums_that_cannot_be_exact_are_rejected() -> None:
     weight, bias = torch.full((1, 1 << 10, 3, 3), 1 << 15), torch.zeros(1, dtype=torch.int64)
     with pytest.raises(FormatError, match="exactly"):
         ExactConv.make(weight, bias, input_limit=1 << 30)
@@ -69,7 +69,7 @@ def test_fixed_point_rounds_to_nearest() -> None:
     assert to_fixed(values, 2).tolist() == [0, 0, 1, -1, 1, -1, 12]
 
 
-def test_table_rows_are_joined_by_lines() -> None:
+def test_table_rows_are_interpolated_linearly() -> None:
     table = torch.tensor([[0, 100], [256, -100], [0, 0]])
     assert between_anchors(table, 0, 8).tolist() == [0, 100]
     assert between_anchors(table, 128, 8).tolist() == [128, 0]

@@ -1,4 +1,4 @@
-"""SIREN layers: the batched network against a loop written out, and the law of the local reparameterisation."""
+"""Test SIREN layers: the batched network against a loop, and the moments of the local reparameterisation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def draw(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(11, 5, generator=generator), 0.5 * torch.randn(n, SHAPE.n_weights, generator=generator)
 
 
-def test_counts_by_hand() -> None:
+def test_counts_of_weights_and_multiply_adds() -> None:
     assert SHAPE.layers == [(6, 7), (8, 4), (5, 3)]
     assert SHAPE.n_weights == 42 + 32 + 15
     assert SHAPE.multiply_adds == 35 + 28 + 12
@@ -35,21 +35,21 @@ def test_network_equals_the_formula_point_by_point() -> None:
             assert torch.allclose(out[s, p], hidden @ third[:-1] + third[-1], atol=1e-5)
 
 
-def test_a_few_signals_at_once_or_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_of_signals_give_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
     features, weights = draw(9)
     whole = siren(features, weights, SHAPE)
     monkeypatch.setattr(module, "CACHE_BYTES", 4 * 11 * 7 * 2)
     assert torch.allclose(siren(features, weights, SHAPE), whole, atol=1e-6)
 
 
-def test_features_of_their_own_per_signal() -> None:
+def test_features_may_be_given_per_signal() -> None:
     features, weights = draw(3)
-    own = features.expand(3, -1, -1)
-    assert torch.allclose(siren(own, weights, SHAPE), siren(features, weights, SHAPE), atol=1e-6)
+    expanded = features.expand(3, -1, -1)
+    assert torch.allclose(siren(expanded, weights, SHAPE), siren(features, weights, SHAPE), atol=1e-6)
 
 
 def test_local_reparameterisation_has_the_moments_of_a_linear_layer() -> None:
-    """One linear layer: pre-activations are Gaussian with known mean and variance, each point its own draw."""
+    """The pre-activations of one linear layer are Gaussian with known mean and variance, independent at each point."""
     shape = SirenShape((4, 2))
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(3, 4, generator=generator)

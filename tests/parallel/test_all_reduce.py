@@ -1,4 +1,4 @@
-"""Several processes that train one network."""
+"""Test data-parallel training in several processes."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def test_processes_take_the_same_steps_along_mean_gradients(tmp_path: Path) -> N
         shared.average_gradients([parameter, without])
         assert torch.equal(parameter.grad, (torch.arange(6.0).view(3, 2) + 4.0) / 2) and without.grad is None
         assert shared.agreed(1.0) == [1.0]
-        mine = _parameters(shared)
+        first = _parameters(shared)
         shared.agreed(0.0)
     other = torch.from_numpy(np.load(tmp_path / "other.npy"))
-    assert torch.equal(mine, other)
-    assert not torch.equal(mine, _parameters(Peers()))  # the other's crops count
+    assert torch.equal(first, other)
+    assert not torch.equal(first, _parameters(Peers()))  # the crops of the other process matter
 
 
 def _dies(shared: Peers) -> None:
@@ -57,20 +57,20 @@ def _dies(shared: Peers) -> None:
     os._exit(3)
 
 
-def test_a_death_is_one_clear_error() -> None:
-    with pytest.raises(WorkersError, match="process of the training is gone"), peers(2, _dies) as shared:
+def test_a_dead_process_is_a_named_error() -> None:
+    with pytest.raises(WorkersError, match="a training process has died"), peers(2, _dies) as shared:
         for _ in range(100):
             shared.agreed(1.0)
     with pytest.raises(UsageError), peers(0, _dies):
         pass
 
 
-def test_alone_nothing_is_exchanged() -> None:
+def test_a_single_process_exchanges_nothing() -> None:
     with peers(1, _dies) as shared:
         assert (shared.rank, shared.count, shared.agreed(2.0, 3.0)) == (0, 1, [2.0, 3.0])
 
 
-def test_the_command_trains_in_two_processes_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_trains_in_two_processes_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiles = smooth_tiles(16, size=32)
     Image.fromarray(tiles.reshape(4, 4, 32, 32, 3).swapaxes(1, 2).reshape(128, 128, 3)).save(tmp_path / "mosaic.png")
     out = tmp_path / "made.safetensors"
@@ -90,7 +90,7 @@ def test_the_command_trains_in_two_processes_and_goes_on(tmp_path: Path, capsys:
     ]
     assert main([*command, "--minutes", "1000", "--piece-minutes", "0.01"]) == 0
     assert "the same command goes on" in capsys.readouterr().err and not out.exists()
-    assert main([*command, "--minutes", "0.001"]) == 0  # done by what the checkpoint has
+    assert main([*command, "--minutes", "0.001"]) == 0  # the time in the checkpoint suffices
     assert prior_store.find(str(out)).card["training"]["processes"] == 2
     assert main([*command, "-f", "--codec", "coin++"]) == 2 and "--workers is for" in capsys.readouterr().err
     assert main([*command, "-f", "--threads", "2"]) == 2 and "one thread each" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A real dask scheduler and workers on loopback: the same files, points and priors, also when workers are killed."""
+"""Test a real Dask scheduler and workers on loopback: the same results as locally, even if workers are killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SETTINGS = Settings(beta=0.003, effort="fast")
 
 
 class Cluster:
-    """A scheduler and two workers of one thread, each a process of its own, that can be killed."""
+    """A scheduler and two workers of one thread, in three processes that can be killed."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as free:
@@ -57,7 +57,7 @@ class Cluster:
         self.workers = [self.add_worker() for _ in range(2)]
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        # Tasks of these tests are found by name, so workers look where the tests are.
+        # Workers import the task functions of these tests by name.
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -70,7 +70,7 @@ class Cluster:
         )
 
     def add_worker(self) -> subprocess.Popen[bytes]:
-        """Without a nanny: what is killed stays dead."""
+        """Start a worker without a nanny, so that it stays dead once it is killed."""
         return self._start(
             "worker",
             self.address,
@@ -85,13 +85,13 @@ class Cluster:
         )
 
     def replace_the_dead(self) -> None:
-        """Start a worker for each that has ended."""
+        """Start a new worker for each one that has ended."""
         for place, process in enumerate(self.workers):
             if process.poll() is not None:
                 self.workers[place] = self.add_worker()
 
     def settle(self) -> None:
-        """Return when the scheduler knows two workers."""
+        """Wait until the scheduler has two workers."""
         from distributed import Client
 
         end = time.monotonic() + 120
@@ -110,24 +110,24 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One for all tests of this file, since its processes take seconds to start; the last test ends it."""
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    """Yield one cluster for all tests of this file, since its processes take seconds to start."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
-        yield made
+        yield cluster
     finally:
-        made.close()
+        cluster.close()
 
 
 @pytest.fixture
 def cluster(started: Cluster) -> Cluster:
-    """With two workers, whatever an earlier test did to them."""
+    """Return the cluster with two workers, whatever an earlier test did to them."""
     started.settle()
     return started
 
 
 @pytest.fixture
 def tree(tmp_path: Path, picture: np.ndarray) -> Path:
-    """Twelve pictures of 96 x 96 and a text."""
+    """Return a folder of twelve images of 96x96 pixels and a text file."""
     root = tmp_path / "in"
     root.mkdir()
     for i in range(12):
@@ -155,8 +155,10 @@ def _wait_for(path: Path, lines: int) -> None:
 def test_a_killed_worker_costs_no_file(
     cluster: Cluster, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of two is held with files in work, until all others are done, and killed; paths are relative to a folder that
-    workers are not in."""
+    """One of two workers is stopped with files in progress until all others are done, then killed.
+
+    Paths are relative to a folder that is not the working directory of the workers.
+    """
     batch(tree, tmp_path / "alone", SETTINGS, progress=False)
     monkeypatch.chdir(tmp_path)
     out, manifest = Path("out"), tmp_path / "out" / "manifest.jsonl"
@@ -204,38 +206,38 @@ def test_a_task_that_kills_its_workers_is_given_up_and_the_others_are_not(cluste
     keeper.start()
     try:
         with open_workers(scheduler=cluster.address) as workers:
-            found = list(workers.outcomes(_die_on_three, list(range(6)), lambda task: -1))
+            outcomes = list(workers.outcomes(_die_on_three, list(range(6)), lambda task: -1))
     finally:
         done.set()
         keeper.join()
-    assert sorted(found) == [(n, -1 if n == 3 else 10 * n) for n in range(6)]
+    assert sorted(outcomes) == [(n, -1 if n == 3 else 10 * n) for n in range(6)]
 
 
-def test_a_sweep_makes_the_same_points(cluster: Cluster, tree: Path, tmp_path: Path) -> None:
-    pictures = sorted(tree.glob("*.png"))[:2]
+def test_a_sweep_gives_the_same_points(cluster: Cluster, tree: Path, tmp_path: Path) -> None:
+    images = sorted(tree.glob("*.png"))[:2]
     options = {"rates": [1.0], "compare": ["jpeg"], "effort": "fast", "progress": False}
-    alone = sweep(pictures, out=tmp_path / "alone", **options)  # type: ignore[arg-type]
-    spread = sweep(pictures, out=tmp_path / "spread", scheduler=cluster.address, **options)  # type: ignore[arg-type]
+    alone = sweep(images, out=tmp_path / "alone", **options)  # type: ignore[arg-type]
+    spread = sweep(images, out=tmp_path / "spread", scheduler=cluster.address, **options)  # type: ignore[arg-type]
     assert [(p.key, p.file_bytes, p.psnr) for p in spread.points] == [
         (p.key, p.file_bytes, p.psnr) for p in alone.points
     ]
     assert len(spread.points) == 2 * (1 + 8) and not spread.failed
 
 
-def test_a_prior_is_learned_to_the_same_bits(cluster: Cluster) -> None:
-    with open_workers() as here, open_workers(scheduler=cluster.address) as there:
-        for a, b in zip(spread_training(here), spread_training(there), strict=True):
+def test_a_prior_is_trained_to_the_same_bits(cluster: Cluster) -> None:
+    with open_workers() as local, open_workers(scheduler=cluster.address) as remote:
+        for a, b in zip(spread_training(local), spread_training(remote), strict=True):
             assert torch.equal(a, b)
 
 
 @pytest.mark.slow
-def test_a_cluster_of_this_machine_alone() -> None:
+def test_a_cluster_on_this_machine() -> None:
     with open_workers(2, LOCAL) as workers:
         assert workers.count == 2
         assert sorted(workers.outcomes(_die_on_three, [1, 2])) == [(1, 10), (2, 20)]
 
 
-def test_what_is_refused(
+def test_unreachable_clusters_and_contradictory_options_are_rejected(
     tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.5)
@@ -244,9 +246,9 @@ def test_what_is_refused(
     assert main([*arguments, "nowhere at all"]) == 1
     assert main([*arguments, "tls://127.0.0.1:1"]) == 1
     assert main([*arguments, "tcp://127.0.0.1:1", "--workers", "2"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 4 and "no scheduler at tls://127.0.0.1:1: TLS" in said
-    assert "no scheduler at tcp://127.0.0.1:1" in said and "give either" in said
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 4 and "no scheduler at tls://127.0.0.1:1: TLS" in errors
+    assert "no scheduler at tcp://127.0.0.1:1" in errors and "give either" in errors
     with pytest.raises(UsageError), open_workers(0):
         pass
 
@@ -257,7 +259,7 @@ def test_without_distributed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         pass
 
 
-def test_a_scheduler_that_goes_is_one_line(
+def test_a_lost_scheduler_is_one_line(
     cluster: Cluster, tree: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def kill() -> None:
@@ -269,6 +271,7 @@ def test_a_scheduler_that_goes_is_one_line(
     options = ["--beta", "0.003", "--effort", "fast", "-q", "--scheduler", cluster.address]
     assert main(["batch", str(tree), str(tmp_path / "out"), *options]) == 1
     killer.join()
-    said = capfd.readouterr().err
-    assert said == "inrcodec: the cluster's scheduler has gone: what is done stays, the same command goes on\n"
+    errors = capfd.readouterr().err
+    message = "lost the scheduler of the cluster: finished work is kept, run the same command to resume"
+    assert errors == f"inrcodec: {message}\n"
     assert 1 <= len(_lines(tmp_path / "out")) < 13

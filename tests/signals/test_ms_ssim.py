@@ -1,4 +1,4 @@
-"""MS-SSIM against an independent implementation, and encodings that raise it."""
+"""Test MS-SSIM against an independent implementation, and encoding for it."""
 
 from __future__ import annotations
 
@@ -49,12 +49,13 @@ def test_one_scale_is_the_structural_similarity_of_scikit_image(picture: np.ndar
 
 def test_ms_ssim_falls_with_noise_and_is_one_for_equal_images(picture: np.ndarray) -> None:
     image = picture[:200, :240]
-    found = [float(ms_ssim(_tensor(image), _tensor(_worse(image, s)))) for s in (0.0, 4.0, 16.0, 48.0)]
-    assert found[0] == pytest.approx(1.0) and found == sorted(found, reverse=True) and found[-1] < 0.95
+    similarity = [float(ms_ssim(_tensor(image), _tensor(_worse(image, s)))) for s in (0.0, 4.0, 16.0, 48.0)]
+    assert similarity[0] == pytest.approx(1.0) and similarity[-1] < 0.95
+    assert similarity == sorted(similarity, reverse=True)
 
 
 def test_coarse_scales_see_what_fine_ones_do_not(picture: np.ndarray) -> None:
-    """Contrast lost over wide stretches alone lowers MS-SSIM much more than the finest scale's similarity."""
+    """Losing contrast over large areas lowers MS-SSIM more than it lowers the similarity at the finest scale."""
     image = picture[:192, :192].astype(np.float64)
     wide = image.reshape(12, 16, 12, 16, 3).mean(axis=(1, 3)).repeat(16, 0).repeat(16, 1)
     flat = image - wide + wide.mean(axis=(0, 1))
@@ -63,7 +64,7 @@ def test_coarse_scales_see_what_fine_ones_do_not(picture: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("size", [(192, 256), (177, 201)])
-def test_errors_of_points_add_up_to_what_ms_ssim_lacks(picture: np.ndarray, size: tuple[int, int]) -> None:
+def test_mean_error_of_points_is_one_minus_ms_ssim(picture: np.ndarray, size: tuple[int, int]) -> None:
     first = _tensor(picture[: size[0], : size[1]])
     second = _tensor(_worse(picture[: size[0], : size[1]], 8.0)).requires_grad_(True)
     errors = structure_errors(first, second)
@@ -80,16 +81,16 @@ def _signal(picture: np.ndarray) -> Signal:
 
 def test_optimising_ms_ssim_raises_it_at_equal_bits(picture: np.ndarray) -> None:
     signal = _signal(picture)
-    found = {}
+    results = {}
     for measure in ("psnr", "ms-ssim"):
         data = encode_signals([signal], Settings(target_bpp=0.4, optimise=measure, prior="photographs")).data
         decoded = torch.from_numpy(InrFile(data).render().values).permute(2, 0, 1)[None].double().clamp(0, 1)
-        found[measure] = len(data), float(ms_ssim(_tensor(signal.values * 255.0), decoded))
-    assert found["ms-ssim"][0] <= 1.02 * found["psnr"][0]
-    assert 1.0 - found["ms-ssim"][1] < 0.95 * (1.0 - found["psnr"][1])
+        results[measure] = len(data), float(ms_ssim(_tensor(signal.values * 255.0), decoded))
+    assert results["ms-ssim"][0] <= 1.02 * results["psnr"][0]
+    assert 1.0 - results["ms-ssim"][1] < 0.95 * (1.0 - results["psnr"][1])
 
 
-def test_optimising_ms_ssim_is_refused_where_nothing_would_come_of_it(picture: np.ndarray) -> None:
+def test_optimising_ms_ssim_is_rejected_where_it_has_no_effect(picture: np.ndarray) -> None:
     signal = _signal(picture)
     with pytest.raises(UsageError, match="steps of refinement"):
         encode_signals([signal], Settings(effort="fast", optimise="ms-ssim"))
@@ -99,7 +100,7 @@ def test_optimising_ms_ssim_is_refused_where_nothing_would_come_of_it(picture: n
         Settings(optimise="lpips")
 
 
-def test_the_command_line_tells_it(
+def test_the_command_line_reports_ms_ssim(
     picture: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

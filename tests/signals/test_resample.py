@@ -1,4 +1,4 @@
-"""Resampling along axes: what stays exactly, what is averaged, what is interpolated."""
+"""Test resampling along axes: what stays exact, what is averaged, what is interpolated."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from inrcodec.signals.resample import LOBES, resample, taps
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 200), st.booleans())
-def test_constants_stay(count: int, points: int, periodic: bool) -> None:
+def test_constant_signals_stay_constant(count: int, points: int, periodic: bool) -> None:
     out = resample(np.full((2, count, 3), 0.7, np.float32), 1, points, periodic=periodic)
     assert out.shape == (2, points, 3) and np.allclose(out, 0.7, atol=1e-6)
 
 
-def test_the_native_grid_is_the_same_object() -> None:
+def test_values_on_the_same_grid_are_not_copied() -> None:
     values = np.arange(6, dtype=np.float32)
     assert resample(values, 0, 6) is values
 
@@ -31,7 +31,7 @@ def test_a_coarser_grid_averages_footprints() -> None:
 
 
 @pytest.mark.parametrize("points", [66, 96, 200])
-def test_a_finer_grid_goes_through_slow_waves(points: int) -> None:
+def test_a_finer_grid_interpolates_slow_waves(points: int) -> None:
     count = 64
     wave = np.sin(2 * np.pi * 4 * (np.arange(count) + 0.5) / count).astype(np.float32)
     truth = np.sin(2 * np.pi * 4 * (np.arange(points) + 0.5) / points)
@@ -39,9 +39,9 @@ def test_a_finer_grid_goes_through_slow_waves(points: int) -> None:
     assert error < 0.012, "a window of three lobes ripples by 1 %"
 
 
-def test_ends() -> None:
+def test_ends_are_extended_or_joined() -> None:
     values = np.zeros(16, np.float32)
     values[0] = 1.0
-    around, cut = resample(values, 0, 32, periodic=True), resample(values, 0, 32)
-    assert abs(around[-1]) > 0.1 and abs(cut[-1]) < 1e-6
+    periodic, extended = resample(values, 0, 32, periodic=True), resample(values, 0, 32)
+    assert abs(periodic[-1]) > 0.1 and abs(extended[-1]) < 1e-6
     assert taps(16, 32)[0].min() == 1 - LOBES - 1

@@ -1,4 +1,4 @@
-"""Signals and what travels beside their samples."""
+"""Test signals and their metadata: round trips, other sizes, rejection of corrupt and contradictory data."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def test_metadata_round_trip(meta: SignalMeta) -> None:
         assert same(getattr(meta, field.name), getattr(back, field.name)), field.name
 
 
-def test_plain_metadata_cost_nothing() -> None:
+def test_default_metadata_takes_no_bytes() -> None:
     assert SignalMeta().extra_to_bytes() == b"" and SignalMeta.from_extra(b"", 16).bit_depth == 16
 
 
-def test_even_coordinates_are_short() -> None:
+def test_evenly_spaced_coordinates_take_few_bytes() -> None:
     meta = SignalMeta(dims=("lat",), coordinates={"lat": np.linspace(-90, 90, 721).astype(np.float32)})
     data = meta.extra_to_bytes()
     assert len(data) < 150
@@ -68,15 +68,15 @@ def test_even_coordinates_are_short() -> None:
 
 
 @given(metas, st.data())
-def test_damaged_metadata_raise_only_our_errors(meta: SignalMeta, data: st.DataObject) -> None:
+def test_corrupt_metadata_raises_only_named_errors(meta: SignalMeta, data: st.DataObject) -> None:
     good = meta.extra_to_bytes()
     if not good:
         return
     bad = bytearray(good)
     bad[data.draw(st.integers(0, len(bad) - 1))] ^= data.draw(st.integers(1, 255))
-    for damaged in (bytes(bad), good[: data.draw(st.integers(1, len(good) - 1))] if len(good) > 1 else b"\x09"):
+    for corrupt in (bytes(bad), good[: data.draw(st.integers(1, len(good) - 1))] if len(good) > 1 else b"\x09"):
         with contextlib.suppress(InrcodecError):
-            SignalMeta.from_extra(damaged, 8)
+            SignalMeta.from_extra(corrupt, 8)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ def test_damaged_metadata_raise_only_our_errors(meta: SignalMeta, data: st.DataO
         {"fixed": {"a": None}},
     ],
 )
-def test_metadata_that_cannot_be(content: object) -> None:
+def test_invalid_metadata_is_rejected(content: object) -> None:
     with pytest.raises(DataError):
         SignalMeta.from_extra(b"\x01" + zlib.compress(json.dumps(content).encode()), 8)
 
 
-def test_bombs_are_refused_before_memory_is_taken() -> None:
+def test_metadata_that_inflates_too_far_is_rejected() -> None:
     small = dataclasses.replace(DEFAULT_LIMITS, max_metadata_bytes=10_000)
     with pytest.raises(LimitError):
         SignalMeta.from_extra(b"\x01" + zlib.compress(b'"' + b"a" * 100_000_000 + b'"'), 8, small)
@@ -116,14 +116,14 @@ def test_bombs_are_refused_before_memory_is_taken() -> None:
         SignalMeta.from_extra(deep, 8)
 
 
-def test_a_signal_is_float32_finite_and_of_its_shape() -> None:
+def test_values_of_another_shape_or_type_or_not_finite_are_rejected() -> None:
     header = SignalHeader("image", "gray", "u8", (2, 3), 1)
     for values in (np.zeros((2, 3), np.float32), np.zeros((2, 3, 1)), np.full((2, 3, 1), np.nan, np.float32)):
         with pytest.raises(DataError):
             Signal(values, header)
 
 
-def test_native_samples() -> None:
+def test_native_samples_are_clipped_and_rounded() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     header = SignalHeader("image", "gray", "u8", (16, 16), 1)
     assert np.array_equal(Signal(levels / np.float32(255), header).to_native(), levels)
@@ -138,9 +138,9 @@ def test_native_samples() -> None:
     assert field.to_native().tolist() == [-10, 140, 290] and field.to_native().dtype == np.int16
 
 
-def test_another_size_carries_rate_resolution_and_coordinates_along() -> None:
-    sound = SignalHeader("audio", "mono", "pcm_16", (100,), 1, 16000)
-    assert Signal.from_parts(sound, b"", np.zeros((50, 1), np.float32)).header.sample_rate == 8000
+def test_another_size_changes_sample_rate_resolution_and_coordinates() -> None:
+    audio = SignalHeader("audio", "mono", "pcm_16", (100,), 1, 16000)
+    assert Signal.from_parts(audio, b"", np.zeros((50, 1), np.float32)).header.sample_rate == 8000
     extra = SignalMeta(dims=("y", "x"), coordinates={"x": np.arange(4.0)}, dpi=(100.0, 100.0)).extra_to_bytes()
     field = SignalHeader("field", "field", "float32", (2, 4), 1)
     back = Signal.from_parts(field, extra, np.zeros((2, 8, 1), np.float32))

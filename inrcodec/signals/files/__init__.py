@@ -1,4 +1,4 @@
-"""Signals from files and to files. The format is known by the content of a file, never by its ending."""
+"""Reading and writing the files of signals. The format of an input follows from its content, never from its suffix."""
 
 from __future__ import annotations
 
@@ -21,10 +21,19 @@ def read_signal(
     select: Mapping[str, float] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Signal:
-    """The image, sound or field in a file.
+    """Return the image, audio or field in a file.
 
-    ``variable`` and ``select`` choose from a NetCDF file, see ``fields.read_netcdf``. Raises DataError (unreadable,
-    empty, not a signal, NaN), LimitError, UnsupportedError, UsageError.
+    Args:
+        path: the file.
+        variable: the variable of a NetCDF file; not needed if it has only one.
+        select: for a NetCDF file, axes to remove: an integer is an index, any other number a coordinate.
+        limits: checked before memory is allocated.
+
+    Raises:
+        DataError: the file cannot be read, is empty, corrupt, not a signal, or holds NaN or infinite values.
+        LimitError: the signal exceeds ``limits``.
+        UnsupportedError: it cannot be represented without loss, for example CMYK images.
+        UsageError: ``variable`` or ``select`` is needed, or names nothing in the file.
     """
     return signal_from_bytes(read_whole(Path(path), limits), str(path), variable=variable, select=select, limits=limits)
 
@@ -37,7 +46,7 @@ def signal_from_bytes(
     select: Mapping[str, float] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Signal:
-    """As ``read_signal``, from bytes; ``name`` is for messages."""
+    """Return the signal in the bytes of a file, as ``read_signal`` does; ``name`` appears in error messages."""
     if not data:
         raise DataError(f"{name}: the file is empty")
     if fields.is_npy(data):
@@ -48,14 +57,20 @@ def signal_from_bytes(
         return images.read_image(data, name, limits)
     if audio.is_audio(data):
         return audio.read_audio(data, name, limits)
-    raise DataError(f"{name}: not an image, a sound or a field that can be read")
+    raise DataError(f"{name}: not an image, audio or field in a supported format")
 
 
 def write_signal(signal: Signal, path: str | Path, *, force: bool = False) -> None:
-    """Write a signal by the ending of ``path``; whole or not at all.
+    """Write a signal in the format that the suffix of ``path`` names; the file is written whole or not at all.
 
-    Raises UnsupportedError when the format does not keep the signal, DataError when the file exists (unless ``force``)
-    or cannot be written.
+    Args:
+        signal: the signal.
+        path: the file to write.
+        force: whether an existing file is replaced.
+
+    Raises:
+        UnsupportedError: the suffix is unknown, or the format cannot hold the signal.
+        DataError: the file exists and ``force`` is not set, or it cannot be written.
     """
     path = Path(path)
     kind, suffix = signal.header.kind, path.suffix.lower()
@@ -68,11 +83,11 @@ def write_signal(signal: Signal, path: str | Path, *, force: bool = False) -> No
     elif suffix == ".npy":
         fields.write_npy(signal, path, force)
     else:
-        raise UnsupportedError(f"{path}: fields are written as .nc or .npy")
+        raise UnsupportedError(f"{path}: unsupported suffix for a field: use .nc or .npy")
 
 
 def default_suffix(signal: Signal) -> str:
-    """Ending of the file that a signal is written to when none is named."""
+    """Return the suffix of the default output file for a signal: .png, .wav, .nc or .npy."""
     if signal.header.kind == "field":
         return ".nc" if signal.meta.source_format == "netcdf" else ".npy"
     return ".png" if signal.header.kind == "image" else ".wav"

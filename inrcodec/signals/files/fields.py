@@ -1,4 +1,4 @@
-"""Gridded fields: NetCDF-3 by SciPy, NetCDF-4 by xarray where an engine is installed, arrays as .npy."""
+"""Files of gridded fields: NetCDF-3 through SciPy, NetCDF-4 through xarray if an engine is installed, and .npy."""
 
 from __future__ import annotations
 
@@ -22,33 +22,41 @@ from inrcodec.storage import write_whole
 
 MAX_AXES = 3
 NPY_MAGIC, HDF5_MAGIC = b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"
-# NumPy reads a description with Python's parser, whose errors are many.
+# NumPy parses the header of a .npy file with Python's own parser, which raises many kinds of errors.
 _UNREADABLE = (ValueError, TypeError, EOFError, OSError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
 _LONGITUDE_UNITS = {"degrees_east", "degree_east", "degrees_e", "degree_e"}
 
 
 def is_npy(data: bytes) -> bool:
-    """Whether these bytes are a .npy file."""
+    """Return whether these bytes are a .npy file."""
     return data.startswith(NPY_MAGIC)
 
 
 def is_netcdf(data: bytes) -> bool:
-    """Whether these bytes are a NetCDF file, classic or HDF5."""
+    """Return whether these bytes are a NetCDF file, classic or HDF5."""
     return data[:4] in (b"CDF\x01", b"CDF\x02") or data.startswith(HDF5_MAGIC)
 
 
 def read_npy(data: bytes, name: str, limits: Limits) -> Signal:
-    """An array of 1 to 3 axes of numbers."""
+    """Return the field in the bytes of a .npy file, an array of numbers with 1 to 3 axes.
+
+    Raises:
+        DataError: the file is corrupt, or the array is empty or has NaN or infinite values.
+        LimitError: it exceeds ``limits.max_points``.
+        UnsupportedError: it is of another type, or has another number of axes.
+    """
     try:
         version = np.lib.format.read_magic(stream := io.BytesIO(data))
         reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = reader(stream)
         if math.prod(shape) > limits.max_points:
-            raise LimitError(f"{name}: an array of {shape}, the limit is {limits.max_points} points")
+            raise LimitError(
+                f"{name}: an array of shape {shape}, which exceeds the limit of {limits.max_points} points"
+            )
         if math.prod(shape) * dtype.itemsize > len(data):
-            raise DataError(f"{name}: the file is too short for an array of {shape}")
+            raise DataError(f"{name}: truncated: the file is too short for an array of shape {shape}")
         if dtype.kind not in "fiub" or dtype.name not in SAMPLE_TYPES["field"]:
-            raise UnsupportedError(f"{name}: arrays of {dtype} are not carried: convert to float32")
+            raise UnsupportedError(f"{name}: unsupported array type {dtype}: convert to float32")
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except _UNREADABLE as error:
         raise DataError(f"{name}: the array cannot be read: {error}") from None
@@ -58,40 +66,52 @@ def read_npy(data: bytes, name: str, limits: Limits) -> Signal:
 def read_netcdf(
     data: bytes, name: str, limits: Limits, variable: str | None, select: Mapping[str, float] | None
 ) -> Signal:
-    """One variable of a NetCDF file, with its coordinates and attributes.
+    """Return one variable of a NetCDF file, with its coordinates and attributes.
 
-    ``variable`` may be left out when there is one. ``select`` fixes axes: a whole number is an index, any other the
-    nearest value of the coordinate.
+    Args:
+        data: the file.
+        name: the name of the file, for error messages.
+        limits: ``max_points`` applies to the variable before selection.
+        variable: the name of the variable; not needed if the file has only one.
+        select: axes to remove: an integer is an index, any other number selects the nearest coordinate.
+
+    Raises:
+        DataError: the file is corrupt, or the variable is empty or has missing, NaN or infinite values.
+        LimitError: the variable exceeds ``limits``.
+        UnsupportedError: its type is not supported, or NetCDF-4 is not installed.
+        UsageError: ``variable`` or ``select`` is needed, or names nothing in the file.
     """
     dataset = _read_hdf5(data, name) if data.startswith(HDF5_MAGIC) else _read_classic(data, name)
     candidates = [v for v, (dims, _, _) in dataset.items() if dims and dims != (v,)]
     if not candidates:
-        raise DataError(f"{name}: holds no variable with axes")
+        raise DataError(f"{name}: the file has no variable with axes")
     if variable is None and len(candidates) > 1:
-        raise UsageError(f"{name}: choose a variable with --variable: {', '.join(candidates)}")
+        raise UsageError(f"{name}: several variables: choose one of {', '.join(candidates)} with --variable")
     chosen = variable or candidates[0]
     if chosen not in candidates:
-        raise UsageError(f"{name}: no variable {chosen!r}, there is {', '.join(candidates)}")
+        raise UsageError(f"{name}: no variable {chosen!r}: choose one of {', '.join(candidates)}")
     dims, array, attributes = dataset[chosen]
     if array.size > limits.max_points:
-        raise LimitError(f"{name}: variable {chosen} has {array.size} points, the limit is {limits.max_points}")
+        raise LimitError(
+            f"{name}: variable {chosen} has {array.size} points, which exceeds the limit of {limits.max_points}"
+        )
     for key in ("_FillValue", "missing_value"):
         if key in attributes and np.any(array == np.asarray(attributes[key]).ravel()[0]):
             raise DataError(f"{name}: variable {chosen} has missing values ({key}): fill them first")
     coordinates = {d: dataset[d][1] for d in dims if d in dataset and dataset[d][0] == (d,)}
     dims, array, fixed = _select(dims, array, coordinates, select or {}, name)
-    own = {d: coordinates[d] for d in dims if d in coordinates}
-    own_attributes = {d: dataset[d][2] for d in own}
+    kept_coordinates = {d: coordinates[d] for d in dims if d in coordinates}
+    coordinate_attributes = {d: dataset[d][2] for d in kept_coordinates}
     meta = SignalMeta(
         variable=chosen,
         dims=dims,
-        coordinates=own,
+        coordinates=kept_coordinates,
         attributes=attributes,
-        coordinate_attributes=own_attributes,
+        coordinate_attributes=coordinate_attributes,
         fixed=fixed,
         source_format="netcdf",
     )
-    return _field(array, name, meta, tuple(_is_periodic(d, own, own_attributes) for d in dims))
+    return _field(array, name, meta, tuple(_is_periodic(d, kept_coordinates, coordinate_attributes) for d in dims))
 
 
 _Variables = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
@@ -133,26 +153,30 @@ def _select(
     name: str,
 ) -> tuple[tuple[str, ...], NDArray[Any], dict[str, float]]:
     fixed: dict[str, float] = {}
-    for dim, wanted in select.items():
+    for dim, value in select.items():
         if dim not in dims:
-            raise UsageError(f"{name}: no axis {dim!r}, there is {', '.join(dims)}")
+            raise UsageError(f"{name}: no axis {dim!r}: choose one of {', '.join(dims)}")
         axis, along = dims.index(dim), coordinates.get(dim)
-        if isinstance(wanted, int):
-            index = wanted
+        if isinstance(value, int):
+            index = value
         elif along is None:
-            raise UsageError(f"{name}: axis {dim!r} has no coordinate: select it by a whole number")
+            raise UsageError(f"{name}: axis {dim!r} has no coordinates: select an integer index")
         else:
-            index = int(np.abs(along.astype(np.float64) - wanted).argmin())
+            index = int(np.abs(along.astype(np.float64) - value).argmin())
         if not 0 <= index < array.shape[axis]:
-            raise UsageError(f"{name}: axis {dim!r} has indices 0 to {array.shape[axis] - 1}, got {index}")
+            raise UsageError(
+                f"{name}: index out of range: axis {dim!r} has indices 0 to {array.shape[axis] - 1}, got {index}"
+            )
         fixed[dim] = float(along[index]) if along is not None else float(index)
         array = array.take(index, axis=axis)
         dims = tuple(d for d in dims if d != dim)
     if len(dims) > MAX_AXES:
         sizes = ", ".join(f"{d} ({n})" for d, n in zip(dims, array.shape, strict=True))
-        raise UsageError(f"{name}: a field has at most {MAX_AXES} axes, got {sizes}: fix some, --select {dims[0]}=0")
+        raise UsageError(
+            f"{name}: a field has at most {MAX_AXES} axes, got {sizes}: remove some with --select {dims[0]}=0"
+        )
     if not dims:
-        raise UsageError(f"{name}: the selection leaves a single value")
+        raise UsageError(f"{name}: the selection leaves a single value: keep at least one axis")
     return dims, array, fixed
 
 
@@ -176,12 +200,13 @@ def _field(array: NDArray[Any], name: str, meta: SignalMeta, periodic: tuple[boo
     if not 1 <= array.ndim <= MAX_AXES:
         raise UnsupportedError(f"{name}: a field has 1 to {MAX_AXES} axes, got {array.ndim}")
     if array.dtype.kind not in "fiub":
-        raise UnsupportedError(f"{name}: values of type {array.dtype} are not carried")
-    # Signalling NaNs warn when they are converted; they are refused in the next line.
+        raise UnsupportedError(f"{name}: unsupported value type {array.dtype}: convert to float32")
+    # Converting a signalling NaN warns; the check below rejects it.
     with np.errstate(invalid="ignore"):
         wide = array.astype(np.float64)
     if not np.isfinite(wide).all():
-        raise DataError(f"{name}: holds {int((~np.isfinite(wide)).sum())} values that are not finite: fill them first")
+        n_bad = int((~np.isfinite(wide)).sum())
+        raise DataError(f"{name}: the field has {n_bad} values that are not finite (NaN or infinite): fill them first")
     offset = float(wide.min())
     scale = float(wide.max() - offset) or 1.0
     values = ((wide - offset) / scale).astype(np.float32)[..., None]
@@ -191,7 +216,11 @@ def _field(array: NDArray[Any], name: str, meta: SignalMeta, periodic: tuple[boo
 
 
 def write_npy(signal: Signal, path: Path, force: bool) -> None:
-    """The field in its own type as .npy."""
+    """Write a field in its own type as .npy.
+
+    Raises:
+        DataError: the file exists and ``force`` is not set, or it cannot be written.
+    """
 
     def write(file: IO[bytes]) -> None:
         np.save(file, signal.to_native(), allow_pickle=False)
@@ -200,10 +229,17 @@ def write_npy(signal: Signal, path: Path, force: bool) -> None:
 
 
 def write_netcdf(signal: Signal, path: Path, force: bool) -> None:
-    """The field as classic NetCDF, with its name, coordinates and attributes; selected axes become attributes."""
+    """Write a field as classic NetCDF, with its name, coordinates and attributes.
+
+    The coordinate of an axis that was removed by selection becomes an attribute.
+
+    Raises:
+        UnsupportedError: classic NetCDF does not support the type of the field, or its names and attributes.
+        DataError: the file exists and ``force`` is not set, or it cannot be written.
+    """
     native = signal.to_native()
     if native.dtype.name not in ("float32", "float64", "int8", "int16", "int32"):
-        raise UnsupportedError(f"{path}: classic NetCDF does not keep {native.dtype}: write a .npy")
+        raise UnsupportedError(f"{path}: classic NetCDF does not support {native.dtype}: use .npy")
     meta = signal.meta
     dims = meta.dims or tuple(f"axis{i}" for i in range(native.ndim))
 
@@ -214,9 +250,11 @@ def write_netcdf(signal: Signal, path: Path, force: bool) -> None:
             _fill_netcdf(out, dims, native, meta)
             out.flush()
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
-            raise UnsupportedError(f"{path}: classic NetCDF does not keep the field as it is named: {error}") from None
+            raise UnsupportedError(
+                f"{path}: classic NetCDF does not support the names or attributes of the field: {error}"
+            ) from None
         finally:
-            # Closed for writing: SciPy would write once more when the object goes away, also after a failure.
+            # SciPy flushes a writable file again when the object is deleted, even after a failure.
             out.mode = "r"
         file.write(buffer.getvalue())
 
@@ -238,8 +276,8 @@ def _fill_netcdf(out: netcdf_file, dims: tuple[str, ...], native: NDArray[Any], 
 
 
 def _set_attributes(variable: Any, attributes: Mapping[str, Any]) -> None:
-    """ValueError for a name that SciPy's object has a meaning of its own for."""
+    """Set attributes; raise ValueError for a name that is a member of SciPy's own class."""
     for key, value in attributes.items():
         if hasattr(variable, key):
-            raise ValueError(f"{key!r} cannot be the name of an attribute")
+            raise ValueError(f"reserved attribute name {key!r}")
         setattr(variable, key, value)

@@ -1,4 +1,7 @@
-"""Pictures by Pillow: 8 and 16 bit, gray, colour, alpha, palette. What cannot be kept is refused, with its name."""
+"""Image files through Pillow: 8 bits gray, colour, alpha and palette, and 16 bits gray.
+
+Anything that cannot be preserved is rejected with an error that names it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from inrcodec.storage import write_whole
 
 ORIENTATION_TAG = 0x0112
 MAX_DPI = 65535
-"""What every format has room for."""
+"""The maximum resolution that all formats can store."""
 SUFFIXES = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -32,7 +35,7 @@ SUFFIXES = {
     ".ppm": "PPM",
     ".pgm": "PPM",
 }
-_KEEPS = {
+_SUPPORTED_MODES = {
     "PNG": {"L", "LA", "RGB", "RGBA", "I;16"},
     "TIFF": {"L", "LA", "RGB", "RGBA", "I;16"},
     "JPEG": {"L", "RGB"},
@@ -41,12 +44,12 @@ _KEEPS = {
     "PPM": {"L", "RGB", "I;16"},
 }
 PROGRAMS = {"EPS", "WMF"}
-"""Formats that Pillow hands to an interpreter."""
+"""Formats that Pillow passes to an interpreter."""
 _LAYOUTS = {"L": "gray", "LA": "gray+alpha", "RGB": "rgb", "RGBA": "rgba"}
 
 
 def is_image(data: bytes) -> bool:
-    """Whether Pillow knows the format of these bytes."""
+    """Return whether Pillow recognises the format of these bytes, even if they are corrupt."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -59,40 +62,50 @@ def is_image(data: bytes) -> bool:
 
 
 def read_image(data: bytes, name: str, limits: Limits, formats: tuple[str, ...] | None = None) -> Signal:
-    """A picture in one of Pillow's ``formats``; pixels stay as stored and the EXIF orientation is carried.
+    """Return the image in the bytes of a file; pixels stay as stored, and the EXIF orientation becomes metadata.
 
-    Raises DataError when damaged, LimitError when too large, UnsupportedError for more than one frame, CMYK and other
-    colour models, and 16-bit colour, which Pillow would cut to 8 bits.
+    Args:
+        data: the file.
+        name: the name of the file, for error messages.
+        limits: checked before pixels are decoded.
+        formats: the formats of Pillow to try; all by default.
+
+    Raises:
+        DataError: the file is corrupt or the image is empty.
+        LimitError: the image exceeds ``limits``.
+        UnsupportedError: the image has more than one frame, CMYK or another colour model, or 16-bit colour, which
+            Pillow would reduce to 8 bits.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=formats)
             if image.format in PROGRAMS:
-                raise UnsupportedError(f"{name}: {image.format} files are programs, which are not run: make it a .png")
+                raise UnsupportedError(f"{name}: {image.format} files are programs and are not run: convert to .png")
             _check_size(image, name, limits)
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
-                raise UnsupportedError(f"{name}: has {frames} frames, a signal is a single picture")
+                raise UnsupportedError(f"{name}: expected a single image, got {frames} frames: extract one first")
             _check_depth(image, data, name)
             orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
             dpi, icc = image.info.get("dpi"), image.info.get("icc_profile")
             image.load()
-            # A TIFF may state any number as its profile, and bytes of a number are that many zeros.
+            # The profile of a TIFF may be an integer n, and bytes(n) would be n zeros.
             return from_pillow(image, name, icc if isinstance(icc, bytes) else b"", orientation, dpi)
     except (UnsupportedError, LimitError):
         raise
     except Image.DecompressionBombError:
-        raise LimitError(f"{name}: more pixels than the limit of {limits.max_points}") from None
+        raise LimitError(f"{name}: the image exceeds the limit of {limits.max_points} pixels") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, TypeError, KeyError) as error:
-        raise DataError(f"{name}: the picture cannot be read: {error}") from None
+        raise DataError(f"{name}: the image cannot be read: {error}") from None
 
 
 def _check_size(image: Image.Image, name: str, limits: Limits) -> None:
     if image.width * image.height > limits.max_points or max(image.size) > limits.max_axis:
-        raise LimitError(f"{name}: {image.width}x{image.height} pixels, the limit is {limits.max_points}")
+        size = f"{image.width}x{image.height}"
+        raise LimitError(f"{name}: an image of {size} exceeds the limit of {limits.max_points} pixels")
     if min(image.size) < 1:
-        raise DataError(f"{name}: the picture is empty")
+        raise DataError(f"{name}: the image is empty")
 
 
 def _check_depth(image: Image.Image, data: bytes, name: str) -> None:
@@ -103,7 +116,7 @@ def _check_depth(image: Image.Image, data: bytes, name: str) -> None:
     )
     if deep_colour:
         raise UnsupportedError(
-            f"{name}: 16 bits per channel are read for gray pictures only: convert to 8 bits or gray"
+            f"{name}: 16 bits per channel are supported for gray images only: convert to 8 bits or to gray"
         )
 
 
@@ -114,8 +127,9 @@ def _tiff_bits(image: Image.Image) -> tuple[int, ...]:
 
 
 def _ppm_deep(data: bytes) -> bool:
-    numbers = [part for line in data[:512].split(b"\n") for part in line.split(b"#")[0].split()][:4]
-    return len(numbers) == 4 and numbers[3].isdigit() and int(numbers[3]) > 255
+    """Return whether the maximum value, the fourth token of a PPM header, needs more than 8 bits."""
+    tokens = [token for line in data[:512].split(b"\n") for token in line.split(b"#")[0].split()][:4]
+    return len(tokens) == 4 and tokens[3].isdigit() and int(tokens[3]) > 255
 
 
 def _plain_mode(image: Image.Image, name: str) -> Image.Image:
@@ -130,13 +144,24 @@ def _plain_mode(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("I;16B", "I;16L", "I") and image.format in ("PNG", "TIFF", "PPM"):
         levels = np.asarray(image.convert("I"))
         if levels.min() < 0 or levels.max() > 65535:
-            raise UnsupportedError(f"{name}: 32-bit pictures are not carried: use a field (.npy) instead")
+            raise UnsupportedError(f"{name}: unsupported bit depth 32: use a field (.npy) instead")
         return Image.fromarray(levels.astype(np.uint16))
-    raise UnsupportedError(f"{name}: colour model {image.mode} is not carried: convert to RGB or gray first")
+    raise UnsupportedError(f"{name}: unsupported colour model {image.mode}: convert to RGB or gray first")
 
 
 def from_pillow(image: Image.Image, name: str, icc: bytes = b"", orientation: int = 1, dpi: Any = None) -> Signal:
-    """A picture as a signal; UnsupportedError for a mode that is not carried."""
+    """Return an image of Pillow as a signal.
+
+    Args:
+        image: the image.
+        name: the name of its file, for error messages.
+        icc: the ICC colour profile.
+        orientation: the EXIF orientation, 1 to 8; another number means 1.
+        dpi: the horizontal and vertical resolution in dots per inch, if known.
+
+    Raises:
+        UnsupportedError: the colour model is not supported.
+    """
     image = _plain_mode(image, name)
     levels = np.asarray(image)
     deep = image.mode == "I;16"
@@ -152,19 +177,24 @@ def from_pillow(image: Image.Image, name: str, icc: bytes = b"", orientation: in
 
 
 def to_pillow(signal: Signal) -> Image.Image:
-    """The picture as Pillow has it."""
+    """Return a signal of kind image as an image of Pillow."""
     native = signal.to_native()
     return Image.fromarray(native[..., 0] if native.shape[-1] == 1 else native)
 
 
 def write_image(signal: Signal, path: Path, force: bool) -> None:
-    """Write by the ending of ``path``; UnsupportedError when that format does not keep the picture's channels."""
+    """Write an image in the format that the suffix of ``path`` names.
+
+    Raises:
+        UnsupportedError: the suffix is unknown, or the format cannot hold the channels of the image.
+        DataError: the file exists and ``force`` is not set, or it cannot be written.
+    """
     format_name = SUFFIXES.get(path.suffix.lower())
     if format_name is None:
-        raise UnsupportedError(f"{path}: pictures are written as {', '.join(SUFFIXES)}")
+        raise UnsupportedError(f"{path}: unsupported suffix for an image: use one of {', '.join(SUFFIXES)}")
     image = to_pillow(signal)
-    if image.mode not in _KEEPS[format_name]:
-        raise UnsupportedError(f"{path}: {format_name} does not keep mode {image.mode}: write a .png")
+    if image.mode not in _SUPPORTED_MODES[format_name]:
+        raise UnsupportedError(f"{path}: {format_name} does not support mode {image.mode}: use .png")
     options: dict[str, Any] = {"quality": 95} if format_name == "JPEG" else {}
     if format_name == "WEBP":
         options["lossless"] = True
@@ -181,6 +211,6 @@ def write_image(signal: Signal, path: Path, force: bool) -> None:
         try:
             image.save(file, format_name, **options)
         except (ValueError, TypeError, OverflowError, struct.error) as error:
-            raise UnsupportedError(f"{path}: {format_name} does not keep the picture: {error}") from None
+            raise UnsupportedError(f"{path}: {format_name} does not support the image: {error}") from None
 
     write_whole(path, write, force=force)
