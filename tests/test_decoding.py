@@ -44,7 +44,7 @@ def test_a_region_is_the_crop_of_the_whole(
     for _ in range(5):
         height, width = (int(rng.integers(1, n + 1)) for n in whole.header.shape)
         top, left = (int(rng.integers(0, n - k + 1)) for n, k in zip(whole.header.shape, (height, width), strict=True))
-        part = file.render(scale=scale, region=(left, top, width, height))
+        part = file.render(scale=scale, region=(top, left, height, width))
         assert part.header.shape == (height, width)
         np.testing.assert_array_equal(part.values, whole.values[top : top + height, left : left + width])
 
@@ -63,7 +63,7 @@ def test_few_bands_are_evaluated_for_a_small_region(picture: np.ndarray, monkeyp
     file.render()
     everything = sum(seen)
     seen.clear()
-    file.render(region=(100, 40, 20, 20))
+    file.render(region=(40, 100, 20, 20))
     assert everything == 256 * 256 and sum(seen) == 2 * (1 << 12)
 
 
@@ -82,10 +82,10 @@ def test_a_region_of_a_tiled_picture_decodes_the_tiles_that_it_touches(
         return latents(self, h, rate, first, last)
 
     monkeypatch.setattr(hierarchy_render.HierarchicalINR, "feature_rows", watched)
-    np.testing.assert_array_equal(file.render(region=(5, 9, 40, 30)).values, whole[0].values[9:39, 5:45])
+    np.testing.assert_array_equal(file.render(region=(9, 5, 30, 40)).values, whole[0].values[9:39, 5:45])
     assert len(decoded) == 1
     np.testing.assert_array_equal(
-        file.render(scale=0.5, region=(60, 50, 70, 80)).values, whole[1].values[50:130, 60:130]
+        file.render(scale=0.5, region=(50, 60, 80, 70)).values, whole[1].values[50:130, 60:130]
     )
 
 
@@ -93,7 +93,7 @@ def test_regions_of_other_codecs(picture: np.ndarray) -> None:
     signal = _image(picture, 96, 128)
     for settings in ({"codec": "coin++"}, {"codec": "bitswap", "target_bpp": None}):
         file = _file(signal, **settings)
-        part = file.render(region=(30, 20, 50, 40))
+        part = file.render(region=(20, 30, 40, 50))
         np.testing.assert_array_equal(part.values, file.render().values[20:60, 30:80])
 
 
@@ -152,15 +152,15 @@ def test_a_coarser_grid_of_a_zone_plate_is_gray_where_its_rings_are_too_fine() -
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
-        ("image", {"region": (0, 0, 10)}, "4 numbers"),
-        ("image", {"region": (0, 0, 65, 10)}, "does not lie"),
+        ("image", {"region": (0, 0, 10)}, "4 integers"),
+        ("image", {"region": (0, 0, 10, 65)}, "does not lie"),
         ("image", {"region": (0, -1, 5, 10)}, "does not lie"),
-        ("image", {"region": (0, 0, 0, 10)}, "does not lie"),
-        ("image", {"start": 1.0}, "for sounds"),
+        ("image", {"region": (0, 0, 10, 0)}, "does not lie"),
+        ("image", {"start": 1.0}, "for audio"),
         ("audio", {"region": (0, 10)}, "start and duration"),
-        ("audio", {"start": 2.0}, "lasts"),
-        ("audio", {"start": 0.5, "duration": 0.0}, "lasts"),
-        ("audio", {"start": -0.5}, "lasts"),
+        ("audio", {"start": 2.0}, "out of range"),
+        ("audio", {"start": 0.5, "duration": 0.0}, "out of range"),
+        ("audio", {"start": -0.5}, "out of range"),
     ],
 )
 def test_parts_that_are_refused(kind: str, options: dict[str, object], words: str) -> None:

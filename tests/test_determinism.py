@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from inrcodec.codecs import prior_store
 from tests.support.golden_files import FOLDER, PRIORS, listed
 
-SCRIPT = FOLDER.parent / "golden_files.py"
+ROOT = FOLDER.parents[1]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 VALUE_TOLERANCE = 1e-4
 """Of values of images and sounds, and of fields in [0, 1]: a fortieth of a step of 8 bits. Measured: 2.3e-6 at most."""
@@ -93,7 +93,8 @@ def _child(out: Path, settings: dict[str, str], threads: int) -> tuple[dict[str,
     # Threads that wait by spinning would fight over the cores of a busy machine.
     shared = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", prior_store.ENVIRONMENT: str(PRIORS)}
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(out), str(threads)],
+        [sys.executable, "-m", "tests.support.golden_files", str(out), str(threads)],
+        cwd=ROOT,
         env={**plain, **shared, **settings},
         check=True,
         capture_output=True,

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 import inrcodec
 from examples.demo import sung_vowel
+from inrcodec.codecs.base import Codec, Progress
 from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
 from inrcodec.container.alpha import decode_alpha, encode_alpha
-from inrcodec.encoding import encode_each, encode_signals
+from inrcodec.encoding import Batch, encode_each, encode_signals
 from inrcodec.errors import DataError, FormatError, LimitError, PriorError, UnsupportedError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS
-from inrcodec.settings import Settings
+from inrcodec.settings import Encoded, Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.metrics import audio_psnr, image_psnr, signal_psnr, snr
@@ -78,14 +79,14 @@ def test_best_keeps_the_better_file_of_two_codecs(
     if not wanted:
         assert encode_each([crop], Settings(effort="best"))[0].data == best.data
     assert told == [6 + 8]
-    usual = operations._compressed
+    usual = operations._encode
 
-    def spoiled(signals, settings, codec, names, tick):  # type: ignore[no-untyped-def]
+    def spoiled(batch: Batch, settings: Settings, codec: Codec, progress: Progress) -> Encoded:
         if codec.name == "hierarchical":
             settings = replace(settings, beta=1e-5, target_bpp=None)
-        return usual(signals, settings, codec, names, tick)
+        return usual(batch, settings, codec, progress)
 
-    monkeypatch.setattr(operations, "_compressed", spoiled)
+    monkeypatch.setattr(operations, "_encode", spoiled)
     monkeypatch.setitem(GRID_STEPS, "best", 60)
     other = encode_signals([crop], Settings(effort="best", **wanted))
     assert other.codec == "grids"
@@ -323,7 +324,7 @@ def test_signals_of_any_kind_side_by_side_are_what_they_are_alone(settings: Sett
     signals += [Signal(np.float32(loud) * tone, sound) for loud in (0.5, 0.02, 0.5)]
     wave = np.add.outer(np.sin(np.arange(24) / 5), np.cos(np.arange(20) / 7)).astype(np.float32)[..., None]
     signals.append(Signal(wave, SignalHeader("field", "field", "float32", (24, 20), 1)))
-    if settings.wants_rate:
+    if settings.has_target:
         signals = signals[:5]
     together = encode_each(signals, settings)
     for signal, found in zip(signals, together, strict=True):

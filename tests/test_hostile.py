@@ -47,6 +47,7 @@ from inrcodec.container.framing import NO_PRIOR, seal, write_preamble
 from inrcodec.container.inr import EXTRA, Container, Section, pack
 from inrcodec.container.inrs import ArchiveReader
 from inrcodec.container.signal_header import write_header
+from inrcodec.decoding import coded_entry
 from inrcodec.errors import DataError, FormatError, LimitError, UnsupportedError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.nn.exact import ExactConv
@@ -432,20 +433,20 @@ def test_latents_count_as_points(monkeypatch: pytest.MonkeyPatch) -> None:
     tight = dataclasses.replace(DEFAULT_LIMITS, max_points=8 * 4096)
     monkeypatch.setattr(type(combiner.prior.config), "dims", property(lambda config: 1000))
     with pytest.raises(LimitError, match="points or latents"):
-        combiner.decode(bytes([0, 8, 16]), b"", header, None, tight)
+        combiner.decode(CodedEntry(header, bytes([0, 8, 16]), b""), DecodeRequest(limits=tight))
     lossless = BitSwapCodec(BitSwapPrior.from_bytes((PRIORS / "lossless-gray.safetensors").read_bytes()))
     monkeypatch.setattr("inrcodec.codecs.bitswap.codec.LATENTS_PER_POINT", 0)
     with pytest.raises(LimitError, match="latents"):
-        lossless.decode(b"", bytes(9), GRAY)
+        lossless.decode(CodedEntry(GRAY, b"", bytes(9)), DecodeRequest())
 
 
 def test_patches_are_evaluated_alike_however_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     combiner = CombinerCodec(CombinerPrior.from_bytes((PRIORS / "combiner-image.safetensors").read_bytes()))
     container = inrcodec.open(FUZZ / "corpus" / "files" / "combiner-rgba.inr").container()
-    *_, end = combiner.read_parameters(container.payload)
-    whole = combiner.decode(container.payload[:end], container.payload[end:], container.header)
+    entry = coded_entry(container, combiner)
+    whole = combiner.decode(entry, DecodeRequest())
     monkeypatch.setattr("inrcodec.codecs.combiner.codec.WEIGHTS_AT_ONCE", 1)
-    parts = combiner.decode(container.payload[:end], container.payload[end:], container.header)
+    parts = combiner.decode(entry, DecodeRequest())
     np.testing.assert_allclose(parts, whole, atol=1e-6)
 
 
@@ -455,9 +456,10 @@ def test_the_limits_of_security_md_are_held_before_memory(
     name: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INRCODEC_PRIORS", str(PRIORS))
-    stated = re.search(r"^careful = Limits\((.*)\)$", (FUZZ.parent / "SECURITY.md").read_text("utf-8"), re.MULTILINE)
+    page = (FUZZ.parent / "SECURITY.md").read_text("utf-8")
+    stated = re.search(r"^careful = inrcodec\.Limits\((.*?)^\)$", page, re.MULTILINE | re.DOTALL)
     assert stated is not None
-    careful = Limits(**{key: eval(value) for key, value in (part.split("=") for part in stated[1].split(", "))})
+    careful = Limits(**{key.strip(): eval(value) for key, value in (part.split("=") for part in stated[1].split(","))})
     container = inrcodec.open(FUZZ / "corpus" / "files" / f"{name}.inr").container()
     assert inrcodec.decompress(pack(container), limits=careful).header == container.header
     asking = pack(dataclasses.replace(container, header=dataclasses.replace(container.header, shape=shape)))
@@ -476,7 +478,7 @@ def test_gray_data_under_a_prior_for_colour() -> None:
         codec.decode(CodedEntry(header, b"", bytes([GRAY_BIT]) + bytes(CRC_BYTES) + b"\x01"), DecodeRequest())
     chain = write_varint(2) + bytes([GRAY_BIT]) + bytes(CRC_BYTES) + b"\x01\x01"
     with pytest.raises(FormatError, match="is for colour"):
-        codec.decode_chain(chain, 0, header, None, DEFAULT_LIMITS)
+        codec.decode(CodedEntry(header, b"", b"", chain), DecodeRequest())
 
 
 def test_a_stored_picture_is_a_png_of_the_right_size() -> None:

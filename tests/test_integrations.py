@@ -14,7 +14,7 @@ from PIL import Image
 import inrcodec
 import inrcodec.audio
 import inrcodec.pillow
-from inrcodec import display as jupyter
+from inrcodec import display
 from inrcodec.errors import DataError, UsageError
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
@@ -200,17 +200,18 @@ def test_xarray_finds_the_backend_by_itself(field_file: Path) -> None:
 
 
 def test_signals_show_themselves(picture: np.ndarray, field_file: Path) -> None:
-    shown = jupyter.png(_picture(picture))
+    shown = display.png(_picture(picture))
     assert shown is not None
     assert Image.open(io.BytesIO(shown)).size == (64, 64)
-    field = jupyter.png(inrcodec.decompress(field_file))
+    field = display.png(inrcodec.decompress(field_file))
     assert field is not None and Image.open(io.BytesIO(field)).size == (64, 48)
-    assert jupyter.png(_sound()) is None and jupyter.player(_picture(picture)) is None
-    sound = jupyter.player(_sound())
+    assert display.png(_sound()) is None and display.player(_picture(picture)) is None
+    sound = display.player(_sound())
     assert sound is not None and sound.startswith("<audio controls")
-    table = jupyter.table(inrcodec.open(field_file))
+    table = display.table(inrcodec.open(field_file).info)
     assert "hierarchical" in table and "5 x 48 x 64" in table
-    assert jupyter.register() is False
+    assert _sound()._repr_png_() is None and (_sound()._repr_html_() or "").startswith("<audio")
+    assert inrcodec.open(field_file)._repr_html_() == table
 
 
 def test_a_notebook_gets_formatters() -> None:

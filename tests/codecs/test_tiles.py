@@ -34,7 +34,7 @@ def _prior() -> HierarchicalPrior:
 @settings(deadline=None)
 @given(st.integers(2000, 9000), st.integers(2000, 9000))
 def test_tiles_cover_every_point_with_weights_that_add_up_to_one(height: int, width: int) -> None:
-    found = plane_tiles(_prior(), (height, width))
+    found = plane_tiles("image", (height, width), _prior().config.coarsest)
     if height * width <= tiles.TILED_FROM:
         assert found == [(slice(0, height), slice(0, width))]
         return
@@ -51,7 +51,7 @@ def test_tiles_cover_every_point_with_weights_that_add_up_to_one(height: int, wi
 def test_a_blender_of_a_plane_is_the_plane(small_tiles: None) -> None:
     plane = np.random.default_rng(0).random((347, 401, 3), np.float32)
     blender = TileBlender(plane.shape[:2], (slice(0, 347), slice(0, 401)), 3)
-    windows = plane_tiles(_prior(), plane.shape[:2])
+    windows = plane_tiles("image", plane.shape[:2], _prior().config.coarsest)
     assert len(windows) == 9
     for window in windows:
         blender.add(window, plane[window])

@@ -11,6 +11,7 @@ from PIL import Image
 from inrcodec.api import InrFile
 from inrcodec.cli import main
 from inrcodec.codecs import prior_store, tiles
+from inrcodec.codecs.base import CodedEntry
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.inspection import CELL, inspect
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
@@ -32,8 +33,8 @@ def _inspected(signal: Signal, prior_name: str):  # type: ignore[no-untyped-def]
     assert isinstance(prior, HierarchicalPrior)
     codec = HierarchicalCodec(prior)
     payload = InrFile(encode_signals([signal], Settings(beta=0.003, effort="fast")).data).container().payload
-    _, end = codec.read_parameters(payload)
-    return inspect(codec, payload[:end], payload[end:], signal.header), 8 * (len(payload) - end)
+    parameters, body = codec.split_parameters(payload)
+    return inspect(codec, CodedEntry(signal.header, parameters, body)), 8 * len(body)
 
 
 def test_the_map_of_bits_adds_up_to_the_message(picture: np.ndarray) -> None:

@@ -18,8 +18,8 @@ from PIL import Image
 
 from inrcodec.errors import DataError, UsageError
 from inrcodec.evaluate import Sweep, sweep
-from inrcodec.evaluate import sweep as sweeps_module
 from inrcodec.evaluate import sweep_jobs as jobs_module
+from inrcodec.evaluate import sweeps as sweeps_module
 from inrcodec.evaluate.points import Point, mean_curve, open_log
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
@@ -200,7 +200,7 @@ def test_what_a_sweep_refuses(folder: Path, tmp_path: Path) -> None:
     for inputs, options, words in (
         ([picture, sound], {}, "one kind"),
         ([], {}, "one kind"),
-        ([picture], {"codecs": ["bitswap"]}, "with loss"),
+        ([picture], {"codecs": ["bitswap"]}, "lossy"),
         ([picture], {"codecs": ["huffman"]}, "codec must be"),
         ([picture], {"compare": ["mp3"]}, "no codec for signals of kind image"),
         ([picture], {"compare": ["gif"]}, "baseline must be"),

@@ -92,7 +92,7 @@ def test_optimising_ms_ssim_raises_it_at_equal_bits(picture: np.ndarray) -> None
 
 def test_optimising_ms_ssim_is_rejected_where_it_has_no_effect(picture: np.ndarray) -> None:
     signal = _signal(picture)
-    with pytest.raises(UsageError, match="steps of refinement"):
+    with pytest.raises(UsageError, match="refinement steps"):
         encode_signals([signal], Settings(effort="fast", optimise="ms-ssim"))
     with pytest.raises(UsageError, match="codec coin cannot"):
         encode_signals([signal], Settings(codec="coin", optimise="ms-ssim"))

@@ -2,7 +2,7 @@
 
 As a script it decodes all of them and keeps what it found, for comparisons between settings of a machine::
 
-    python tests/golden_files.py OUT.npz THREADS
+    python -m tests.support.golden_files OUT.npz THREADS
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from inrcodec.cli import main
 from inrcodec.codecs.coin.codec import CoinCodec
 from inrcodec.codecs.coin.encoding import beta_for_bits, bits_for_beta
 from inrcodec.codecs.coin.fit import fit_siren
-from inrcodec.codecs.coin.parameters import Parameters, read_parameters
+from inrcodec.codecs.coin.parameters import Parameters, read_parameters, write_parameters
 from inrcodec.codecs.coin.weights import FLOAT16, MAX_FINENESS, groups, read_weights, write_weights
 from inrcodec.encoding import encode_signals
 from inrcodec.errors import FormatError, InrcodecError, UsageError
@@ -138,15 +138,10 @@ def test_archive_of_unequal_signals() -> None:
 def test_parameters() -> None:
     codec = CoinCodec()
     told = Parameters(300, 5, FLOAT16, -7)
-    data = codec.write_parameters(told)
+    data = write_parameters(told)
     assert read_parameters(data) == (told, len(data))
     assert len(data) <= codec.max_parameter_bytes
-    for bad in (
-        b"",
-        data[:-1],
-        codec.write_parameters(Parameters(1, 5, 3, 0)),
-        codec.write_parameters(Parameters(9, 0, 3, 0)),
-    ):
+    for bad in (b"", data[:-1], write_parameters(Parameters(1, 5, 3, 0)), write_parameters(Parameters(9, 0, 3, 0))):
         with pytest.raises(FormatError):
             read_parameters(bad)
     for bits in (0.1, 0.5, 3.0):
@@ -156,7 +151,7 @@ def test_parameters() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="too few"):
         encode_signals([picture()], Settings(codec="coin", target_bpp=0.26, effort="fast"))
-    with pytest.raises(UsageError, match="takes no prior"):
+    with pytest.raises(UsageError, match="no learned prior"):
         encode_signals([picture()], Settings(codec="coin", prior="images32"))
     with pytest.raises(UsageError, match="float16"):
         encode_signals([picture()], Settings(codec="coin", coder="rec"))

@@ -100,7 +100,7 @@ def test_any_size() -> None:
 
 
 def test_options_of_other_codecs_are_refused() -> None:
-    with pytest.raises(UsageError, match="quantised"):
+    with pytest.raises(UsageError, match="no coder"):
         encode_signals([picture()], settings(coder="rec"))
     with pytest.raises(UsageError, match="belongs to codec"):
         encode_signals([picture()], settings(codec="combiner"))

@@ -114,12 +114,12 @@ def test_effort_fast_predicts(
     """No inner step is taken, and the file is one like any other."""
     (tmp_path / "quick.safetensors").write_bytes(learned[0].to_bytes())
     monkeypatch.setenv(prior_store.ENVIRONMENT, str(tmp_path))
-    from inrcodec.codecs.coinpp import codec as modulation
+    from inrcodec.codecs.coinpp import encoding
 
     def never(*_: object, **__: object) -> torch.Tensor:
         raise AssertionError("an inner step was taken")
 
-    monkeypatch.setattr(modulation, "fit_latents", never)
+    monkeypatch.setattr(encoding, "fit_latents", never)
     tile = smooth_tiles(1, 5, size=20)[0].astype(np.float32) / 255
     signal = Signal(tile, SignalHeader("image", "rgb", "u8", (20, 20), 3))
     data = encode_signals([signal], Settings(prior="quick", effort="fast", target_bpp=6.0)).data

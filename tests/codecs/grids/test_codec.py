@@ -20,7 +20,7 @@ import inrcodec
 from inrcodec.cli import main
 from inrcodec.codecs import prior_store
 from inrcodec.codecs import tiles as tiles_module
-from inrcodec.codecs.base import Coded, CodedEntry, DecodeRequest, EncodeOptions, Rate, Source
+from inrcodec.codecs.base import Coded, CodedEntry, DecodeRequest, EncodeOptions, Rate, Source, Window
 from inrcodec.codecs.grids import codec as grids_module
 from inrcodec.codecs.grids import coder as grid_coder
 from inrcodec.codecs.grids.codec import GridsCodec
@@ -385,8 +385,11 @@ def encode(source: Source, rate: Rate, effort: str = "fast") -> Coded:
     return GridsCodec(tiny_prior()).encoding([source], EncodeOptions(effort=effort)).at(rate)
 
 
-def decode(coded: Coded, source: Source, **more: object) -> np.ndarray:
-    return GridsCodec(tiny_prior()).decode(coded.parameters, coded.bodies[0], source.header, **more)  # type: ignore[arg-type]
+def decode(
+    coded: Coded, source: Source, size: tuple[int, ...] | None = None, window: Window | None = None
+) -> np.ndarray:
+    entry = CodedEntry(source.header, coded.parameters, coded.bodies[0])
+    return GridsCodec(tiny_prior()).decode(entry, DecodeRequest(size=size, window=window))
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

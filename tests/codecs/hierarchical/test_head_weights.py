@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inrcodec.codecs.base import CodedEntry, DecodeRequest, EncodeOptions, Rate
-from inrcodec.codecs.hierarchical import encoder as latent_presets
+from inrcodec.codecs.hierarchical import effort as presets
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.config import fourier_count
 from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
@@ -67,12 +67,12 @@ def test_weights_that_do_not_pay_are_not_sent() -> None:
 
 
 def test_files_with_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(latent_presets.HIERARCHICAL_EFFORTS, "fast", HierarchicalEffort("fast", 0, 150))
+    monkeypatch.setitem(presets.HIERARCHICAL_EFFORTS, "fast", HierarchicalEffort("fast", 0, 150))
     codec = HierarchicalCodec(wide_prior())
     source = image(192, 192, seed=4)
     coded = codec.encoding([source], EncodeOptions(effort="fast")).at(Rate(beta=float(np.exp(-8.0))))
     assert read_parameters(codec.prior, coded.parameters)[0].weights
-    monkeypatch.setitem(latent_presets.HIERARCHICAL_EFFORTS, "fast", HierarchicalEffort("fast", 0))
+    monkeypatch.setitem(presets.HIERARCHICAL_EFFORTS, "fast", HierarchicalEffort("fast", 0))
     plain = codec.encoding([source], EncodeOptions(effort="fast")).at(Rate(beta=float(np.exp(-8.0))))
     assert not read_parameters(codec.prior, plain.parameters)[0].weights and len(plain.bodies[0]) < len(coded.bodies[0])
     qualities = [
