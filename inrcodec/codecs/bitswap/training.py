@@ -8,9 +8,7 @@ half cosine; what is kept is a moving average of the parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +21,9 @@ from inrcodec.codecs.bitswap.model import BitSwapModel
 from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.coding.ans import Message
 from inrcodec.errors import UsageError
-from inrcodec.training.loop import NetworkState, cosine_lr, faster_arithmetic, moved, run_timed, share_done
+from inrcodec.training.loop import NetworkState, cosine_lr, faster_arithmetic, moved
 from inrcodec.training.muon import Muon
+from inrcodec.training.trainer import NetworkTrainer
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,6 @@ class BitSwapTraining:
         """The settings for a model that has learned before: latents at their full weight, half the learning rate."""
         return replace(self, lr=0.5 * self.lr, warm_share=0.0)
 
-    def share_done(self, seconds: float, steps: int) -> float:
-        """How much of the training is done after so many seconds and steps, at most 1."""
-        return share_done(self.minutes, self.steps, seconds, steps)
-
     def summary(self) -> dict[str, Any]:
         """The settings as plain values, for the card."""
         return {**asdict(self), "network": None}
@@ -67,19 +62,29 @@ class BitSwapTraining:
 BitsBackState = NetworkState[BitSwapModel]
 
 
-class BitSwapTrainer:
-    """Runs the training; random numbers come from ``config.seed`` and the step. ``begin``: a model of the same shape
-    to go on from; UsageError when it is of another."""
+class BitSwapTrainer(NetworkTrainer[BitSwapModel, BitSwapPrior]):
+    """Trains a lossless model; random numbers come from the seed and the number of the step.
+
+    Args:
+        config: what is trained and for how long.
+        source: training images.
+        device: where to compute.
+        begin: a model of the same shape to fine-tune.
+
+    Raises:
+        UsageError: ``begin`` has another shape.
+    """
 
     def __init__(
         self, config: BitSwapTraining, source: LevelSource, device: str = "cpu", begin: BitSwapModel | None = None
     ) -> None:
-        self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
+        super().__init__(config.minutes, config.steps, device)
+        self.config, self.source, self.begin = config, source, begin
         if begin is not None and begin.config != config.network:
-            raise UsageError("the model to go on from has another shape than the recipe's")
+            raise UsageError("the model to fine-tune has another shape than the recipe's: use the recipe it came from")
 
     def start(self) -> BitsBackState:
-        """A fresh state."""
+        """Return a fresh state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             model = BitSwapModel(self.config.network)
@@ -88,28 +93,8 @@ class BitSwapTrainer:
         model = moved(model, self.device)
         return BitsBackState(model, Muon(model.parameters(), self.config.lr))
 
-    def run(
-        self,
-        state: BitsBackState,
-        *,
-        until_seconds: float,
-        checkpoint: Path | None,
-        progress: Callable[[BitsBackState, str], None],
-    ) -> None:
-        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
-
-        def done() -> float:
-            return self.config.share_done(state.seconds, state.steps)
-
-        run_timed(
-            state,
-            lambda: self._step(state, done()),
-            done=lambda: done() >= 1.0,
-            until_seconds=until_seconds,
-            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress,
-            stage=lambda: "warm" if done() < self.config.warm_share else "full",
-        )
+    def _stage(self, state: BitsBackState, done: float) -> str:
+        return "warm" if done < self.config.warm_share else "full"
 
     def _step(self, state: BitsBackState, done: float) -> dict[str, float]:
         config = self.config
@@ -133,23 +118,12 @@ class BitSwapTrainer:
         parts = {f"{name}_bits": float(part.detach()) for name, part in bits.items()}
         return {**parts, "bits_per_dimension": sum(parts.values())}
 
-    def averaged_model(self, state: BitsBackState) -> BitSwapModel:
-        """A model with the moving average of the parameters, on the CPU."""
-        return state.put_average_into(BitSwapModel(self.config.network))
+    def _bare_model(self) -> BitSwapModel:
+        return BitSwapModel(self.config.network)
 
     def finish(self, state: BitsBackState, card: dict[str, Any]) -> BitSwapPrior:
         """The model that the training has reached, in integers."""
         return BitSwapPrior.from_model(self.averaged_model(state), self.config.name, card)
-
-    def save(self, state: BitsBackState, folder: Path) -> None:
-        """Write a checkpoint."""
-        state.save(folder)
-
-    def resume(self, folder: Path) -> BitsBackState:
-        """The state of a checkpoint; FormatError when it does not fit."""
-        state = self.start()
-        state.load(folder, self.device)
-        return state
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,7 @@ follow the weights, so that latents grow and with them the rate: half an hour of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +25,9 @@ from inrcodec.codecs.coinpp.model import CoinPPConfig, ModulatedINR
 from inrcodec.codecs.coinpp.prior import CoinPPPrior, fineness_of, step_of
 from inrcodec.errors import UsageError
 from inrcodec.signals.coordinates import grid_coordinates
-from inrcodec.training.loop import NetworkState, cosine_lr, run_timed, share_done
+from inrcodec.training.loop import LR_FLOOR, NetworkState, cosine_lr
 from inrcodec.training.sources import PatchSource
+from inrcodec.training.trainer import NetworkTrainer
 
 STATISTICS_STEPS = 10
 STATISTICS_PATCHES = 384
@@ -66,10 +65,6 @@ class CoinPPTraining:
         if self.minutes <= 0 or self.batch < 1 or not 1 <= self.inner[0] <= self.inner[1]:
             raise UsageError("minutes must be positive, batch and inner steps at least 1")
 
-    def share_done(self, seconds: float, steps: int) -> float:
-        """How much of the training is done after so many seconds and steps, at most 1."""
-        return share_done(self.minutes, self.steps, seconds, steps)
-
     def summary(self) -> dict[str, Any]:
         """The settings as plain values, for the card."""
         return {**asdict(self), "network": None}
@@ -78,11 +73,18 @@ class CoinPPTraining:
 ModulationState = NetworkState[ModulatedINR]
 
 
-class CoinPPTrainer:
-    """Runs the training; random numbers come from ``config.seed`` and the step."""
+class CoinPPTrainer(NetworkTrainer[ModulatedINR, CoinPPPrior]):
+    """Meta-learns a base network; random numbers come from the seed and the number of the step.
+
+    Args:
+        config: what is learned and for how long.
+        source: training patches.
+        device: where to compute.
+    """
 
     def __init__(self, config: CoinPPTraining, source: PatchSource, device: str = "cpu") -> None:
-        self.config, self.source, self.device = config, source, torch.device(device)
+        super().__init__(config.minutes, config.steps, device)
+        self.config, self.source = config, source
         shape = config.network.patch_shape
         self.coordinates = torch.from_numpy(grid_coordinates(shape).reshape(-1, len(shape))).to(self.device)
 
@@ -124,32 +126,12 @@ class CoinPPTrainer:
         values = torch.from_numpy(self.source.draw(count, rng)).to(self.device).flatten(1, -2)
         return (values - network.centre) / network.spread
 
-    def run(
-        self,
-        state: ModulationState,
-        *,
-        until_seconds: float,
-        checkpoint: Path | None,
-        progress: Callable[[ModulationState, str], None],
-    ) -> None:
-        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
-        share = self.config.share_done
+    def _stage(self, state: ModulationState, done: float) -> str:
+        return "first order" if done < self.config.first_order_share else "second order"
 
-        def first_order() -> bool:
-            return share(state.seconds, state.steps) < self.config.first_order_share
-
-        run_timed(
-            state,
-            lambda: self._step(state, second_order=not first_order()),
-            done=lambda: share(state.seconds, state.steps) >= 1.0,
-            until_seconds=until_seconds,
-            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress,
-            stage=lambda: "first order" if first_order() else "second order",
-        )
-
-    def _step(self, state: ModulationState, *, second_order: bool) -> dict[str, float]:
+    def _step(self, state: ModulationState, done: float) -> dict[str, float]:
         config, model = self.config, state.model
+        second_order = done >= config.first_order_share
         rng = np.random.default_rng((config.seed, state.steps))
         values = self._draw(config.batch, rng)
         steps = int(rng.integers(config.inner[0], config.inner[1] + 1))
@@ -157,7 +139,8 @@ class CoinPPTrainer:
         step = torch.from_numpy(np.exp(rng.uniform(low, high, len(values))).astype(np.float32)).to(self.device)
         noise = torch.from_numpy(rng.random((len(values), config.network.latent_dims), dtype=np.float32) - 0.5)
         noise = noise.to(self.device) * step[:, None]
-        self._set_rate(state)
+        for group in state.optimiser.param_groups:
+            group["lr"] = cosine_lr(config.lr * group["size"], done, state.steps, floor=LR_FLOOR, ramp=50)
         state.optimiser.zero_grad(set_to_none=True)
         parts = [_cost(model, *p, self.coordinates, steps, second_order) for p in _parts(values, step, noise)]
         cost, error, bits = (torch.cat(found) for found in zip(*parts, strict=True))
@@ -172,14 +155,12 @@ class CoinPPTrainer:
             "bits_per_point": float(bits.mean()) / config.network.n_points,
         }
 
-    def _set_rate(self, state: ModulationState) -> None:
-        done = self.config.share_done(state.seconds, state.steps)
-        for group in state.optimiser.param_groups:
-            group["lr"] = cosine_lr(self.config.lr * group["size"], done, state.steps, floor=0.02, ramp=50)
+    def _bare_model(self) -> ModulatedINR:
+        return ModulatedINR(self.config.network)
 
     def averaged_model(self, state: ModulationState) -> ModulatedINR:
-        """A model with the moving average of the parameters, on the CPU."""
-        model = ModulatedINR(self.config.network)
+        """Return a network with the moving average of the parameters, on the CPU."""
+        model = self._bare_model()
         model.load_state_dict(state.model.state_dict())
         return state.put_average_into(model)
 
@@ -192,16 +173,6 @@ class CoinPPTrainer:
         scales = scales_of(latents)
         steps = self.config.quantiser_steps
         return CoinPPPrior.from_model(model, self.config.name, self.config.kind, scales, steps, card)
-
-    def save(self, state: ModulationState, folder: Path) -> None:
-        """Write a checkpoint."""
-        state.save(folder)
-
-    def resume(self, folder: Path) -> ModulationState:
-        """The state of a checkpoint; FormatError when it does not fit."""
-        state = self._blank()
-        state.load(folder, self.device)
-        return state
 
 
 def _parts(values: Tensor, step: Tensor, noise: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -23,7 +23,6 @@ Everything is kept in a folder of small files, so that training stops and goes o
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,22 +42,37 @@ from inrcodec.codecs.combiner.training_state import TrainingConfig, TrainingStat
 from inrcodec.errors import UsageError
 from inrcodec.parallel.base import Workers
 from inrcodec.signals.coordinates import grid_coordinates
+from inrcodec.training.loop import LR_FLOOR, cosine_lr
 from inrcodec.training.sources import PatchSource
+from inrcodec.training.trainer import Trainer
+
+STEPS_AT_ONCE = 20
+"""Minibatch steps of the proposal stages between two looks at the clock."""
 
 Progress = Callable[[TrainingState, str], None]
 
 
-class CombinerTrainer:
-    """Runs the stages. ``device`` is chosen by the caller; random numbers come from ``config.seed`` and the step.
+class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
+    """Learns a prior in the stages above; random numbers come from the seed and the number of the step.
 
-    ``workers`` take the posterior steps of the iterative stage where ``config.parts`` is set; UsageError on another
-    device than the processor, or when there are parts and no workers.
+    Args:
+        config: what is learned and for how long.
+        source: training patches.
+        device: where to compute.
+        workers: take the posterior steps of the iterative stage where ``config.parts`` is set.
+
+    Raises:
+        UsageError: there are parts but no workers, or another device than the CPU.
     """
+
+    log_seconds = 0.0
 
     def __init__(
         self, config: TrainingConfig, source: PatchSource, device: str = "cpu", workers: Workers | None = None
     ) -> None:
-        self.config, self.source, self.device, self.workers = config, source, torch.device(device), workers
+        super().__init__(config.minutes, 0, device)
+        self.config, self.source, self.workers = config, source, workers
+        self._deadline = math.inf
         if config.parts and (workers is None or self.device.type != "cpu"):
             raise UsageError("parts of posteriors are fitted by workers, on processors alone")
         pilot = source.draw(2048, np.random.default_rng(config.seed))
@@ -108,30 +122,38 @@ class CombinerTrainer:
             groups.append({"params": proposal, "lr": config.lr_proposal, "base_lr": config.lr_proposal})
         return torch.optim.Adam(groups, betas=(0.9, 0.99))
 
+    def save(self, state: TrainingState, folder: Path) -> None:
+        """Write a checkpoint; the one before it stays whole until the new one is complete."""
+        save_state(state, folder)
+
     def run(self, state: TrainingState, *, until_seconds: float, checkpoint: Path | None, progress: Progress) -> None:
-        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
-        total = self.config.minutes * 60.0
-        opening = total * self.config.opening_share if state.model.has_proposal else 0.0
-        closing = total * (1.0 - self.config.closing_share) if state.model.has_proposal else total
-        begun = last_save = time.monotonic()
-        before = state.seconds
-        while state.seconds < total and time.monotonic() - begun < until_seconds:
-            if state.seconds < opening:
-                self._proposal_steps(state, state.seconds / opening, 20)
-                progress(state, "proposal")
-            elif state.seconds < closing:
-                done = (state.seconds - opening) / (closing - opening)
-                self._iterative_pass(state, done, begun + min(until_seconds, total - before))
-                progress(state, "iterative")
-            else:
-                self._proposal_steps(state, (state.seconds - closing) / (total - closing), 20, closing=True)
-                progress(state, "closing")
-            state.seconds = before + time.monotonic() - begun
-            if checkpoint is not None and time.monotonic() - last_save > 120.0:
-                save_state(state, checkpoint)
-                last_save = time.monotonic()
-        if checkpoint is not None:
-            save_state(state, checkpoint)
+        """Train until the end or until ``until_seconds`` of wall time have gone by; see ``Trainer.run``.
+
+        A pass of the iterative stage is cut off there, since it may take minutes.
+        """
+        self._deadline = self.clock() + min(until_seconds, max(0.0, 60.0 * self.minutes - state.seconds))
+        super().run(state, until_seconds=until_seconds, checkpoint=checkpoint, progress=progress)
+
+    def _stages(self, state: TrainingState) -> tuple[float, float]:
+        """Shares of the training at which the iterative and the closing stage begin."""
+        config = self.config
+        return (config.opening_share, 1.0 - config.closing_share) if state.model.has_proposal else (0.0, 1.0)
+
+    def _stage(self, state: TrainingState, done: float) -> str:
+        opening, closing = self._stages(state)
+        if done < opening:
+            return "proposal"
+        return "iterative" if done < closing or closing == 1.0 else "closing"
+
+    def _step(self, state: TrainingState, done: float) -> dict[str, float]:
+        """Some minibatch steps of the proposal stages, or one pass of the iterative stage."""
+        opening, closing = self._stages(state)
+        stage = self._stage(state, done)
+        if stage == "proposal":
+            return self._proposal_steps(state, done / opening, STEPS_AT_ONCE)
+        if stage == "iterative":
+            return self._iterative_pass(state, (done - opening) / (closing - opening), self._deadline)
+        return self._proposal_steps(state, (done - closing) / (1.0 - closing), STEPS_AT_ONCE, closing=True)
 
     def _draw(self, count: int, rng: np.random.Generator) -> Tensor:
         values = torch.from_numpy(self.source.draw(count, rng)).flatten(1, -2).to(self.device)
@@ -148,14 +170,14 @@ class CombinerTrainer:
             state.optimiser.step()
         state.optimiser.zero_grad(set_to_none=True)
 
-    def _proposal_steps(self, state: TrainingState, done: float, count: int, *, closing: bool = False) -> None:
+    def _proposal_steps(
+        self, state: TrainingState, done: float, count: int, *, closing: bool = False
+    ) -> dict[str, float]:
         """``count`` minibatch steps; ``done``: part of the stage gone by; ``closing``: the proposal alone learns."""
         model, betas = state.model, self.betas
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not closing or name.startswith("proposal"))
-        self._set_rates(
-            state, (0.03 + 0.97 * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))) * min(1.0, (state.steps + 1) / 100)
-        )
+        self._set_rates(state, cosine_lr(1.0, done, state.steps, floor=LR_FLOOR, ramp=100))
         sums = torch.zeros(3, len(betas), device=self.device)
         for _ in range(count):
             rng = np.random.default_rng([self.config.seed, 1, state.steps])
@@ -175,7 +197,7 @@ class CombinerTrainer:
                 for row, value in enumerate((mse, kl.sum(dim=1), torch.ones_like(mse))):
                     sums[row].index_add_(0, anchor, value)
                 self._follow_loss(state, loss, anchor)
-        self._record(state, sums, "closing" if closing else "proposal")
+        return self._figures(state, sums, "closing" if closing else "proposal")
 
     def _follow_loss(self, state: TrainingState, loss: Tensor, anchor: Tensor) -> None:
         total = torch.zeros_like(state.loss_level).index_add_(0, anchor, loss)
@@ -191,19 +213,16 @@ class CombinerTrainer:
         state.prior_mean = torch.lerp(state.prior_mean, first, rate)
         state.prior_second = torch.lerp(state.prior_second, second, rate)
 
-    def _record(self, state: TrainingState, sums: Tensor, stage: str) -> None:
+    def _figures(self, state: TrainingState, sums: Tensor, stage: str) -> dict[str, float]:
+        """Return figures for the log: errors and bits by anchor."""
         seen = sums[2].clamp_min(1)
-        entry: dict[str, float] = {
-            "seconds": round(state.seconds, 1),
-            "steps": state.steps,
-            "iterative": stage == "iterative",
-        }
+        entry: dict[str, float] = {"steps": state.steps, "iterative": stage == "iterative"}
         mse = sums[0] / seen * self.spread**2
         bits = sums[1] / seen / len(self.coordinates)
         for index, (error, rate) in enumerate(zip(mse.tolist(), bits.tolist(), strict=True)):
             entry[f"db_{index}"] = round(-10 * math.log10(max(error, 1e-12)), 3)
             entry[f"bits_per_point_{index}"] = round(rate, 4)
-        state.log.append(entry)
+        return entry
 
     # The iterative stage.
 
@@ -215,8 +234,8 @@ class CombinerTrainer:
             self._training_set = self._draw(self.config.patches, rng), anchor
         return self._training_set
 
-    def _iterative_pass(self, state: TrainingState, done: float, deadline: float) -> None:
-        """One step for every patch of the set, then the closed form; stops early at ``deadline`` (monotonic)."""
+    def _iterative_pass(self, state: TrainingState, done: float, deadline: float) -> dict[str, float]:
+        """Take one step for every patch of the set, then the closed form; stop early at ``deadline`` of the clock."""
         values, anchor = self.training_set()
         if state.posteriors is None:
             self._begin_iterative(state, values, anchor)
@@ -224,7 +243,7 @@ class CombinerTrainer:
         if self._adam is None:
             self._adam = PosteriorAdam((len(values), self.config.network.dims), self.device)
         decay = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
-        self._set_rates(state, 0.03 + 0.97 * decay)
+        self._set_rates(state, LR_FLOOR + (1.0 - LR_FLOOR) * decay)
         rates = Rates(0.03 + 0.12 * decay, 0.02 + 0.03 * decay)
         order = torch.from_numpy(np.random.default_rng([self.config.seed, 3, state.passes]).permutation(len(values)))
         batches = order.split(self.config.batch)
@@ -241,11 +260,11 @@ class CombinerTrainer:
                     sums[row].index_add_(0, anchor[rows], value)
                 with torch.no_grad():
                     self._follow_loss(state, mse / self.betas[anchor[rows]] + kl / values.shape[1], anchor[rows])
-            if time.monotonic() > deadline:
+            if self.clock() > deadline:
                 break
         state.passes += 1
         self._closed_form(state, anchor, reassign=state.passes % 5 == 0)
-        self._record(state, sums, "iterative")
+        return self._figures(state, sums, "iterative")
 
     def _posterior_steps(
         self, state: TrainingState, held: PartedSet, anchor: Tensor, batches: Sequence[Tensor], rates: Rates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from inrcodec.codecs.combiner.model import BayesianINR, CombinerConfig
 from inrcodec.codecs.combiner.posterior import Gaussian
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.training.loop import RunState
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class TrainingConfig:
 
 
 @dataclass
-class TrainingState:
+class TrainingState(RunState):
     """All that changes during training; saved to and read from a folder."""
 
     model: BayesianINR
@@ -69,10 +70,7 @@ class TrainingState:
     posteriors: Gaussian | None = None
     classes: Tensor | None = None
     class_prior: Gaussian | None = None
-    seconds: float = 0.0
-    steps: int = 0
     passes: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def anchor_prior(self) -> Gaussian:
@@ -102,7 +100,7 @@ def save_state(state: TrainingState, folder: Path) -> None:
             class_mean=state.class_prior.mean,
             class_log_scale=state.class_prior.log_scale,
         )
-    head = {"seconds": state.seconds, "steps": state.steps, "passes": state.passes, "log": state.log}
+    head = {**state.counters(), "passes": state.passes}
     write_checkpoint(folder, tensors, head, state.steps)
 
 
@@ -124,8 +122,8 @@ def load_state(state: TrainingState, folder: Path, device: torch.device) -> Trai
             state.posteriors = Gaussian(tensors["q_mean"].float(), tensors["q_log_scale"].float())
             state.classes = tensors["classes"]
             state.class_prior = Gaussian(tensors["class_mean"], tensors["class_log_scale"])
-        state.seconds, state.steps, state.passes = float(head["seconds"]), int(head["steps"]), int(head["passes"])
-        state.log = list(head["log"])
-    except (KeyError, ValueError, RuntimeError) as error:
+        state.restore_counters(head)
+        state.passes = int(head["passes"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
     return state

@@ -13,7 +13,6 @@ that is stopped goes on at the beginning of the task that it was in.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -30,9 +29,10 @@ from inrcodec.codecs.grids.fit import LATENT_GAIN, GridFit, GridProblem
 from inrcodec.codecs.grids.prior import MAX_STEP_BITS, GridProposal, GridsPrior
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
-from inrcodec.training.loop import LOG_SECONDS, cosine_lr, run_timed, share_done
+from inrcodec.training.loop import LOG_SECONDS, LR_FLOOR, RunState, cosine_lr, share_done
 from inrcodec.training.muon import Muon
 from inrcodec.training.sources import PatchSource
+from inrcodec.training.trainer import Trainer
 
 FIRST_SHARE, MEANS_SHARE, PROPOSALS_SHARE = 0.15, 0.3, 0.4
 """Of the training's time: the middle anchor's mean, all others, and proposals."""
@@ -114,7 +114,7 @@ class ProposalFit:
     def step(self, progress: float, log_lambda: float) -> None:
         """See ``Fit``."""
         for group in self.descent.param_groups:
-            group["lr"] = cosine_lr(PROPOSAL_RATE, progress, self.steps, floor=0.02, ramp=PROPOSAL_RAMP)
+            group["lr"] = cosine_lr(PROPOSAL_RATE, progress, self.steps, floor=LR_FLOOR, ramp=PROPOSAL_RAMP)
         self.steps += 1
         values = self.draw()
         points = values[0].numel()
@@ -135,7 +135,7 @@ class ProposalFit:
 
 
 @dataclass
-class GridState:
+class GridState(RunState):
     """Where a training is. ``mean`` (A, n), ``fitted`` (A, singles, n), ``bits`` (A,) per point,
     ``proposals``: parameters, (A, ...) each; ``grids``: the mosaic's latents, (A, H, W) each, finest first."""
 
@@ -145,11 +145,8 @@ class GridState:
     proposals: dict[str, Tensor]
     grids: list[Tensor]
     done: int = 0
-    steps: int = 0
-    seconds: float = 0.0
     begun: float = 0.0
     begun_step: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
     fit: Fit | None = None
     looked: float = -math.inf
     reading: dict[str, float] = field(default_factory=dict)
@@ -165,12 +162,18 @@ class GridState:
         }
 
 
-class GridsTrainer:
-    """Runs the training on the processor; crops come from ``config.seed``."""
+class GridsTrainer(Trainer[GridState, GridsPrior]):
+    """Learns a prior of latent grids on the CPU; crops come from the seed.
 
-    device = torch.device("cpu")
+    Every task ends with a step at the end of its own schedule.
+
+    Args:
+        config: what is learned and for how long.
+        source: training images.
+    """
 
     def __init__(self, config: GridsTraining, source: PatchSource) -> None:
+        super().__init__(config.minutes, config.steps)
         self.config, self.source = config, source
         middle, anchors = config.network.anchors // 2, config.network.anchors
         others, proposal = MEANS_SHARE / (anchors - 1), PROPOSALS_SHARE / (anchors + 1)
@@ -203,42 +206,26 @@ class GridsTrainer:
             grids=[torch.zeros(network.anchors, height >> i, width >> i) for i in range(network.grids)],
         )
 
-    def run(
-        self,
-        state: GridState,
-        *,
-        until_seconds: float,
-        checkpoint: Path | None,
-        progress: Callable[[GridState, str], None],
-    ) -> None:
-        """Train until all tasks are done or until ``until_seconds`` of wall time have gone by in this call."""
+    def is_over(self, state: GridState) -> bool:
+        """Return whether all tasks are done."""
+        return state.done >= len(self.tasks)
 
-        def stage() -> str:
-            task = self.tasks[state.done]
-            return f"{task.what}{f' {task.crop + 1}' if task.what == 'crop' else ''}, anchor {task.anchor + 1}"
+    def _stage(self, state: GridState, done: float) -> str:
+        task = self.tasks[state.done]
+        return f"{task.what}{f' {task.crop + 1}' if task.what == 'crop' else ''}, anchor {task.anchor + 1}"
 
-        run_timed(
-            state,
-            lambda: self._step(state),
-            done=lambda: state.done >= len(self.tasks),
-            until_seconds=until_seconds,
-            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress,
-            stage=stage,
-        )
-
-    def _step(self, state: GridState) -> dict[str, float]:
+    def _step(self, state: GridState, done: float) -> dict[str, float]:
         task = self.tasks[state.done]
         if state.fit is None:
             state.fit, state.begun, state.begun_step = self._begin(state, task), state.seconds, state.steps
-        seconds, steps = state.seconds - state.begun, state.steps - state.begun_step
-        done = share_done(self.config.minutes, self.config.steps, seconds, steps) / task.share
+        in_task = RunState(seconds=state.seconds - state.begun, steps=state.steps - state.begun_step)
+        done = share_done(self.minutes, self.planned_steps, in_task) / task.share
         log_lambda = self.log_lambda(task.anchor)
         state.fit.step(min(done, 1.0), log_lambda)
         state.steps += 1
         if done >= 1.0:
             self._end(state, task, state.fit)
-        if done >= 1.0 or time.monotonic() - state.looked > LOG_SECONDS:
+        if done >= 1.0 or self.clock() - state.looked > LOG_SECONDS:
             bits, error = state.fit.reading()
             state.reading = {
                 "anchor": task.anchor,
@@ -246,7 +233,7 @@ class GridsTrainer:
                 "db": -10.0 * math.log10(max(error, 1e-12)),
                 "cost": bits + error * math.exp(log_lambda),
             }
-            state.looked = time.monotonic()
+            state.looked = self.clock()
         if done >= 1.0:
             state.fit = None
             state.done += 1
@@ -376,7 +363,7 @@ class GridsTrainer:
         """Write a checkpoint: all tasks that are done."""
         within = state.fit is not None
         seconds, steps = (state.begun, state.begun_step) if within else (state.seconds, state.steps)
-        head = {"done": state.done, "steps": steps, "seconds": seconds, "log": state.log}
+        head = {**state.counters(), "done": state.done, "steps": steps, "seconds": seconds}
         write_checkpoint(folder, state.tensors(), head, state.steps)
 
     def resume(self, folder: Path) -> GridState:
@@ -389,8 +376,8 @@ class GridsTrainer:
         for name, tensor in tensors.items():
             places[name].copy_(tensor)
         try:
-            state.done, state.steps = int(head["done"]), int(head["steps"])
-            state.seconds, state.log = float(head["seconds"]), list(head["log"])
+            state.done = int(head["done"])
+            state.restore_counters(head)
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{folder}: the checkpoint lacks or misstates {error}") from None
         return state

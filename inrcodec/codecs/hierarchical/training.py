@@ -18,13 +18,13 @@ A training may go on from a learned model, grown where the network is larger (``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,13 +40,16 @@ from inrcodec.codecs.hierarchical.refinement import Batch
 from inrcodec.errors import UsageError
 from inrcodec.parallel.all_reduce import Peers
 from inrcodec.training.field_sources import GlobeSource
-from inrcodec.training.loop import NetworkState, cosine_lr, faster_arithmetic, moved, run_timed, share_done
+from inrcodec.training.loop import LR_FLOOR, NetworkState, cosine_lr, faster_arithmetic, moved
 from inrcodec.training.muon import Muon
 from inrcodec.training.sources import PatchSource
+from inrcodec.training.trainer import NetworkTrainer
 
 UNLEARNED_LOG_SCALE = -6.0
 BALANCE = 0.4
 """Costs grow about as lambda to this power."""
+LR_RAMP, EMA_RAMP = 300, 50
+"""Steps over which the learning rate rises, and over which the moving average follows the parameters closely."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,13 @@ class HierarchicalTraining:
             small_share=min(self.small_share, 0.3),
         )
 
-    def share_done(self, seconds: float, steps: int) -> float:
-        """How much of the training is done after so many seconds and steps, at most 1."""
-        return share_done(self.minutes, self.steps, seconds, steps)
+    def auxiliary_weight(self, done: float) -> float:
+        """Return the weight of the averaged signal's error at a share of the training."""
+        return self.auxiliary * (1.0 - _part_of(done, self.auxiliary_share))
+
+    def rate_weight(self, done: float) -> float:
+        """Return the weight of rates at a share of the training."""
+        return 0.1 + 0.9 * _part_of(done, self.warm_share)
 
     def summary(self) -> dict[str, Any]:
         """The settings as plain values, for the card."""
@@ -119,9 +126,18 @@ class HierarchicalTraining:
 HierarchyState = NetworkState[HierarchicalINR]
 
 
-class HierarchicalTrainer:
-    """Runs the training; random numbers come from ``config.seed`` and the step. ``begin``: a model to go on from.
-    ``peers``: the processes that train it together, each with a batch of its own."""
+class HierarchicalTrainer(NetworkTrainer[HierarchicalINR, HierarchicalPrior]):
+    """Trains the hierarchical model on a processor or a device.
+
+    Random numbers come from the seed and the number of the step.
+
+    Args:
+        config: what is trained and for how long.
+        source: training signals.
+        device: where to compute.
+        begin: a learned model to fine-tune.
+        peers: processes that train together, each with a minibatch of its own.
+    """
 
     def __init__(
         self,
@@ -131,12 +147,16 @@ class HierarchicalTrainer:
         begin: HierarchicalINR | None = None,
         peers: Peers | None = None,
     ) -> None:
-        self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
-        self.peers = peers or Peers()
+        super().__init__(config.minutes, config.steps, device)
+        self.config, self.source, self.begin, self.peers = config, source, begin, peers or Peers()
         self._fourier: dict[tuple[int, int], Tensor] = {}
 
     def start(self) -> HierarchyState:
-        """A fresh state; UsageError when the model to go on from does not fit."""
+        """Return a fresh state.
+
+        Raises:
+            UsageError: the model to fine-tune does not fit.
+        """
         # Crops have ends; a whole circle, where the shipped model joins them, has none.
         network = replace(self.config.network, periodic=False)
         with torch.random.fork_rng(devices=[]):
@@ -150,62 +170,63 @@ class HierarchicalTrainer:
         optimiser = Muon([*model.parameters(), *auxiliary.parameters()], self.config.lr)
         return HierarchyState(model, optimiser, auxiliary)
 
-    def run(
-        self,
-        state: HierarchyState,
-        *,
-        until_seconds: float,
-        checkpoint: Path | None,
-        progress: Callable[[HierarchyState, str], None],
-    ) -> None:
-        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
+    def agreed(self, *numbers: float) -> Sequence[float]:
+        """Return the first process's numbers."""
+        return self.peers.agreed(*numbers)
 
-        def done() -> float:
-            return self.config.share_done(state.seconds, state.steps)
-
-        run_timed(
-            state,
-            lambda: self._step(state, done()),
-            done=lambda: done() >= 1.0,
-            until_seconds=until_seconds,
-            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress,
-            stage=lambda: "noisy" if done() < self.config.noisy_share else "rounded",
-            agreed=self.peers.agreed,
-        )
+    def _stage(self, state: HierarchyState, done: float) -> str:
+        return "noisy" if done < self.config.noisy_share else "rounded"
 
     def _step(self, state: HierarchyState, done: float) -> dict[str, float]:
-        config, network = self.config, self.config.network
+        config = self.config
         small = done < config.small_share
         rank = self.peers.rank
         rng = np.random.default_rng((config.seed, state.steps, *([rank] if rank else [])))
         torch.manual_seed(config.seed + 7919 * state.steps + 104729 * rank)
         values, fourier = self._draw(2 * config.batch if small else config.batch, rng, small)
-        low, high = network.log_lambdas
-        places = rng.uniform(0.0, 1.0, len(values)) ** config.rate_power
-        log_lambda = torch.from_numpy((low + (high - low) * places).astype(np.float32)).to(self.device)
-        self._set_rate(state, done)
-        asked: list[Tensor] = []
-        weight = config.auxiliary * (1.0 - _part_of(done, config.auxiliary_share))
+        log_lambda = torch.from_numpy(drawn_log_lambdas(config, len(values), rng)).to(self.device)
+        n_points = values.shape[2] * values.shape[3]
+        points = sampled_points(n_points, config.point_share, device=self.device)
+        return self.descend(state, done, values, log_lambda, fourier, points)
+
+    def descend(
+        self,
+        state: HierarchyState,
+        done: float,
+        values: Tensor,
+        log_lambda: Tensor,
+        fourier: Tensor,
+        points: Tensor | None,
+    ) -> dict[str, float]:
+        """Take a step on a minibatch and return figures for the log.
+
+        Noise comes from torch's global generator.
+
+        Args:
+            state: what is trained; changed in place.
+            done: share of the training that is done.
+            values: crops, (N, C, H, W).
+            log_lambda: (N,), one rate per crop.
+            fourier: Fourier features of the points, (H * W, F).
+            points: numbers of the points at which errors are measured, (P,); None for all.
+        """
+        config, network = self.config, self.config.network
+        for group in state.optimiser.param_groups:
+            group["lr"] = cosine_lr(config.lr, done, state.steps, floor=LR_FLOOR, ramp=LR_RAMP)
+        readings: list[Tensor] = []
+        weight = config.auxiliary_weight(done)
 
         def watch(name: str, h: Tensor) -> None:
             level, block = name.split(".")
             if weight > 0.0 and level != "0" and block == "0":
-                asked.append(self._averaged_error(state, int(level), h, values))
+                readings.append(self._averaged_error(state, int(level), h, values))
 
-        rows, columns = values.shape[2], values.shape[3]
+        n_points = values.shape[2] * values.shape[3]
+        quantise = noisy if done < config.noisy_share else mixed
         with faster_arithmetic(self.device, done < config.fast_share):
-            found = elbo(
-                state.model,
-                values,
-                log_lambda,
-                fourier,
-                noisy if done < config.noisy_share else mixed,
-                watch=watch,
-                points=sampled_points(rows * columns, config.point_share, device=self.device),
-            )
-        error = found.mse + weight * sum(asked) if asked else found.mse
-        rate = (0.1 + 0.9 * _part_of(done, config.warm_share)) * found.bits / (rows * columns)
+            terms = elbo(state.model, values, log_lambda, fourier, quantise, watch=watch, points=points)
+        error = terms.mse + weight * sum(readings) if readings else terms.mse
+        rate = config.rate_weight(done) * terms.bits / n_points
         loss = balanced(error * log_lambda.exp() + rate, log_lambda, network, config.balance)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -213,11 +234,11 @@ class HierarchicalTrainer:
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
         if torch.isfinite(norm):
             state.optimiser.step()
-        state.count_step(config.ema, ramp=50)
+        state.count_step(config.ema, ramp=EMA_RAMP)
         return {
             "loss": float(loss.detach()),
-            "bits_per_point": float(found.bits.detach().mean()) / (rows * columns),
-            "db": float(-10.0 * found.mse.detach().clamp_min(1e-12).log10().mean()),
+            "bits_per_point": float(terms.bits.detach().mean()) / n_points,
+            "db": float(-10.0 * terms.mse.detach().clamp_min(1e-12).log10().mean()),
         }
 
     def _draw(self, count: int, rng: np.random.Generator, small: bool) -> tuple[Tensor, Tensor]:
@@ -255,33 +276,39 @@ class HierarchicalTrainer:
             return (shuffle_up(read, stride, 1) - values).square().mean(dim=(1, 2, 3))
         return (read - functional.avg_pool2d(values, stride)).square().mean(dim=(1, 2, 3))
 
-    def _set_rate(self, state: HierarchyState, done: float) -> None:
-        for group in state.optimiser.param_groups:
-            group["lr"] = cosine_lr(self.config.lr, done, state.steps, floor=0.02, ramp=300)
-
-    def averaged_model(self, state: HierarchyState) -> HierarchicalINR:
-        """A model with the moving average of the parameters, on the CPU."""
-        return state.put_average_into(HierarchicalINR(self.config.network))
+    def _bare_model(self) -> HierarchicalINR:
+        return HierarchicalINR(self.config.network)
 
     def finish(self, state: HierarchyState, card: dict[str, Any]) -> HierarchicalPrior:
-        """The prior that the training has reached, the scales of its head's weights learned from fits."""
-        model = self.averaged_model(state)
-        scale = torch.full(model.head.shape, UNLEARNED_LOG_SCALE)
-        prior = HierarchicalPrior.from_model(model, self.config.name, self.config.kind, scale, card)
-        if self.config.weight_signals == 0:
-            return prior
-        values, _ = self._draw(self.config.weight_signals, np.random.default_rng((self.config.seed, 1 << 40)), False)
-        return prior.with_weight_scales(learn_weight_scales(prior, values.cpu()))
+        """Return the prior that the training has reached, the scales of its head's weights learned from fits."""
+        config = self.config
+        values = None
+        if config.weight_signals:
+            values, _ = self._draw(config.weight_signals, np.random.default_rng((config.seed, 1 << 40)), False)
+        return finished_prior(self.averaged_model(state), config, values, card)
 
-    def save(self, state: HierarchyState, folder: Path) -> None:
-        """Write a checkpoint."""
-        state.save(folder)
 
-    def resume(self, folder: Path) -> HierarchyState:
-        """The state of a checkpoint; FormatError when it does not fit."""
-        state = self.start()
-        state.load(folder, self.device)
-        return state
+def finished_prior(
+    model: HierarchicalINR, config: HierarchicalTraining, values: Tensor | None, card: dict[str, Any]
+) -> HierarchicalPrior:
+    """Return the prior of a trained model on the CPU.
+
+    Args:
+        model: the network.
+        config: how it was trained.
+        values: crops (N, C, H, W) from which the scales of the head's weights are learned; None to leave them out.
+        card: what the prior's file says about the training.
+    """
+    scale = torch.full(model.head.shape, UNLEARNED_LOG_SCALE)
+    prior = HierarchicalPrior.from_model(model, config.name, config.kind, scale, card)
+    return prior if values is None else prior.with_weight_scales(learn_weight_scales(prior, values.cpu()))
+
+
+def drawn_log_lambdas(config: HierarchicalTraining, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return log(lambda) of ``count`` crops, low rates more often where ``rate_power`` is above 1."""
+    low, high = config.network.log_lambdas
+    places = rng.uniform(0.0, 1.0, count) ** config.rate_power
+    return (low + (high - low) * places).astype(np.float32)
 
 
 def balanced(costs: Tensor, log_lambda: Tensor, network: HierarchicalConfig, balance: float = BALANCE) -> Tensor:

@@ -46,7 +46,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     whole.run(one, until_seconds=1e9, checkpoint=None, progress=silent)
     two = made.start()
     for _ in range(5):
-        made._step(two, made.config.share_done(0.0, two.steps))
+        made._step(two, made.share_done(two))
     made.save(two, tmp_path)
     three = made.resume(tmp_path)
     made.run(three, until_seconds=1e9, checkpoint=None, progress=silent)
