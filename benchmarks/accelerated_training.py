@@ -33,7 +33,7 @@ from torch import Tensor
 
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.hierarchical.elbo import sampled_points
-from inrcodec.codecs.hierarchical.growth import grown, network_to_go_on_in
+from inrcodec.codecs.hierarchical.growth import grown, fine_tuning_network
 from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.recipes import hierarchical_recipe_named
@@ -124,7 +124,7 @@ def beginning(recipe: str, prior: str | None) -> HierarchicalINR:
     known = prior_store.find(prior)
     if not isinstance(known, HierarchicalPrior):
         raise UsageError(f"prior {prior!r} is none of the hierarchical codec")
-    return grown(known.model, network_to_go_on_in(known.config, config)).requires_grad_(True)
+    return grown(known.model, fine_tuning_network(known.config, config)).requires_grad_(True)
 
 
 def main() -> None:

@@ -44,6 +44,13 @@ class Trainer(ABC, Generic[State, TrainedPrior]):
     def __init__(self, minutes: float, planned_steps: int = 0, device: str | torch.device = "cpu") -> None:
         self.minutes, self.planned_steps, self.device = minutes, planned_steps, torch.device(device)
 
+    @property
+    def device_name(self) -> str:
+        """Return the name of the device, for people."""
+        if self.device.type == "cuda":
+            return str(torch.cuda.get_device_name(self.device))
+        return str(self.device)
+
     @abstractmethod
     def start(self) -> State:
         """Return a fresh state."""

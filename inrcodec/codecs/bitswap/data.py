@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import DataError
 from inrcodec.signals.files import read_signal
+from inrcodec.training.folders import DataSummary, files_in
 from inrcodec.training.sources import cut_tiles
 
 LevelArray = NDArray[np.uint8]
@@ -80,21 +81,37 @@ class LevelSource:
 
 @dataclass(frozen=True)
 class LevelData:
-    """Sources of training and held-out pictures; ``summary`` says in words what they hold."""
+    """Training data in memory.
+
+    Attributes:
+        training: source of training images.
+        held_out: source of held-out images; of training images where nothing is held out.
+        summary: what was read.
+    """
 
     training: LevelSource
     held_out: LevelSource
-    summary: str
+    summary: DataSummary
 
 
 def read_level_data(
     folders: Sequence[Path], channels: int, crop: int, *, tile: int = 0, mirror: bool = True, binary: bool = False
 ) -> LevelData:
-    """Read all pictures of the folders. ``tile``: files without loss are mosaics of tiles of this size.
+    """Read all images of the folders.
 
-    Raises DataError when there is nothing to learn from.
+    Args:
+        folders: folders and files.
+        channels: 1 for gray, 3 for colour.
+        crop: side of the crops that larger images are cut into.
+        tile: side of the tiles that lossless files are mosaics of; 0 for whole images.
+        mirror: whether training images are mirrored at random.
+        binary: whether values become 0 or 1 at random.
+
+    Raises:
+        DataError: there is nothing to train on.
     """
-    paths = sorted(p for folder in folders for p in (folder.iterdir() if folder.is_dir() else [folder]) if p.is_file())
+    paths = files_in(folders)
+    files = 0
     tiles: list[LevelArray] = []
     photographs: tuple[list[LevelArray], list[LevelArray]] = [], []
     for number, path in enumerate(paths):
@@ -104,6 +121,7 @@ def read_level_data(
             continue
         if signal.header.kind != "image":
             continue
+        files += 1
         levels = in_channels(np.rint(signal.colour_values * 255).astype(np.uint8), channels)
         part = photographs[number % HELD_OUT == HELD_OUT // 2]
         if path.suffix.lower() in LOSSY_SUFFIXES:
@@ -119,11 +137,13 @@ def read_level_data(
         parts[1] = parts[0]
     training = LevelSource(*parts[0], crop, mirror=mirror, binary=binary)
     held_out = LevelSource(*parts[1], crop, mirror=False, binary=binary)
-    summary = (
-        f"{int((~held).sum())} tiles and {len(photographs[0])} pictures, "
-        f"{int(held.sum())} tiles and {len(photographs[1])} pictures held out"
+    n_tiles, n_held_tiles = int((~held).sum()), int(held.sum())
+    words = (
+        f"{n_tiles} tiles and {len(photographs[0])} images, "
+        f"{n_held_tiles} tiles and {len(photographs[1])} images held out"
     )
-    return LevelData(training, held_out, summary)
+    n_training, n_held_out = n_tiles + len(photographs[0]), n_held_tiles + len(photographs[1])
+    return LevelData(training, held_out, DataSummary(words, files, n_training, n_held_out))
 
 
 def softened(levels: LevelArray, rng: np.random.Generator) -> LevelArray:

@@ -21,7 +21,7 @@ from torch import Tensor
 from inrcodec.codecs.coinpp.flow import ModulationFlow
 from inrcodec.codecs.coinpp.model import CoinPPConfig, ModulatedINR
 from inrcodec.codecs.coinpp.predictor import ModulationPredictor
-from inrcodec.codecs.prior_file import read_prior_bytes, telling_what_is_missing, write_prior_bytes
+from inrcodec.codecs.prior_file import PriorFile
 from inrcodec.errors import FormatError
 from inrcodec.nn.exact import ACTIVATION_BITS, scale_indices
 
@@ -53,15 +53,19 @@ def fineness_of(step: float) -> int:
 
 
 @dataclass(frozen=True)
-class CoinPPPrior:
-    """See the module's text.
+class CoinPPPrior(PriorFile):
+    """A prior of codec coin++; see the module's text.
 
-    ``log_scale`` (D,): int64, log standard deviations of latent dimensions in units of 2^-13, of patches of gain 0.
-    ``steps``: smallest and largest quantisation step that it was learned for.
-    ``predictor``, ``flow``: parameters of a ``ModulationPredictor``, of a ``ModulationFlow``, or nothing.
+    Attributes:
+        kind: "image", "audio" or "field".
+        config: shape of the base network.
+        parameters: parameters of the base network.
+        log_scale: log standard deviations of latent dimensions of patches of gain 0, (D,), int64, units of 2^-13.
+        steps: smallest and largest quantisation step that the prior was trained for.
+        predictor: parameters of a ``ModulationPredictor``, or nothing.
+        flow: parameters of a ``ModulationFlow``, or nothing.
     """
 
-    name: str
     kind: str
     config: CoinPPConfig
     parameters: dict[str, Tensor]
@@ -69,8 +73,8 @@ class CoinPPPrior:
     steps: tuple[float, float]
     predictor: dict[str, Tensor] = field(default_factory=dict)
     flow: dict[str, Tensor] = field(default_factory=dict)
-    card: dict[str, Any] = field(default_factory=dict)
-    id: bytes = b"\0" * 8
+
+    format = FORMAT
 
     @classmethod
     def from_model(
@@ -82,11 +86,10 @@ class CoinPPPrior:
         steps: tuple[float, float],
         card: dict[str, Any],
     ) -> CoinPPPrior:
-        """From a learned model, as its file will be read back."""
+        """Return the prior of a trained model, as its file gives it."""
         parameters = {k: v.detach().cpu() for k, v in model.state_dict().items()}
         units = torch.round(log_scales.detach().cpu().double() * (1 << ACTIVATION_BITS)).long()
-        made = cls(name, kind, model.config, parameters, units, steps, {}, {}, card)
-        return cls.from_bytes(made.to_bytes(), name)
+        return cls(name, kind, model.config, parameters, units, steps, card=card).as_read_back()
 
     @property
     def axes(self) -> int:
@@ -162,42 +165,33 @@ class CoinPPPrior:
         """Logarithms of the standard deviations for patches of ``gains`` (N,), (N, D), in floating point."""
         return (self.log_scale + gains[:, None] * (_OCTAVE_UNITS // 2)).float() / (1 << ACTIVATION_BITS)
 
-    def to_bytes(self) -> bytes:
-        """The file: parameters as float16, but the small ones that steer inner steps as float32."""
-        tensors = {
-            f"model.{k}": (v.half() if v.ndim > 1 else v.float()).contiguous() for k, v in self.parameters.items()
-        }
-        tensors.update({f"predictor.{k}": v.half().contiguous() for k, v in self.predictor.items()})
-        tensors.update({f"flow.{k}": v.half().contiguous() for k, v in self.flow.items()})
+    def _head(self) -> dict[str, Any]:
+        return {"kind": self.kind, "config": self.config.to_dict(), "steps": list(self.steps)}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return parameters as float16, but the small ones that steer inner steps as float32."""
+        tensors = {f"model.{k}": v.half() if v.ndim > 1 else v.float() for k, v in self.parameters.items()}
+        tensors.update({f"predictor.{k}": v.half() for k, v in self.predictor.items()})
+        tensors.update({f"flow.{k}": v.half() for k, v in self.flow.items()})
         tensors["log_scale"] = self.log_scale.to(torch.int32)
-        head = {
-            "format": FORMAT,
-            "name": self.name,
-            "kind": self.kind,
-            "config": self.config.to_dict(),
-            "steps": list(self.steps),
-            "card": self.card,
-        }
-        return write_prior_bytes(head, tensors)
+        return tensors
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> CoinPPPrior:
-        """Read a prior; FormatError when it is damaged, incomplete or holds values that cannot be."""
-        head, tensors = read_prior_bytes(data, source, FORMAT)
-        with telling_what_is_missing(source):
-            config = CoinPPConfig.from_dict(head["config"])
-            name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
-            log_scale = tensors["log_scale"].to(torch.int64)
-            low, high = (float(step) for step in head["steps"])
-        parameters = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
-        predictor, flow = (
-            {k.removeprefix(part): v.float() for k, v in tensors.items() if k.startswith(part)}
-            for part in ("predictor.", "flow.")
+    def _read(cls, head: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+        low, high = (float(step) for step in head["steps"])
+        parameters, predictor, flow = (
+            {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+            for prefix in ("model.", "predictor.", "flow.")
         )
-        identity = hashlib.sha256(data).digest()[:8]
-        prior = cls(name, kind, config, parameters, log_scale, (low, high), predictor, flow, card, identity)
-        prior._check(source)
-        return prior
+        return {
+            "kind": str(head["kind"]),
+            "config": CoinPPConfig.from_dict(head["config"]),
+            "parameters": parameters,
+            "log_scale": tensors["log_scale"].to(torch.int64),
+            "steps": (low, high),
+            "predictor": predictor,
+            "flow": flow,
+        }
 
     def _check(self, source: str) -> None:
         with torch.device("meta"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from inrcodec.codecs.coinpp.model import CoinPPConfig, ModulatedINR
 from inrcodec.codecs.coinpp.prior import CoinPPPrior, fineness_of, step_of
 from inrcodec.errors import UsageError
 from inrcodec.signals.coordinates import grid_coordinates
+from inrcodec.training.folders import read_training_data
+from inrcodec.training.job import TrainingJob, TrainingOptions, rate_and_db, reject_options
 from inrcodec.training.loop import LR_FLOOR, NetworkState, cosine_lr
 from inrcodec.training.sources import PatchSource
 from inrcodec.training.trainer import NetworkTrainer
@@ -263,3 +266,48 @@ def evaluate_coinpp(prior: CoinPPPrior, source: PatchSource, *, count: int = 64,
             )
         )
     return results
+
+
+DEFAULT_RECIPE = "photographs"
+
+
+def make_job(options: TrainingOptions) -> TrainingJob:
+    """Return a meta-learning of a base network.
+
+    Raises:
+        UsageError: an option does not apply.
+    """
+    from inrcodec.codecs.coinpp.recipes import adapted_coinpp_recipe, coinpp_recipe_named
+
+    reject_options(options, "tile", "variable")
+    recipe_name = options.recipe or DEFAULT_RECIPE
+    recipe = adapted_coinpp_recipe(coinpp_recipe_named(recipe_name), name=options.name, tile=options.tile)
+    config = recipe.training(options.minutes, options.seed)
+    source = read_training_data(recipe.wanted, options.data, variable=options.variable)
+    return TrainingJob(
+        codec="coin++",
+        recipe=recipe_name,
+        kind=recipe.kind,
+        trainer=CoinPPTrainer(config, source.training, options.chosen_device()),
+        data=source.summary,
+        settings=config.summary(),
+        describe_entry=rate_and_db,
+        evaluate=lambda prior: evaluate_coinpp(prior, source.held_out),
+    )
+
+
+def measure_prior(prior: CoinPPPrior, recipe: str | None, folder: Path) -> list[StepResult]:
+    """Measure a prior on the signals of a folder, at six quantisation steps.
+
+    Args:
+        prior: what is measured.
+        recipe: how the signals are read; None for the recipe of the prior's name.
+        folder: folder or file of signals.
+
+    Raises:
+        UsageError: there is no such recipe. DataError: there are no signals.
+    """
+    from inrcodec.codecs.coinpp.recipes import coinpp_recipe_named
+
+    name = recipe or prior.card.get("recipe") or prior.name.removeprefix("coinpp-")
+    return evaluate_coinpp(prior, read_training_data(coinpp_recipe_named(name).wanted, [folder]).training)

@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.combiner.effort import CombinerEffort
+from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS, CombinerEffort
 from inrcodec.codecs.combiner.model import BayesianINR
 from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, elbo_terms, kl_bits, posterior_step
 from inrcodec.codecs.combiner.prior import CLASS_TABLE_TOTAL, KL_UNITS_PER_BIT, CombinerPrior, class_cost_bits
 from inrcodec.codecs.combiner.progressive import OperatingPoint, Patches, ProgressiveEncoder
 from inrcodec.codecs.combiner.training_parts import PartedSet
-from inrcodec.codecs.combiner.training_state import TrainingConfig, TrainingState, load_state, save_state
+from inrcodec.codecs.combiner.training_state import (
+    TrainingConfig,
+    TrainingState,
+    config_summary,
+    load_state,
+    save_state,
+)
 from inrcodec.errors import UsageError
 from inrcodec.parallel.base import Workers
+from inrcodec.parallel.local import open_workers
 from inrcodec.signals.coordinates import grid_coordinates
+from inrcodec.training.folders import read_training_data
+from inrcodec.training.job import TrainingJob, TrainingOptions, reject_options
 from inrcodec.training.loop import LR_FLOOR, cosine_lr
 from inrcodec.training.sources import PatchSource
 from inrcodec.training.trainer import Trainer
@@ -382,9 +392,9 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
             _to_table(counts),
             self.centre,
             self.spread,
-            card,
+            card=card,
         )
-        return CombinerPrior.from_bytes(prior.to_bytes(), "trained prior")
+        return prior.as_read_back()
 
 
 def _moments(q: Gaussian) -> tuple[Tensor, Tensor]:
@@ -433,3 +443,79 @@ def evaluate_combiner(
         ]
         results.append(AnchorResult(beta, kl, decibels[0] + peak_db, decibels[1] + peak_db))
     return results
+
+
+DEFAULT_RECIPE = "photographs"
+EVALUATED_PATCHES = 64
+"""Held-out patches that a new prior is measured on."""
+PARTS = 8
+"""Batches whose posteriors are fitted at once where there are workers. The outcome depends on this number, not on that
+of the workers."""
+
+
+def make_job(options: TrainingOptions) -> TrainingJob:
+    """Return a training of a prior of codec combiner; workers fit the posteriors where they are asked for.
+
+    Raises:
+        UsageError: an option does not apply.
+    """
+    from inrcodec.codecs.combiner.recipes import adapted_combiner_recipe, combiner_recipe_named
+
+    reject_options(
+        options, "tile", "variable", "reparameterisation", "latent_dims", "proposal", "patches", "workers", "scheduler"
+    )
+    recipe_name = options.recipe or DEFAULT_RECIPE
+    recipe = adapted_combiner_recipe(combiner_recipe_named(recipe_name), name=options.name, tile=options.tile)
+    changes: dict[str, Any] = {
+        "reparameterisation": options.reparameterisation or recipe.network.reparameterisation,
+        "latent_dims": options.latent_dims or recipe.network.latent_dims,
+        "proposal_hidden": recipe.network.proposal_hidden if options.proposal else 0,
+    }
+    network = replace(recipe.network, **changes)
+    spread = options.workers is not None or options.scheduler is not None
+    config = TrainingConfig(
+        network,
+        recipe.name,
+        recipe.kind,
+        recipe.betas,
+        options.minutes,
+        recipe.n_classes,
+        patches=options.patches or TrainingConfig.patches,
+        seed=options.seed,
+        parts=PARTS if spread else 0,
+    )
+    middle = len(config.betas) // 2
+    with ExitStack() as stack:
+        workers = stack.enter_context(open_workers(options.workers, options.scheduler)) if spread else None
+        source = read_training_data(recipe.wanted, options.data, variable=options.variable)
+        return TrainingJob(
+            codec="combiner",
+            recipe=recipe_name,
+            kind=recipe.kind,
+            trainer=CombinerTrainer(config, source.training, options.chosen_device(), workers),
+            data=source.summary,
+            settings=config_summary(config),
+            describe_entry=lambda e: f"{e[f'bits_per_point_{middle}']:.3f} bits/point {e[f'db_{middle}']:.2f} dB",
+            evaluate=lambda prior: evaluate_combiner(
+                prior, source.held_out, COMBINER_EFFORTS["default"], count=EVALUATED_PATCHES
+            ),
+            resources=stack.pop_all(),
+        )
+
+
+def measure_prior(prior: CombinerPrior, recipe: str | None, folder: Path) -> list[AnchorResult]:
+    """Measure a prior on the signals of a folder, at every anchor.
+
+    Args:
+        prior: what is measured.
+        recipe: how the signals are read; None for the recipe of the prior's name.
+        folder: folder or file of signals.
+
+    Raises:
+        UsageError: there is no such recipe. DataError: there are no signals.
+    """
+    from inrcodec.codecs.combiner.recipes import combiner_recipe_named
+
+    name = recipe or prior.card.get("recipe") or prior.name.removeprefix("combiner-")
+    source = read_training_data(combiner_recipe_named(name).wanted, [folder]).training
+    return evaluate_combiner(prior, source, COMBINER_EFFORTS["default"])

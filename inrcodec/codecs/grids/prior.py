@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.codecs.grids.config import WEIGHT_BITS, GridsConfig
-from inrcodec.codecs.prior_file import check_known_answer, read_prior_bytes, telling_what_is_missing, write_prior_bytes
+from inrcodec.codecs.prior_file import ExactPriorFile
 from inrcodec.coding.gaussian import N_SCALES, scale_values
 from inrcodec.errors import FormatError
 from inrcodec.nn.exact import between_anchors
@@ -42,16 +42,20 @@ IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class GridsPrior:
-    """See the module's text.
+class GridsPrior(ExactPriorFile):
+    """A prior of latent grids; see the module's text. A is the number of anchors, n that of weights.
 
-    ``mean`` (A, n) in units of 2^-16. ``spread`` (A, n): the places, in units of 2^-10, of standard deviations of one
-    unit of 2^-16 times what they are, among the scales of ``coding.gaussian``; ``step_bits`` by tensor: log2 of
-    the step in units of 2^-16. ``bits``, ``proposed_bits`` (A,): bits per point that crops took in
-    training, fitted and proposed. ``proposals``: parameters of ``GridProposal``, (A, ...) each, for the sender alone.
+    Attributes:
+        config: shapes of grids and networks.
+        mean: means of the weights, (A, n), in units of 2^-16.
+        spread: standard deviations, (A, n), each as its place, in units of 2^-10, among the scales of
+            ``coding.gaussian`` where a scale of 1 is 2^-16.
+        step_bits: log2 of the step of every tensor, in units of 2^-16.
+        bits: bits per point that crops took in training, fitted, (A,).
+        proposed_bits: bits per point that crops took in training, proposed, (A,).
+        proposals: parameters of ``GridProposal``, (A, ...) each, for the encoder alone.
     """
 
-    name: str
     config: GridsConfig
     mean: Tensor
     spread: Tensor
@@ -59,10 +63,8 @@ class GridsPrior:
     bits: tuple[float, ...]
     proposed_bits: tuple[float, ...]
     proposals: dict[str, Tensor]
-    known_answer: str
-    card: dict[str, Any] = field(default_factory=dict)
-    id: bytes = b"\0" * 8
 
+    format = FORMAT
     kind = "image"
     axes = 2
 
@@ -79,15 +81,14 @@ class GridsPrior:
         proposals: dict[str, Tensor],
         card: dict[str, Any],
     ) -> GridsPrior:
-        """From real means and standard deviations (A, n), as its file will be read back."""
-        whole = (mean.double() * (1 << WEIGHT_BITS)).round().to(torch.int64)
+        """Return the prior of real means and standard deviations (A, n), as its file gives it."""
+        integers = (mean.double() * (1 << WEIGHT_BITS)).round().to(torch.int64)
         scales = scale_values()
         per_place = (np.log(scales[-1]) - np.log(scales[0])) / (N_SCALES - 1)
         place = (deviation.double() * (1 << WEIGHT_BITS)).log().sub(float(np.log(scales[0]))) / per_place
         spread = (place * (1 << SPREAD_BITS)).round().to(torch.int64)
-        answer = _answer(config, whole)
-        made = cls(name, config, whole, spread, step_bits, bits, proposed_bits, proposals, answer, card)
-        return cls.from_bytes(made.to_bytes(), name)
+        prior = cls(name, config, integers, spread, step_bits, bits, proposed_bits, proposals, card=card)
+        return prior.with_answer()
 
     @property
     def channels(self) -> int:
@@ -158,65 +159,53 @@ class GridsPrior:
         """The context network of these weights; FormatError when its sums would not be exact."""
         return _network(self.config, weights)
 
-    def to_bytes(self) -> bytes:
-        """The file."""
-        head = {
-            "format": FORMAT,
-            "name": self.name,
+    def _head(self) -> dict[str, Any]:
+        return {
             "config": self.config.to_dict(),
             "step_bits": self.step_bits,
             "bits": list(self.bits),
             "proposed_bits": list(self.proposed_bits),
-            "known_answer": self.known_answer,
-            "card": self.card,
         }
+
+    def _tensors(self) -> dict[str, Tensor]:
         tensors = {"mean": self.mean.to(torch.int32), "spread": self.spread.to(torch.int32)}
-        tensors.update({f"proposal.{key}": value.half().contiguous() for key, value in self.proposals.items()})
-        return write_prior_bytes(head, tensors)
+        tensors.update({f"proposal.{key}": value.half() for key, value in self.proposals.items()})
+        return tensors
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> GridsPrior:
-        """Read a prior.
+    def _read(cls, head: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+        config = GridsConfig.from_dict(head["config"])
+        return {
+            "config": config,
+            "mean": tensors["mean"].to(torch.int64),
+            "spread": tensors["spread"].to(torch.int64),
+            "step_bits": {key: head["step_bits"][key] for key in config.shapes},
+            "bits": tuple(map(float, head["bits"])),
+            "proposed_bits": tuple(map(float, head["proposed_bits"])),
+            "proposals": {
+                k.removeprefix("proposal."): v.float() for k, v in tensors.items() if k.startswith("proposal.")
+            },
+        }
 
-        Raises:
-            FormatError: damaged, incomplete, or made of values that cannot be.
-            PriorError: this machine computes the integer network otherwise than the one that wrote the file.
-        """
-        head, tensors = read_prior_bytes(data, source, FORMAT)
-        with telling_what_is_missing(source):
-            config = GridsConfig.from_dict(head["config"])
-            name, card, answer = str(head["name"]), dict(head["card"]), str(head["known_answer"])
-            mean, spread = tensors["mean"].to(torch.int64), tensors["spread"].to(torch.int64)
-            steps = {key: head["step_bits"][key] for key in config.shapes}
-            bits, proposed = (tuple(map(float, head[key])) for key in ("bits", "proposed_bits"))
-        proposals = {k.removeprefix("proposal."): v.float() for k, v in tensors.items() if k.startswith("proposal.")}
+    def _check(self, source: str) -> None:
+        anchors = self.config.anchors
         with torch.device("meta"):
-            expected = GridProposal(config.grids, config.channels).state_dict()
-        if {k: tuple(v.shape) for k, v in proposals.items()} != {
-            k: (config.anchors, *v.shape) for k, v in expected.items()
-        } or not all(torch.isfinite(value).all() for value in proposals.values()):
+            proposal = GridProposal(self.config.grids, self.config.channels).state_dict()
+        expected = {k: (anchors, *v.shape) for k, v in proposal.items()}
+        shapes = {k: tuple(v.shape) for k, v in self.proposals.items()}
+        if shapes != expected or not all(torch.isfinite(value).all() for value in self.proposals.values()):
             raise FormatError(f"{source}: the proposals do not fit their description")
-        shape = (config.anchors, config.n_weights)
-        if tuple(mean.shape) != shape or tuple(spread.shape) != shape or {len(bits), len(proposed)} != {config.anchors}:
+        shape = (anchors, self.config.n_weights)
+        tables_fit = tuple(self.mean.shape) == shape and tuple(self.spread.shape) == shape
+        if not tables_fit or {len(self.bits), len(self.proposed_bits)} != {anchors}:
             raise FormatError(f"{source}: the tables do not fit their description")
-        fine = all(isinstance(step, int) and 0 <= step <= MAX_STEP_BITS for step in steps.values())
-        rising = all(0.0 < a < b < 1e3 for row in (bits, proposed) for a, b in itertools.pairwise(row))
-        if not fine or not rising or mean.abs().max() >= MAX_WEIGHT or spread.abs().max() >= 1 << 20:
+        fine = all(isinstance(step, int) and 0 <= step <= MAX_STEP_BITS for step in self.step_bits.values())
+        rising = all(0.0 < a < b < 1e3 for row in (self.bits, self.proposed_bits) for a, b in itertools.pairwise(row))
+        if not fine or not rising or self.mean.abs().max() >= MAX_WEIGHT or self.spread.abs().max() >= 1 << 20:
             raise FormatError(f"{source}: means, spreads, steps or bits are out of range")
-        check_known_answer(_answer(config, mean), answer, source)
-        return cls(
-            name,
-            config,
-            mean,
-            spread,
-            steps,
-            bits,
-            proposed,
-            proposals,
-            answer,
-            card,
-            hashlib.sha256(data).digest()[:8],
-        )
+
+    def _computed_answer(self) -> str:
+        return _answer(self.config, self.mean)
 
 
 def _network(config: GridsConfig, weights: IntArray) -> ContextNetwork:

@@ -29,6 +29,8 @@ from inrcodec.codecs.grids.fit import LATENT_GAIN, GridFit, GridProblem
 from inrcodec.codecs.grids.prior import MAX_STEP_BITS, GridProposal, GridsPrior
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.training.folders import DataSpec, read_training_data
+from inrcodec.training.job import TrainingJob, TrainingOptions, rate_and_db, reject_options
 from inrcodec.training.loop import LOG_SECONDS, LR_FLOOR, RunState, cosine_lr, share_done
 from inrcodec.training.muon import Muon
 from inrcodec.training.sources import PatchSource
@@ -417,3 +419,46 @@ def evaluate_grids(
             db.append(-10.0 * math.log10(max(fit.error(), 1e-12)))
         results.append(BetaResult(math.exp(-log_lambda), float(np.mean(bits)), float(np.mean(db))))
     return results
+
+
+RECIPE, SCALES, CROP = "photographs", (1.0, 1.6), 192
+"""The only recipe, the factors by which its images are resampled, and the side of crops."""
+
+
+def make_job(options: TrainingOptions) -> TrainingJob:
+    """Return a training of a prior of latent grids.
+
+    Raises:
+        UsageError: an option does not apply.
+    """
+    reject_options(options, "scales")
+    if options.recipe not in (None, RECIPE) or options.device not in (None, "cpu"):
+        raise UsageError(f"codec grids learns from recipe {RECIPE}, on the CPU: leave --recipe and --device out")
+    config = GridsTraining(GridsConfig(), options.name, options.minutes, CROP, seed=options.seed)
+    scales = options.scales or SCALES
+    source = read_training_data(DataSpec("image", (CROP, CROP), scales=scales), options.data)
+    return TrainingJob(
+        codec="grids",
+        recipe=RECIPE,
+        kind="image",
+        trainer=GridsTrainer(config, source.training),
+        data=source.summary,
+        settings={**config.summary(), "scales": scales},
+        describe_entry=rate_and_db,
+        evaluate=lambda prior: evaluate_grids(prior, source.held_out),
+    )
+
+
+def measure_prior(prior: GridsPrior, recipe: str | None, folder: Path) -> list[BetaResult]:
+    """Measure a prior on the images of a folder, at every anchor.
+
+    Args:
+        prior: what is measured.
+        recipe: ignored, since there is only one.
+        folder: folder or file of images.
+
+    Raises:
+        DataError: there are no images.
+    """
+    spec = DataSpec("image", (CROP, CROP), scales=SCALES)
+    return evaluate_grids(prior, read_training_data(spec, [folder]).training)

@@ -48,7 +48,7 @@ def grown(model: HierarchicalINR, config: HierarchicalConfig) -> HierarchicalINR
     return larger
 
 
-def network_to_go_on_in(learned: HierarchicalConfig, wanted: HierarchicalConfig) -> HierarchicalConfig:
+def fine_tuning_network(learned: HierarchicalConfig, wanted: HierarchicalConfig) -> HierarchicalConfig:
     """``wanted``, or where it cannot grow from what was learned, the learned network itself.
 
     Raises:

@@ -8,7 +8,7 @@ another one is refused when the file is loaded, before it could misread a file.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -26,7 +26,7 @@ from inrcodec.codecs.hierarchical.exact import (
     place_latents,
 )
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
-from inrcodec.codecs.prior_file import check_known_answer, read_prior_bytes, telling_what_is_missing, write_prior_bytes
+from inrcodec.codecs.prior_file import ExactPriorFile
 from inrcodec.errors import FormatError
 from inrcodec.nn.exact import scale_indices
 
@@ -37,34 +37,34 @@ MAX_ANSWER_WORK = 1 << 32
 
 
 @dataclass(frozen=True)
-class HierarchicalPrior:
-    """See the module's text.
+class HierarchicalPrior(ExactPriorFile):
+    """A prior of the hierarchical model; see the module's text.
 
-    ``kind``: "image", "audio" or "field". ``floats``: parameters that are not in ``tables``, by their names in the
-    model. ``weight_log_scale`` (n,): log standard deviation of the head's weights under the prior; their mean is the
-    parameter ``head``.
+    Attributes:
+        kind: "image", "audio" or "field".
+        config: shape of the network.
+        tables: the top-down part in integers.
+        floats: parameters that are not in ``tables``, by their names in the model.
+        weight_log_scale: log standard deviations of the head's weights under the prior, (n,); the means are the
+            parameter ``head``.
     """
 
-    name: str
     kind: str
     config: HierarchicalConfig
     tables: ExactTables
     floats: dict[str, Tensor]
     weight_log_scale: Tensor
-    known_answer: str
-    card: dict[str, Any] = field(default_factory=dict)
-    id: bytes = b"\0" * 8
+
+    format = FORMAT
 
     @classmethod
     def from_model(
         cls, model: HierarchicalINR, name: str, kind: str, weight_log_scale: Tensor, card: dict[str, Any]
     ) -> HierarchicalPrior:
-        """From a trained model, as its file will be read back."""
+        """Return the prior of a trained model, as its file gives it."""
         tables = ExactTables.from_model(model)
         floats = {key: value.detach().clone() for key, value in model.state_dict().items() if not _is_exact(key)}
-        answer = _answer(model.config, tables)
-        made = cls(name, kind, model.config, tables, floats, weight_log_scale, answer, card)
-        return cls.from_bytes(made.to_bytes(), name)
+        return cls(name, kind, model.config, tables, floats, weight_log_scale, card=card).with_answer()
 
     @property
     def axes(self) -> int:
@@ -85,8 +85,8 @@ class HierarchicalPrior:
         return model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
 
     def with_weight_scales(self, log_scale: Tensor) -> HierarchicalPrior:
-        """The same prior with other standard deviations of the head's weights, as its file will be read back."""
-        return HierarchicalPrior.from_bytes(replace(self, weight_log_scale=log_scale).to_bytes(), self.name)
+        """Return the prior with other log standard deviations of the head's weights, as its file gives it."""
+        return replace(self, weight_log_scale=log_scale).as_read_back()
 
     @cached_property
     def _layers(self) -> dict[int, ExactLayers]:
@@ -101,48 +101,35 @@ class HierarchicalPrior:
             kept[quality] = ExactLayers(self.config, self.tables, quality)
         return kept[quality]
 
-    def to_bytes(self) -> bytes:
-        """The file."""
+    def _head(self) -> dict[str, Any]:
+        return {"kind": self.kind, "config": self.config.to_dict()}
+
+    def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"weight.{name}": value.to(torch.int16) for name, value in self.tables.weights.items()}
         tensors.update({f"bias.{name}": value.to(torch.int32) for name, value in self.tables.biases.items()})
         tensors.update({f"step.{name}": value.to(torch.int32) for name, value in self.tables.steps.items()})
         tensors["first"] = self.tables.first.to(torch.int32)
         tensors.update({f"model.{name}": value.half() for name, value in self.floats.items()})
         tensors["weight_log_scale"] = self.weight_log_scale.half()
-        head = {
-            "format": FORMAT,
-            "name": self.name,
-            "kind": self.kind,
-            "config": self.config.to_dict(),
-            "known_answer": self.known_answer,
-            "card": self.card,
-        }
-        return write_prior_bytes(head, {name: value.contiguous() for name, value in tensors.items()})
+        return tensors
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> HierarchicalPrior:
-        """Read a prior.
-
-        Raises:
-            FormatError: damaged, incomplete, or made of values that cannot be.
-            PriorError: this machine computes the integer network otherwise than the one that wrote the file.
-        """
-        head, tensors = read_prior_bytes(data, source, FORMAT)
-        with telling_what_is_missing(source):
-            config = HierarchicalConfig.from_dict(head["config"])
-            name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
-            answer = str(head["known_answer"])
-            tables = ExactTables(
+    def _read(cls, head: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+        return {
+            "kind": str(head["kind"]),
+            "config": HierarchicalConfig.from_dict(head["config"]),
+            "tables": ExactTables(
                 _part(tensors, "weight."),
                 _part(tensors, "bias."),
                 _part(tensors, "step."),
                 tensors["first"].to(torch.int64),
-            )
-            log_scale = tensors["weight_log_scale"].float()
-        floats = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
-        prior = cls(name, kind, config, tables, floats, log_scale, answer, card, hashlib.sha256(data).digest()[:8])
-        prior._check(source)
-        return prior
+            ),
+            "floats": {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")},
+            "weight_log_scale": tensors["weight_log_scale"].float(),
+        }
+
+    def _computed_answer(self) -> str:
+        return _answer(self.config, self.tables)
 
     def _check(self, source: str) -> None:
         cells = (2 * self.config.coarsest) ** self.config.axes
@@ -165,7 +152,6 @@ class HierarchicalPrior:
             raise FormatError(f"{source}: holds values that are not finite")
         if self.weight_log_scale.abs().max() > 20 or min(int(step.min()) for step in self.tables.steps.values()) < 1:
             raise FormatError(f"{source}: scales or steps are out of range")
-        check_known_answer(_answer(self.config, self.tables), self.known_answer, source)
 
 
 def _is_exact(key: str) -> bool:

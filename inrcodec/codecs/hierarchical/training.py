@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,14 +34,17 @@ from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.elbo import elbo, mixed, native_fourier, noisy, rounded, sampled_points
 from inrcodec.codecs.hierarchical.encoder import HierarchicalEffort, LatentEncoder
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
-from inrcodec.codecs.hierarchical.growth import grown
+from inrcodec.codecs.hierarchical.growth import fine_tuning_network, grown
 from inrcodec.codecs.hierarchical.head_weights import HeadProblem, fit_weights
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, shuffle_up
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.refinement import Batch
+from inrcodec.codecs.prior_file import read_prior_to_fine_tune
 from inrcodec.errors import UsageError
-from inrcodec.parallel.all_reduce import Peers
+from inrcodec.parallel.all_reduce import Peers, peers
 from inrcodec.training.field_sources import GlobeSource
+from inrcodec.training.folders import read_training_data
+from inrcodec.training.job import TrainingJob, TrainingOptions, rate_and_db, reject_options
 from inrcodec.training.loop import LR_FLOOR, NetworkState, cosine_lr, faster_arithmetic, moved
 from inrcodec.training.muon import Muon
 from inrcodec.training.sources import PatchSource
@@ -96,8 +101,8 @@ class HierarchicalTraining:
         if len(self.patch_shape) != self.network.axes or any(n % self.network.coarsest for n in sizes):
             raise UsageError(f"crops of {self.patch_shape} do not fit a coarsest stride of {self.network.coarsest}")
 
-    def going_on(self) -> HierarchicalTraining:
-        """The settings for a model that has learned before: nothing of the first stages, 0.15 of the learning rate.
+    def fine_tuning(self) -> HierarchicalTraining:
+        """Return the settings for a learned model: nothing of the first stages, 0.15 of the learning rate.
 
         At half of it, an hour (15,000 steps) on 32x32 images ended 4 % above the cost that it had started from.
         """
@@ -387,3 +392,84 @@ def learn_weight_scales(prior: HierarchicalPrior, signals: Tensor) -> Tensor:
             moments += mean.square() + scale.square()
         log_scale = (log_scale + 0.5 * (moments / len(problems)).log()).clamp(-12.0, 2.0)
     return log_scale
+
+
+DEFAULT_RECIPE = "photographs"
+EVALUATED_CROPS = 32
+"""Held-out crops that a new prior is measured on."""
+
+
+def make_job(options: TrainingOptions) -> TrainingJob:
+    """Return a training of the hierarchical model, on several processes where workers are asked for.
+
+    Raises:
+        UsageError: an option does not apply.
+    """
+    reject_options(options, "tile", "variable", "start_from", "rate_power", "scales", "workers")
+    processes = options.workers or 1
+    if processes > 1 and options.chosen_device() != "cpu":
+        raise UsageError("--workers are processes on the CPU: leave --device out")
+    if processes > 1 and options.threads:
+        raise UsageError("--workers have one thread each: leave --threads out")
+    with ExitStack() as stack:
+        shared = stack.enter_context(peers(processes, train_beside, options))
+        return replace(_job(options, shared), resources=stack.pop_all())
+
+
+def train_beside(shared: Peers, options: TrainingOptions) -> None:
+    """Train as the first process does, without showing or writing anything: what the other processes run."""
+    trainer = _job(options, shared).trainer
+    state = trainer.start() if options.resume_from is None else trainer.resume(options.resume_from)
+    trainer.run(state, until_seconds=float("inf"), checkpoint=None, progress=lambda *_: None)
+
+
+def _job(options: TrainingOptions, shared: Peers) -> TrainingJob:
+    from inrcodec.codecs.hierarchical.recipes import adapted_hierarchical_recipe, hierarchical_recipe_named
+
+    recipe_name = options.recipe or DEFAULT_RECIPE
+    recipe = adapted_hierarchical_recipe(hierarchical_recipe_named(recipe_name), name=options.name, tile=options.tile)
+    learned = None
+    if options.start_from is not None:
+        learned = read_prior_to_fine_tune(options.start_from, HierarchicalPrior, "hierarchical")
+        recipe = replace(recipe, network=fine_tuning_network(learned.config, recipe.network))
+    if options.scales and (recipe.kind != "image" or recipe.tile):
+        raise UsageError("--scales is for images that crops are taken from, not for tiles, audio or fields")
+    recipe = replace(recipe, scales=options.scales or recipe.scales)
+    config = recipe.training(options.minutes, options.seed)
+    config = replace(config, rate_power=options.rate_power or config.rate_power)
+    begin = None if learned is None else learned.model
+    source = read_training_data(recipe.wanted, options.data, variable=options.variable)
+    config = config if learned is None else config.fine_tuning()
+    trainer = HierarchicalTrainer(config, source.training, options.chosen_device(), begin, shared)
+    return TrainingJob(
+        codec="hierarchical",
+        recipe=recipe_name,
+        kind=recipe.kind,
+        trainer=trainer,
+        data=source.summary,
+        settings={
+            **config.summary(),
+            "start_from": None if learned is None else learned.id.hex(),
+            "processes": shared.count,
+            "scales": recipe.scales,
+        },
+        describe_entry=rate_and_db,
+        evaluate=lambda prior: evaluate_hierarchical(prior, source.held_out, count=EVALUATED_CROPS),
+    )
+
+
+def measure_prior(prior: HierarchicalPrior, recipe: str | None, folder: Path) -> list[RateResult]:
+    """Measure a prior on the signals of a folder, at six rates.
+
+    Args:
+        prior: what is measured.
+        recipe: how the signals are read; None for the recipe of the prior's name.
+        folder: folder or file of signals.
+
+    Raises:
+        UsageError: there is no such recipe. DataError: there are no signals.
+    """
+    from inrcodec.codecs.hierarchical.recipes import hierarchical_recipe_named
+
+    wanted = hierarchical_recipe_named(recipe or prior.card.get("recipe") or prior.name).wanted
+    return evaluate_hierarchical(prior, read_training_data(wanted, [folder]).training)
