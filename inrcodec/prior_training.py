@@ -202,10 +202,8 @@ def train_prior(
         command = _call(options, output) if command is None else command
         card = make_card(job, state, name=options.name, data=options.data, command=command, licence=licence)
         prior = trainer.finish(state, card)
-        card = {**card, "results": plain_results(job.evaluate(prior))}
-        prior = prior.with_card(card)
-    content = prior.to_bytes()
-    prior_id = prior.id.hex()
+        prior = prior.with_card({**card, "results": plain_results(job.evaluate(prior))})
+    content, card, prior_id = prior.to_bytes(), prior.card, prior.id.hex()
     page = card_page(card, name=prior.name, codec=codec, kind=prior.kind, prior_id=prior_id, n_bytes=len(content))
     write_whole(output, content, force=force)
     write_whole(card_path, page.encode(), force=force)

@@ -28,6 +28,10 @@ _HEADINGS = {
 }
 
 
+_OPERATING_POINT = ("beta", "step")
+"""What names an operating point, in the first column of a table."""
+
+
 def make_card(
     job: TrainingJob, state: RunState, *, name: str, data: Sequence[Path], command: str, licence: str
 ) -> dict[str, Any]:
@@ -105,8 +109,8 @@ def card_page(card: Mapping[str, Any], *, name: str, codec: str, kind: str, prio
         lines += _table(results)
     settings = card.get("training")
     if isinstance(settings, dict):
-        given = {key: value for key, value in settings.items() if value is not None}
-        lines += ["", "Settings: " + ", ".join(f"{key} {value}" for key, value in given.items()) + "."]
+        given = [f"{key} {value}" for key, value in sorted(settings.items()) if value is not None]
+        lines += ["", f"Settings: {', '.join(given)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -118,7 +122,7 @@ def _origin(card: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    keys = list(rows[0])
+    keys = sorted(rows[0], key=lambda key: (key not in _OPERATING_POINT, key))
     lines = ["| " + " | ".join(_HEADINGS.get(key, key) for key in keys) + " |", "|---" * len(keys) + "|"]
     for row in rows:
         cells = (row.get(key) for key in keys)

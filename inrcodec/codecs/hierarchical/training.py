@@ -47,8 +47,8 @@ from inrcodec.training.folders import read_training_data
 from inrcodec.training.job import TrainingJob, TrainingOptions, rate_and_db, reject_options
 from inrcodec.training.loop import LR_FLOOR, NetworkState, cosine_lr, faster_arithmetic, moved
 from inrcodec.training.muon import Muon
-from inrcodec.training.sources import PatchSource
-from inrcodec.training.trainer import NetworkTrainer
+from inrcodec.training.sources import ImageSource, PatchSource
+from inrcodec.training.trainer import NetworkTrainer, Trainer
 
 UNLEARNED_LOG_SCALE = -6.0
 BALANCE = 0.4
@@ -434,13 +434,24 @@ def _job(options: TrainingOptions, shared: Peers) -> TrainingJob:
         recipe = replace(recipe, network=fine_tuning_network(learned.config, recipe.network))
     if options.scales and (recipe.kind != "image" or recipe.tile):
         raise UsageError("--scales is for images that crops are taken from, not for tiles, audio or fields")
+    device = options.chosen_device()
+    on_gpu = device.startswith("cuda") and recipe.kind == "image" and not recipe.tile and recipe.network.channels == 3
     recipe = replace(recipe, scales=options.scales or recipe.scales)
     config = recipe.training(options.minutes, options.seed)
     config = replace(config, rate_power=options.rate_power or config.rate_power)
     begin = None if learned is None else learned.model
-    source = read_training_data(recipe.wanted, options.data, variable=options.variable)
     config = config if learned is None else config.fine_tuning()
-    trainer = HierarchicalTrainer(config, source.training, options.chosen_device(), begin, shared)
+    trainer: Trainer[Any, HierarchicalPrior]
+    if on_gpu:
+        from inrcodec.codecs.hierarchical.training_gpu import SCALES, FlatTrainer, accelerated
+
+        recipe, config = replace(recipe, scales=recipe.scales or SCALES), accelerated(config)
+        source = read_training_data(recipe.wanted, options.data, variable=options.variable)
+        assert isinstance(source.training, ImageSource)
+        trainer = FlatTrainer(config, source.training.images, recipe.scales or SCALES, device, begin)
+    else:
+        source = read_training_data(recipe.wanted, options.data, variable=options.variable)
+        trainer = HierarchicalTrainer(config, source.training, device, begin, shared)
     return TrainingJob(
         codec="hierarchical",
         recipe=recipe_name,
