@@ -33,7 +33,7 @@ class Peers:
         self.rank, self.count = rank, count
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Every gradient becomes the mean of those of all processes; the same parameters have one everywhere."""
+        """Replace every gradient by the mean over all processes; the same parameters have one everywhere."""
         if self.count == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -45,22 +45,27 @@ class Peers:
             gradient.copy_(part.view(gradient.shape))
 
     def agreed(self, *numbers: float) -> list[float]:
-        """The first process's numbers, in all of them."""
+        """Return the first process's numbers, in all processes."""
         if self.count == 1:
             return list(numbers)
         shared = torch.tensor(numbers, dtype=torch.float64)
         with _one_line():
             torch.distributed.broadcast(shared, 0)
-        found: list[float] = shared.tolist()
-        return found
+        numbers_of_first: list[float] = shared.tolist()
+        return numbers_of_first
 
 
 @contextlib.contextmanager
 def peers(count: int, other: Callable[..., None], *args: Any) -> Iterator[Peers]:
-    """This process as the first of ``count``; the others run ``other(peers, *args)``, a top-level function with plain
-    arguments, and end with the context.
+    """Make this process the first of ``count`` that train together, while the context lasts.
 
-    Raises UsageError for a count below 1; inside, WorkersError when another process has died.
+    Args:
+        count: number of processes.
+        other: a top-level function that the others run as ``other(peers, *args)``; they end with the context.
+        args: plain values.
+
+    Raises:
+        UsageError: ``count`` is below 1. WorkersError: another process has died.
     """
     if count < 1:
         raise UsageError(f"workers must be at least 1, got {count}")

@@ -121,7 +121,7 @@ def run_timed(
         save: writes a checkpoint, every ``SAVE_SECONDS`` and at the end; None for no checkpoints.
         progress: called with the state and the name of the stage after every entry of the log.
         stage: returns the name of the stage at a share.
-        agreed: what the processes of one training agree on of: go on (1 or 0), seconds, share.
+        agreed: what the processes of one training agree on of: continue (1 or 0), seconds, share.
         clock: returns seconds.
         log_seconds: time between two entries of the log.
     """

@@ -1,7 +1,6 @@
 """A learned lossless model: one safetensors file of integers that sender and receiver share.
 
-Its *known answer* is the outcome of all its networks on a made-up picture: a machine that finds another one is refused
-when the file is loaded, before it could misread a file.
+Its *known answer* is the outcome of all its networks on a made-up image; see ``prior_file``.
 """
 
 from __future__ import annotations
@@ -46,17 +45,17 @@ class BitSwapPrior(ExactPriorFile):
 
     @property
     def channels(self) -> int:
-        """Channels of the signals that it describes."""
+        """Return the number of channels that the prior models together."""
         return self.config.channels
 
     @cached_property
     def layers(self) -> ExactLayers:
-        """The networks in integers."""
+        """Return the networks in integers."""
         return ExactLayers(self.config, self.tables)
 
     @cached_property
     def model(self) -> BitSwapModel:
-        """The networks in floating point, with the values of the integers; for studies."""
+        """Return the networks in floating point, with the values of the integers."""
         model = BitSwapModel(self.config)
         self.tables.put_into(model)
         return model.requires_grad_(False)
@@ -88,7 +87,7 @@ class BitSwapPrior(ExactPriorFile):
 
     @cached_property
     def multiply_adds_per_cell(self) -> int:
-        """Multiply-adds of a decode for each cell of 2x2 points, of the picture's own scale and of those above it."""
+        """Return the multiply-adds of a decode for each cell of 2x2 points, over all scales of the image."""
         total = 0.0
         for name, inputs, outputs, kernel in conv_shapes(self.config):
             scale = int(name.split("-")[0].removeprefix("scale")) if name.startswith("scale") else self.config.splits
@@ -104,7 +103,7 @@ def _integers(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 @torch.no_grad()
 def _answer(layers: ExactLayers) -> str:
-    """Hash of the outcome of every network on a small made-up picture and made-up latents."""
+    """Return a hash of the outcome of every network on a small made-up image and made-up latents."""
     config = layers.config
     seen = hashlib.sha256()
 

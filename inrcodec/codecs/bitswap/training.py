@@ -1,8 +1,8 @@
 """Training lossless models: minibatches of the negative ELBO in bits per dimension.
 
-The weight of the latents' part rises to 1 over the first ``warm_share`` of the time, so that they learn to speak before
-they cost; arithmetic is bfloat16 where the machine is fast with it, float32 at the end; the learning rate falls as a
-half cosine; what is kept is a moving average of the parameters.
+The weight of the latents' part rises to 1 over the first ``warm_share`` of the time, so that they carry information
+before they cost. Arithmetic is bfloat16 where the machine is fast with it, float32 at the end; the learning rate falls
+as a half cosine; what is kept is a moving average of the parameters.
 """
 
 from __future__ import annotations
@@ -31,10 +31,20 @@ from inrcodec.training.trainer import NetworkTrainer
 
 @dataclass(frozen=True)
 class BitSwapTraining:
-    """What is trained and for how long: ``minutes``, or ``steps`` where they are given (the same outcome every time).
+    """What is trained and for how long.
 
-    ``points``: of a minibatch. Shares of the time: ``warm_share`` with latents below their weight, ``fast_share`` in
-    bfloat16.
+    Attributes:
+        network: shape of the networks.
+        name: name of the prior.
+        minutes: allowed time.
+        points: points of a minibatch.
+        lr: peak of the learning rate.
+        warm_share: share of the training over which the weight of the latents' part rises to 1.
+        fast_share: share of the training in bfloat16.
+        clip: norm that gradients are clipped to.
+        ema: what the moving average of the parameters keeps of itself at a step.
+        seed: of all random numbers.
+        steps: number of steps, for the same outcome every time; 0 where the time decides.
     """
 
     network: BitSwapConfig
@@ -58,7 +68,7 @@ class BitSwapTraining:
         return replace(self, lr=0.5 * self.lr, warm_share=0.0)
 
     def summary(self) -> dict[str, Any]:
-        """The settings as plain values, for the card."""
+        """Return the settings as plain values, for the card."""
         return {**asdict(self), "network": None}
 
 
@@ -125,14 +135,18 @@ class BitSwapTrainer(NetworkTrainer[BitSwapModel, BitSwapPrior]):
         return BitSwapModel(self.config.network)
 
     def finish(self, state: BitsBackState, card: dict[str, Any]) -> BitSwapPrior:
-        """The model that the training has reached, in integers."""
+        """Return the model that the training has reached, in integers."""
         return BitSwapPrior.from_model(self.averaged_model(state), self.config.name, card)
 
 
 @dataclass(frozen=True)
 class BitSwapResult:
-    """Bits per dimension: of the negative ELBO in floating point, and what bits-back coding in integers adds to a
-    message that holds enough."""
+    """Bits per dimension.
+
+    Attributes:
+        elbo: negative ELBO in floating point.
+        net: what bits-back coding in integers adds to a message that holds enough.
+    """
 
     elbo: float
     net: float
@@ -141,7 +155,7 @@ class BitSwapResult:
 def evaluate_bitswap(
     prior: BitSwapPrior, source: LevelSource, *, points: int = 1 << 16, seed: int = 0
 ) -> list[BitSwapResult]:
-    """Of pictures of about ``points`` points."""
+    """Return results of images of about ``points`` points."""
     levels = source.draw(points, np.random.default_rng(seed))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

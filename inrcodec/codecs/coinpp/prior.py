@@ -1,10 +1,10 @@
-"""A learned prior of the COIN++ line: base network and statistics of its latent vectors, one safetensors file.
+"""A learned prior of codec coin++: base network and statistics of its latent vectors, one safetensors file.
 
-Quantisation: a latent dimension is rounded to whole numbers of a *step*, equal for all dimensions (which are measured
-in units of values, so that equal steps cost equal squared error). A file carries the step as an integer, ``fineness``:
-step = ``MAX_STEP`` * 2^(-fineness / 32). The rounded number's probability comes from a Gaussian table whose scale
-follows from the dimension's log standard deviation, an integer in the prior file, less the step's, plus the *gain* of
-the patch (half an octave each: patches differ in how much there is in them), by integer arithmetic alone.
+Quantisation: a latent dimension is rounded to integer multiples of a *step*, equal for all dimensions (which are
+measured in units of values, so that equal steps cost equal squared error). A file carries the step as an integer,
+``fineness``: step = ``MAX_STEP`` * 2^(-fineness / 32). The rounded number's probability comes from a Gaussian table
+whose scale follows by integer arithmetic alone: the dimension's log standard deviation, an integer in the prior file,
+less the step's, plus the *gain* of the patch (in half octaves, since the energy of patches differs).
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _OCTAVE_UNITS = 5678
 
 
 def step_of(fineness: int) -> float:
-    """Quantisation step in the model's units of latents."""
+    """Return the quantisation step of a fineness, in the model's units of latents."""
     return float(MAX_STEP * 2.0 ** (-fineness / FINENESS_PER_OCTAVE))
 
 
 def fineness_of(step: float) -> int:
-    """Nearest fineness of a step."""
+    """Return the fineness nearest to a step."""
     found = round(FINENESS_PER_OCTAVE * math.log2(MAX_STEP / step))
     return min(max(found, 0), MAX_FINENESS)
 
@@ -93,17 +93,17 @@ class CoinPPPrior(PriorFile):
 
     @property
     def axes(self) -> int:
-        """Axes of the signals that it describes."""
+        """Return the number of axes of the grids that the prior models."""
         return len(self.config.patch_shape)
 
     @property
     def channels(self) -> int:
-        """Channels of the signals that it describes."""
+        """Return the number of channels that the prior models together."""
         return self.config.channels
 
     @cached_property
     def model(self) -> ModulatedINR:
-        """The base network, no gradients to its weights."""
+        """Return the base network, without gradients to its weights."""
         model = ModulatedINR(self.config)
         model.load_state_dict(self.parameters)
         return model.requires_grad_(False)
@@ -113,9 +113,9 @@ class CoinPPPrior(PriorFile):
         return {}
 
     def values(self, latents: Tensor, coordinates: Tensor) -> Tensor:
-        """Values of the signal's kind, (N, P, C), of latents (N, D) at coordinates (P, A), a few patches at a time.
+        """Return values (N, P, C) of latents (N, D) at coordinates (P, A), computed for a few patches at a time.
 
-        What the base network gives without shifts is kept for the grids that come again: a whole archive has one.
+        What the base network gives without shifts is kept for grids that come again: a whole archive has one.
         """
         model, config = self.model, self.config
         key = coordinates.numpy().tobytes() if coordinates.numel() <= MAX_KEPT_GRID else b""
@@ -139,30 +139,34 @@ class CoinPPPrior(PriorFile):
 
     @cached_property
     def flow_model(self) -> ModulationFlow:
-        """The flow, which must be there."""
+        """Return the flow, which the prior must have."""
         made = ModulationFlow(self.config.latent_dims, self.flow["read.bias"].shape[0])
         made.load_state_dict(self.flow)
         return made.requires_grad_(False)
 
     @cached_property
     def base_id(self) -> bytes:
-        """Id of the prior without what was learned from its modulations later."""
+        """Return the id of the prior without what was learned from its modulations later."""
         card = {k: v for k, v in self.card.items() if k not in ("predictor", "flow")}
         bare = replace(self, predictor={}, flow={}, card=card)
         return hashlib.sha256(bare.to_bytes()).digest()[:8]
 
     def predicted(self, values: Tensor) -> Tensor:
-        """Latents (N, D) of patches (N, P, C) in the model's units by the predictor, which must be there."""
+        """Return the latents (N, D) that the predictor gives for patches (N, P, C) in the model's units."""
         return torch.cat([self._predictor(part) for part in values.split(PREDICTED_AT_ONCE)])
 
     def table_indices(self, fineness: int, gains: Tensor) -> Tensor:
-        """Scale index of every dimension's Gaussian table at a step for patches of int64 ``gains`` (N,), (N, D), by
-        integers alone."""
+        """Return the scale index of every dimension's Gaussian table at a step, (N, D), by integers alone.
+
+        Args:
+            fineness: of the step.
+            gains: gains of the patches, (N,), int64.
+        """
         log_step = (4 * FINENESS_PER_OCTAVE - fineness) * _OCTAVE_UNITS // FINENESS_PER_OCTAVE
         return scale_indices(self.log_scale - log_step + gains[:, None] * (_OCTAVE_UNITS // 2))
 
     def log_scales(self, gains: Tensor) -> Tensor:
-        """Logarithms of the standard deviations for patches of ``gains`` (N,), (N, D), in floating point."""
+        """Return log standard deviations for patches of ``gains`` (N,), (N, D), in floating point."""
         return (self.log_scale + gains[:, None] * (_OCTAVE_UNITS // 2)).float() / (1 << ACTIVATION_BITS)
 
     def _head(self) -> dict[str, Any]:

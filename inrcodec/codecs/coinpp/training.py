@@ -36,18 +36,28 @@ STATISTICS_STEPS = 10
 STATISTICS_PATCHES = 384
 SCALE_ROUNDS = 6
 PATCHES_AT_ONCE = 4
-INSANE = 10.0
+MAX_COST = 10.0
 """Cost per value beyond which a patch is left out of an outer step."""
 
 
 @dataclass(frozen=True)
 class CoinPPTraining:
-    """What is meta-learned and for how long: ``minutes``, or ``steps`` where they are given (the same outcome).
+    """What is meta-learned and for how long.
 
-    ``batch``: patches of an outer step. ``first_order_share``: of the time. ``inner``: fewest and most inner steps, one
-    number drawn per outer step. ``quantiser_steps``: smallest and largest step of the quantiser, in units of latents.
-    ``lr``: of the outer steps, relative to the size of each parameter. ``components_from``: patches whose principal
-    components the network starts at.
+    Attributes:
+        network: shape of the base network.
+        name: name of the prior.
+        kind: kind of signal.
+        minutes: allowed time.
+        batch: patches of an outer step.
+        lr: of outer steps, relative to the size of each parameter.
+        first_order_share: share of the training with outer steps of first order.
+        inner: min and max number of inner steps, drawn at every outer step.
+        quantiser_steps: min and max quantisation step, in units of latents.
+        components_from: patches whose principal components the network starts at.
+        ema: what the moving average of the parameters keeps of itself at a step.
+        seed: of all random numbers.
+        steps: number of steps, for the same outcome every time; 0 where the time decides.
     """
 
     network: CoinPPConfig
@@ -69,7 +79,7 @@ class CoinPPTraining:
             raise UsageError("minutes must be positive, batch and inner steps at least 1")
 
     def summary(self) -> dict[str, Any]:
-        """The settings as plain values, for the card."""
+        """Return the settings as plain values, for the card."""
         return {**asdict(self), "network": None}
 
 
@@ -92,7 +102,7 @@ class CoinPPTrainer(NetworkTrainer[ModulatedINR, CoinPPPrior]):
         self.coordinates = torch.from_numpy(grid_coordinates(shape).reshape(-1, len(shape))).to(self.device)
 
     def start(self) -> ModulationState:
-        """A fresh state: the network at the principal components of training patches."""
+        """Return a fresh state, with the network at the principal components of training patches."""
         state = self._blank()
         values = self._draw(self.config.components_from, np.random.default_rng((self.config.seed, 1 << 40)))
         state.model.begin_at(values, self.coordinates)
@@ -110,7 +120,7 @@ class CoinPPTrainer(NetworkTrainer[ModulatedINR, CoinPPPrior]):
         return ModulationState(model, self._optimiser(model))
 
     def _optimiser(self, model: ModulatedINR) -> torch.optim.Adam:
-        """Learning rates in proportion to each parameter's size."""
+        """Return an optimiser with learning rates in proportion to each parameter's size."""
         readout = float(model.readouts[0].detach().square().mean().sqrt())
         groups: list[dict[str, Any]] = []
         for name, parameter in model.named_parameters():
@@ -124,7 +134,7 @@ class CoinPPTrainer(NetworkTrainer[ModulatedINR, CoinPPPrior]):
         return torch.optim.Adam(groups, betas=(0.9, 0.99))
 
     def _draw(self, count: int, rng: np.random.Generator) -> Tensor:
-        """Patches (count, P, C) in the model's units."""
+        """Return patches (count, P, C) in the model's units."""
         network = self.config.network
         values = torch.from_numpy(self.source.draw(count, rng)).to(self.device).flatten(1, -2)
         return (values - network.centre) / network.spread
@@ -168,7 +178,7 @@ class CoinPPTrainer(NetworkTrainer[ModulatedINR, CoinPPPrior]):
         return state.put_average_into(model)
 
     def finish(self, state: ModulationState, card: dict[str, Any]) -> CoinPPPrior:
-        """The prior that the training has reached; scales from the latents of fresh training patches."""
+        """Return the prior that the training has reached, with scales from the latents of fresh training patches."""
         model = self.averaged_model(state).requires_grad_(False)
         values = self._draw(STATISTICS_PATCHES, np.random.default_rng((self.config.seed, 1 << 41))).cpu()
         coordinates = self.coordinates.cpu()
@@ -179,7 +189,7 @@ class CoinPPTrainer(NetworkTrainer[ModulatedINR, CoinPPPrior]):
 
 
 def _parts(values: Tensor, step: Tensor, noise: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """A minibatch a few patches at a time: what the cache holds on a processor, all of it elsewhere."""
+    """Return a minibatch in pieces of a few patches on a CPU, whose cache they fit, and in one piece elsewhere."""
     at_once = PATCHES_AT_ONCE if values.device.type == "cpu" else len(values)
     return list(zip(values.split(at_once), step.split(at_once), noise.split(at_once), strict=True))
 
@@ -193,7 +203,7 @@ def _cost(
     steps: int,
     second_order: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rate-distortion cost, squared error and bits of patches (N,); gradients are left in the model."""
+    """Return cost, squared error and bits of patches, (N,) each; leave gradients in the model."""
     if second_order:
         latent = inner_steps(model, values, coordinates, steps)
     else:
@@ -202,15 +212,18 @@ def _cost(
     nats = gaussian_nats(received, model.log_scales + log_gains(received, model.log_scales, step), step).sum(dim=1)
     error = squared_errors(model(received, coordinates), values)
     cost = 6.0 * error / step.square() + nats
-    # A patch whose inner steps went astray says nothing about the others.
-    sane = cost.detach() < INSANE * values[0].numel()
+    # A patch whose inner steps diverged says nothing about the others.
+    sane = cost.detach() < MAX_COST * values[0].numel()
     (torch.where(sane, cost, 0.0).sum() / values.numel()).backward()
     return cost.detach(), error.detach(), nats.detach() / math.log(2)
 
 
 @torch.no_grad()
 def log_gains(latents: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
-    """About the gains that a file would give patches, (N, 1): the power of dimensions that are heard at the step."""
+    """Return about the log gains that a file would give patches, (N, 1).
+
+    They are the power of the dimensions that are not rounded to zero at the step.
+    """
     heard = ((log_scales > step.log()[:, None]) | (latents.abs() > 0.5 * step[:, None])).float()
     count = heard.sum(dim=1)
     power = (latents.square() * (-2.0 * log_scales).exp() * heard).sum(dim=1) / count.clamp_min(1.0)
@@ -219,8 +232,10 @@ def log_gains(latents: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
 
 
 def scales_of(latents: Tensor) -> Tensor:
-    """Log standard deviations (D,) of latents (N, D) whose patches each have a gain of their own, of geometric mean 1
-    (alternating between gains and scales)."""
+    """Return log standard deviations (D,) of latents (N, D) whose patches each have a gain of their own.
+
+    Gains and scales are estimated in turn; the geometric mean of the gains is 1.
+    """
     power = latents.square() + 1e-6
     log_gain = torch.zeros(len(latents), 1, device=latents.device)
     for _ in range(SCALE_ROUNDS):
@@ -236,7 +251,13 @@ FINENESSES = 6
 
 @dataclass(frozen=True)
 class StepResult:
-    """Means over patches: step of the quantiser, bits per point under the prior, PSNR in dB (peak 1)."""
+    """Means over patches at a quantisation step.
+
+    Attributes:
+        step: quantisation step.
+        bits_per_point: bits under the prior.
+        db: PSNR in dB, peak 1.
+    """
 
     step: float
     bits_per_point: float
@@ -245,7 +266,7 @@ class StepResult:
 
 @torch.no_grad()
 def evaluate_coinpp(prior: CoinPPPrior, source: PatchSource, *, count: int = 64, seed: int = 0) -> list[StepResult]:
-    """Fit ``count`` patches once, quantise them at six steps."""
+    """Return results of ``count`` patches, fitted once and quantised at six steps."""
     config = prior.config
     values = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).flatten(1, -2)
     values = (values - config.centre) / config.spread

@@ -64,39 +64,39 @@ class CombinerPrior(PriorFile):
 
     @property
     def axes(self) -> int:
-        """Axes of the signals that it describes."""
+        """Return the number of axes of the grids that the prior models."""
         return len(self.config.patch_shape)
 
     @property
     def channels(self) -> int:
-        """Channels of the signals that it describes."""
+        """Return the number of channels that the prior models together."""
         return self.config.channels
 
     @property
     def n_anchors(self) -> int:
-        """R."""
+        """Return R, the number of anchors."""
         return self.mean.shape[0]
 
     @property
     def n_classes(self) -> int:
-        """K."""
+        """Return K, the number of classes."""
         return self.mean.shape[1]
 
     @cached_property
     def model(self) -> BayesianINR:
-        """The network with the shared parameters in place, no gradients."""
+        """Return the network with the shared parameters in place, without gradients."""
         model = BayesianINR(self.config, self.n_anchors)
         model.load_state_dict(self.parameters)
         return model.requires_grad_(False)
 
     @cached_property
     def class_kl_bits(self) -> NDArray[np.float64]:
-        """Mean KL of a patch of each class, (R, K), in bits."""
+        """Return the mean KL of a patch of each class, (R, K), in bits."""
         return np.asarray(self.kl_units.sum(axis=2) / KL_UNITS_PER_BIT, np.float64)
 
     @cached_property
     def anchor_kl_bits(self) -> NDArray[np.float64]:
-        """Mean KL of a training patch at each anchor, (R,), in bits."""
+        """Return the mean KL of a training patch at each anchor, (R,), in bits."""
         share = self.class_counts / CLASS_TABLE_TOTAL
         return np.asarray((self.class_kl_bits * share).sum(axis=1), np.float64)
 
@@ -168,5 +168,5 @@ RATE_ELASTICITY = 0.6
 
 
 def class_cost_bits(kl: Tensor, budget: Tensor) -> Tensor:
-    """Cost of every class, (S, K), from the patches' KL under each class (S, K) and the budgets (K,), all in bits."""
+    """Return the cost of every class, (S, K), from KL under each class (S, K) and budgets (K,), all in bits."""
     return kl + (kl - budget).square() / (2.0 * RATE_ELASTICITY * torch.clamp(budget, min=1.0))

@@ -2,7 +2,7 @@
 
 *Proposal stage* (when the model has a proposal): the proposal network gives the posteriors of a fresh minibatch, all
 shared parameters take a gradient step on the beta-ELBO, and each anchor's prior follows by moving moments. A quick
-start: posteriors that nobody has refined are too vague for high rates, so most of the time belongs to the next stage.
+start: unrefined posteriors are too vague for high rates, so most of the time belongs to the next stage.
 
 *Iterative stage* (COMBINER, arXiv 2305.19185, section 3.3): a fixed set of patches keeps one posterior each; every pass
 takes gradient steps on these posteriors and on what is shared, then the priors are set in closed form,
@@ -15,9 +15,9 @@ Patches are sorted into classes, each with such a prior; a patch joins the class
 *Closing stage* (when the model has a proposal): the proposal alone learns again from fresh patches, towards the model
 and the priors that the iterative stage has left.
 
-With ``parts`` the steps on the posteriors of some batches are taken by workers, all at once (``posterior_parts``).
+With ``parts`` the steps on the posteriors of some batches are taken by workers, all at once (``training_parts``).
 
-Everything is kept in a folder of small files, so that training stops and goes on (``TrainingState``).
+Everything is saved in a folder of small files, from which training resumes (``TrainingState``).
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
         self.config, self.source, self.workers = config, source, workers
         self._deadline = math.inf
         if config.parts and (workers is None or self.device.type != "cpu"):
-            raise UsageError("parts of posteriors are fitted by workers, on processors alone")
+            raise UsageError("parts of posteriors are fitted by workers on the CPU: leave --device out")
         pilot = source.draw(2048, np.random.default_rng(config.seed))
         self.centre, self.spread = float(pilot.mean()), float(max(pilot.std(), 1e-6))
         self.betas = torch.tensor(config.betas, device=self.device) / self.spread**2
@@ -94,7 +94,7 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
         self.coordinates = grid.reshape(-1, len(config.network.patch_shape)).to(self.device)
 
     def start(self) -> TrainingState:
-        """A fresh state."""
+        """Return a fresh state."""
         config = self.config
         model = BayesianINR(config.network, len(config.betas), torch.Generator().manual_seed(config.seed)).to(
             self.device
@@ -110,7 +110,11 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
         )
 
     def resume(self, folder: Path) -> TrainingState:
-        """The state of a checkpoint; FormatError when it does not fit."""
+        """Return the state of a checkpoint.
+
+        Raises:
+            FormatError: the checkpoint cannot be read or does not fit.
+        """
         return load_state(self.start(), folder, self.device)
 
     def _optimiser(self, model: BayesianINR) -> torch.optim.Adam:
@@ -145,7 +149,7 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
         super().run(state, until_seconds=until_seconds, checkpoint=checkpoint, progress=progress)
 
     def _stages(self, state: TrainingState) -> tuple[float, float]:
-        """Shares of the training at which the iterative and the closing stage begin."""
+        """Return the shares of the training at which the iterative and the closing stage begin."""
         config = self.config
         return (config.opening_share, 1.0 - config.closing_share) if state.model.has_proposal else (0.0, 1.0)
 
@@ -156,7 +160,7 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
         return "iterative" if done < closing or closing == 1.0 else "closing"
 
     def _step(self, state: TrainingState, done: float) -> dict[str, float]:
-        """Some minibatch steps of the proposal stages, or one pass of the iterative stage."""
+        """Take some minibatch steps of the proposal stages, or one pass of the iterative stage."""
         opening, closing = self._stages(state)
         stage = self._stage(state, done)
         if stage == "proposal":
@@ -183,7 +187,14 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
     def _proposal_steps(
         self, state: TrainingState, done: float, count: int, *, closing: bool = False
     ) -> dict[str, float]:
-        """``count`` minibatch steps; ``done``: part of the stage gone by; ``closing``: the proposal alone learns."""
+        """Take minibatch steps and return figures for the log.
+
+        Args:
+            state: what is trained.
+            done: share of the stage that is done.
+            count: number of steps.
+            closing: whether the proposal alone learns.
+        """
         model, betas = state.model, self.betas
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not closing or name.startswith("proposal"))
@@ -237,7 +248,7 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
     # The iterative stage.
 
     def training_set(self) -> tuple[Tensor, Tensor]:
-        """The fixed patches (M, P, C), normalised, and their anchors (M,); the same at every call."""
+        """Return the fixed patches (M, P, C), normalised, and their anchors (M,); the same at every call."""
         if self._training_set is None:
             rng = np.random.default_rng([self.config.seed, 2])
             anchor = torch.arange(self.config.patches, device=self.device) % len(self.betas)
@@ -279,7 +290,11 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
     def _posterior_steps(
         self, state: TrainingState, held: PartedSet, anchor: Tensor, batches: Sequence[Tensor], rates: Rates
     ) -> list[tuple[Tensor, Tensor]]:
-        """Distortion and KL of the rows of batches before a step on them; adds gradients of what is shared."""
+        """Take a step on the posteriors of minibatches, and add gradients of what is shared.
+
+        Returns:
+            Distortion and KL of the rows of every minibatch before the step.
+        """
         level = state.loss_level[anchor]
         if self.config.parts:
             assert self.workers is not None
@@ -319,7 +334,7 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
 
     @torch.no_grad()
     def _closed_form(self, state: TrainingState, anchor: Tensor, *, reassign: bool) -> None:
-        """Priors of anchors, then of classes, from the posteriors; classes anew when ``reassign``."""
+        """Set the priors of anchors, then of classes, from the posteriors; assign classes again if ``reassign``."""
         assert state.posteriors is not None and state.classes is not None
         q, n_classes = state.posteriors, self.config.n_classes
         for index in range(len(self.betas)):
@@ -347,7 +362,7 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
         state.class_prior = Gaussian(torch.stack(means).view(shape), torch.stack(log_scales).view(shape))
 
     def _assign_classes(self, state: TrainingState, anchor: Tensor, whole: Gaussian) -> None:
-        """First by total KL into equal parts, later each patch to the class that costs it least."""
+        """Set the classes of patches: at first by total KL in equal parts, later the class that costs a patch least."""
         assert state.posteriors is not None and state.classes is not None
         for index in range(len(self.betas)):
             members = (anchor == index).nonzero()[:, 0]
@@ -368,7 +383,7 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
 
     @torch.no_grad()
     def finish(self, state: TrainingState, card: dict[str, Any]) -> CombinerPrior:
-        """The prior as it stands, re-read from its own bytes so that sender and receiver hold equal numbers."""
+        """Return the prior as its file gives it, so that encoder and decoder hold equal numbers."""
         values, anchor = self.training_set()
         if state.posteriors is None:
             self._begin_iterative(state, values, anchor)
@@ -402,7 +417,7 @@ def _moments(q: Gaussian) -> tuple[Tensor, Tensor]:
 
 
 def _to_table(counts: np.ndarray) -> np.ndarray:
-    """Rows of counts scaled to sum to ``CLASS_TABLE_TOTAL``, every entry at least 1."""
+    """Return rows of counts scaled to sum to ``CLASS_TABLE_TOTAL``, every entry at least 1."""
     share = counts / counts.sum(axis=1, keepdims=True)
     table = np.maximum(np.floor(share * (CLASS_TABLE_TOTAL - counts.shape[1])).astype(np.int64), 1)
     table[np.arange(len(table)), share.argmax(axis=1)] += CLASS_TABLE_TOTAL - table.sum(axis=1)
@@ -411,7 +426,14 @@ def _to_table(counts: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class AnchorResult:
-    """Mean over patches: KL in bits per point, and PSNR in dB (peak 1) of one posterior sample and of the mean."""
+    """Means over patches at an anchor.
+
+    Attributes:
+        beta: squared error of values per bit per point.
+        kl_bits_per_point: KL in bits per point.
+        sample_db: PSNR in dB (peak 1) of one posterior sample.
+        mean_db: PSNR in dB (peak 1) of the posterior mean.
+    """
 
     beta: float
     kl_bits_per_point: float
@@ -428,7 +450,7 @@ def evaluate_combiner(
     shape = prior.config.patch_shape
     features = prior.model.features(torch.from_numpy(grid_coordinates(shape).reshape(-1, len(shape))))
     encoder = ProgressiveEncoder(prior, effort)
-    # Sounds are rated on the [0, 1] convention, where errors are half as large.
+    # Audio is rated on the [0, 1] convention, where errors are half as large.
     peak_db = 6.0206 if prior.kind == "audio" else 0.0
     results = []
     for anchor in range(prior.n_anchors):

@@ -20,12 +20,25 @@ from inrcodec.training.loop import RunState
 class TrainingConfig:
     """What is trained and for how long.
 
-    ``betas``: one per rate anchor, squared value units per bit per point. ``minutes``: length of the whole training.
-    ``opening_share``, ``closing_share``: parts of it spent in the proposal stage and in the closing stage.
-    ``patches``: size of the iterative stage's set.
-    ``parts``: so many batches of the iterative stage take their steps at once, under the same shared parameters, where
-    workers are at hand (``codecs.combiner.training_parts``); 0: batch after batch, here.
-    ``shrinkage``: patches' worth of trust in the anchor's prior when a class's prior is estimated.
+    Attributes:
+        network: shape of the network.
+        name: name of the prior.
+        kind: kind of signal.
+        betas: one per rate anchor, squared value units per bit per point.
+        minutes: allowed time.
+        n_classes: classes of patches at every anchor.
+        batch: patches of a minibatch.
+        opening_share: share of the time for the proposal stage.
+        closing_share: share of the time for the closing stage.
+        patches: size of the iterative stage's set.
+        lr_shared: peak learning rate of shared parameters.
+        lr_frequency: peak learning rate of Fourier frequencies.
+        lr_proposal: peak learning rate of the proposal network.
+        moment_rate: how fast moving moments follow in the proposal stage.
+        shrinkage: patches' worth of trust in the anchor's prior when a class's prior is estimated.
+        seed: of all random numbers.
+        parts: number of minibatches of the iterative stage whose steps workers take at once, under the same shared
+            parameters (``codecs.combiner.training_parts``); 0 for one after the other in this process.
     """
 
     network: CombinerConfig
@@ -60,7 +73,7 @@ class TrainingConfig:
 
 @dataclass
 class TrainingState(RunState):
-    """All that changes during training; saved to and read from a folder."""
+    """Holds all that changes during training; it is saved to and read from a folder."""
 
     model: BayesianINR
     optimiser: torch.optim.Adam
@@ -74,13 +87,13 @@ class TrainingState(RunState):
 
     @property
     def anchor_prior(self) -> Gaussian:
-        """Prior of each anchor, (R, D)."""
+        """Return the prior of each anchor, (R, D)."""
         variance = (self.prior_second - self.prior_mean.square()).clamp_min(1e-10)
         return Gaussian(self.prior_mean, 0.5 * variance.log())
 
 
 def config_summary(config: TrainingConfig) -> dict[str, Any]:
-    """The settings as plain values, for the card."""
+    """Return the settings as plain values, for the card."""
     return {**asdict(config), "network": config.network.to_dict(), "betas": list(config.betas)}
 
 
@@ -105,7 +118,11 @@ def save_state(state: TrainingState, folder: Path) -> None:
 
 
 def load_state(state: TrainingState, folder: Path, device: torch.device) -> TrainingState:
-    """Fill a fresh state from a checkpoint; FormatError when it does not fit the model."""
+    """Return a fresh state filled from a checkpoint.
+
+    Raises:
+        FormatError: the checkpoint cannot be read or does not fit the model.
+    """
     tensors, head = read_checkpoint(folder, device)
     try:
         state.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})

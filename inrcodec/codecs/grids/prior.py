@@ -1,8 +1,8 @@
 """A learned prior of latent grids: Gaussians over the weights of their two networks, by log(lambda), in integers.
 
-What a file sends of a weight is a whole number of steps from the prior's mean. Steps are powers of two, one for each
+A file sends each weight as an integer number of steps from the prior's mean. Steps are powers of two, one for each
 tensor, all finer or coarser by the file's *fineness*. Everything is in units of 2^-16, so that sender and receiver
-have the same integers, and with them the same context network, on every machine.
+have the same integers, and so the same context network, on every machine.
 """
 
 from __future__ import annotations
@@ -92,37 +92,37 @@ class GridsPrior(ExactPriorFile):
 
     @property
     def channels(self) -> int:
-        """Channels of the signals that it describes."""
+        """Return the number of channels that the prior models together."""
         return self.config.channels
 
     @property
     def max_quality(self) -> int:
-        """Qualities are 0 to this."""
+        """Return the highest quality; the lowest is 0."""
         return (self.config.anchors - 1) << QUALITY_BITS
 
     def quality_of(self, log_lambda: float) -> int:
-        """The nearest quality."""
+        """Return the quality nearest to ``log_lambda``."""
         low, high = self.config.log_lambdas
         return int(np.clip(round((log_lambda - low) / (high - low) * self.max_quality), 0, self.max_quality))
 
     def log_lambda_of(self, quality: int) -> float:
-        """Inverse of ``quality_of``."""
+        """Return the log(lambda) of a quality."""
         low, high = self.config.log_lambdas
         return low + (high - low) * quality / self.max_quality
 
     def mean_at(self, quality: int) -> IntArray:
-        """Means (n,) at a quality, in units of 2^-16."""
+        """Return the means (n,) at a quality, in units of 2^-16."""
         return between_anchors(self.mean, quality, QUALITY_BITS).numpy()
 
     def deviation_at(self, quality: int) -> Tensor:
-        """Standard deviations (n,) at a quality."""
+        """Return the standard deviations (n,) at a quality."""
         place = between_anchors(self.spread, quality, QUALITY_BITS).double().numpy() / (1 << SPREAD_BITS)
         scales = np.log(scale_values())
         deviation = np.exp(scales[0] + place * (scales[-1] - scales[0]) / (N_SCALES - 1)) / (1 << WEIGHT_BITS)
         return torch.from_numpy(deviation).float()
 
     def steps(self, fineness: int) -> IntArray:
-        """Log2 of the steps (n,) in units of 2^-16 at a fineness."""
+        """Return log2 of the steps (n,), in units of 2^-16, at a fineness."""
         return np.maximum(self._step_bits - fineness, 0)
 
     @cached_property
@@ -133,21 +133,25 @@ class GridsPrior(ExactPriorFile):
         return out
 
     def scale_indices(self, quality: int, fineness: int) -> IntArray:
-        """Of every weight's number of steps (n,), the scale among those of ``coding.gaussian``."""
+        """Return the scale of every weight's number of steps (n,), among the scales of ``coding.gaussian``."""
         place = between_anchors(self.spread, quality, QUALITY_BITS).numpy()
         # An octave is log(2) / log(256 / 0.05) * 63 = 5.11286 scales.
         shifted = place - self.steps(fineness) * 5236
         return np.clip((shifted + (1 << (SPREAD_BITS - 1))) >> SPREAD_BITS, 0, N_SCALES - 1)
 
     def weights(self, quality: int, fineness: int, numbers: IntArray) -> IntArray:
-        """Weights (n,) in units of 2^-16 that lie ``numbers`` of steps from the mean; FormatError when too large."""
+        """Return weights (n,), in units of 2^-16, that lie ``numbers`` of steps from the mean.
+
+        Raises:
+            FormatError: a weight is out of range.
+        """
         found = self.mean_at(quality) + (numbers << self.steps(fineness))
         if int(np.abs(found).max()) >= MAX_WEIGHT:
             raise FormatError("a weight of a latent grid's networks is out of range")
         return found
 
     def proposal_at(self, quality: int) -> GridProposal:
-        """The network that proposes latents at a quality."""
+        """Return the network that proposes latents at a quality."""
         anchor = min(quality >> QUALITY_BITS, self.config.anchors - 2)
         part = quality / (1 << QUALITY_BITS) - anchor
         found = {key: torch.lerp(value[anchor], value[anchor + 1], part) for key, value in self.proposals.items()}
@@ -156,7 +160,11 @@ class GridsPrior(ExactPriorFile):
         return network.requires_grad_(False)
 
     def context_network(self, weights: IntArray) -> ContextNetwork:
-        """The context network of these weights; FormatError when its sums would not be exact."""
+        """Return the context network of these weights.
+
+        Raises:
+            FormatError: its sums would not be exact.
+        """
         return _network(self.config, weights)
 
     def _head(self) -> dict[str, Any]:
@@ -216,7 +224,7 @@ def _network(config: GridsConfig, weights: IntArray) -> ContextNetwork:
 
 
 def _answer(config: GridsConfig, mean: Tensor) -> str:
-    """Hash of the message of made-up grids under the means of every anchor."""
+    """Return a hash of the message of made-up grids under the means of every anchor."""
     from inrcodec.codecs.grids.coder import encode_grids
 
     seen = hashlib.sha256()
@@ -234,7 +242,7 @@ PROPOSAL_WIDTH = 24
 
 
 class GridProposal(nn.Module):
-    """Latents (one value per place of every grid) for values (C, H, W), sizes multiples of the coarsest stride."""
+    """Proposes latents, one per place of every grid, for values (C, H, W) of sizes divisible by the coarsest stride."""
 
     def __init__(self, grids: int, channels: int) -> None:
         super().__init__()
@@ -251,7 +259,7 @@ class GridProposal(nn.Module):
         )
 
     def forward(self, values: Tensor) -> list[Tensor]:
-        """The grids, finest first, in steps."""
+        """Return the grids, finest first, in steps."""
         here, out = values[None] - self.centre, []
         for number, network in enumerate(self.networks):
             last = number == len(self.networks) - 1

@@ -1,8 +1,8 @@
 """A learned prior of the hierarchical model: one safetensors file that sender and receiver share.
 
-It holds the way down as integers (``ExactTables``), the way up and the head as float16, and the Gaussian prior over
-the head's weights. Its *known answer* is the outcome of the integer network on a made-up input: a machine that finds
-another one is refused when the file is loaded, before it could misread a file.
+It holds the top-down part as integers (``ExactTables``), the bottom-up part and the head as float16, and the Gaussian
+prior over the head's weights. Its *known answer* is the outcome of the integer network on made-up input; see
+``prior_file``.
 """
 
 from __future__ import annotations
@@ -68,17 +68,17 @@ class HierarchicalPrior(ExactPriorFile):
 
     @property
     def axes(self) -> int:
-        """Axes of the signals that it describes."""
+        """Return the number of axes of the grids that the prior models."""
         return self.config.axes
 
     @property
     def channels(self) -> int:
-        """Channels of the signals that it describes."""
+        """Return the number of channels that the prior models together."""
         return self.config.channels
 
     @cached_property
     def model(self) -> HierarchicalINR:
-        """The network in floating point, no gradients; the way down has the values of the integers."""
+        """Return the network in floating point without gradients; the top-down part has the values of the integers."""
         model = HierarchicalINR(self.config)
         model.load_state_dict(self.floats, strict=False)
         self.tables.put_into(model)
@@ -93,7 +93,7 @@ class HierarchicalPrior(ExactPriorFile):
         return {}
 
     def layers(self, quality: int) -> ExactLayers:
-        """The way down in integers at a quality; the last few are kept."""
+        """Return the top-down part in integers at a quality; the last few are kept."""
         kept = self._layers
         if quality not in kept:
             while len(kept) >= _KEPT_LAYERS:
@@ -155,7 +155,7 @@ class HierarchicalPrior(ExactPriorFile):
 
 
 def _is_exact(key: str) -> bool:
-    """Whether a model's parameter is held as integers."""
+    """Return whether a model's parameter is held as integers."""
     parts = key.split(".")
     return parts[0] in ("first", "log_steps") or (parts[0] == "convs" and parts[1].split("-")[0] in DOWNWARD)
 
@@ -165,7 +165,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _answer(config: HierarchicalConfig, tables: ExactTables) -> str:
-    """Hash of all prior parameters and the last features on a small grid with made-up latents, at a middle quality."""
+    """Return a hash of all prior parameters and the last features on a small grid with made-up latents."""
     layers = ExactLayers(config, tables, max_quality(config) * 3 // 7)
     seen = hashlib.sha256()
 
@@ -185,7 +185,7 @@ def _answer(config: HierarchicalConfig, tables: ExactTables) -> str:
 
 @cache
 def multiply_adds_per_point(config: HierarchicalConfig) -> int:
-    """Multiply-adds of a decode per grid point, the head included."""
+    """Return the multiply-adds of a decode per grid point, the head included."""
     with torch.device("meta"):
         model = HierarchicalINR(config)
     strides = {str(i): level.stride for i, level in enumerate(config.levels)}

@@ -2,17 +2,18 @@
 
 Every signal of a minibatch has a log(lambda) of its own. Over the training:
 
-- rates weigh little at first, and features before each level are asked for the signal averaged over their stride:
-  without both, coarse levels never learn to speak and all bits go to the finest (posterior collapse);
+- rates weigh little at first, and a linear reading of the features before each level is compared with the signal
+  averaged over their stride:
+  without both, coarse levels never carry information and all bits go to the finest (posterior collapse);
 - latents are noisy samples of their posteriors first, then rounded with the gradient passed on;
 - crops are small at first;
 - arithmetic is bfloat16 where the machine has it, float32 at the end; the learning rate falls as a half cosine; what
   is kept is a moving average of the parameters.
 
-The priors are part of the network, so that they follow by the same gradients; the prior over the head's weights comes
-from ``weight_prior``.
+The priors are part of the network and are learned by the same gradients; the prior over the head's weights is learned
+at the end (``learn_weight_scales``). A learned model can be fine-tuned, grown where the network is larger (``growth``).
 
-A training may go on from a learned model, grown where the network is larger (``growth``).
+On a GPU, ``training_gpu`` learns the same from images.
 """
 
 from __future__ import annotations
@@ -59,16 +60,30 @@ LR_RAMP, EMA_RAMP = 300, 50
 
 @dataclass(frozen=True)
 class HierarchicalTraining:
-    """What is trained and for how long: ``minutes``, or ``steps`` where they are given (the same outcome every time).
+    """What is trained and for how long; shares are of the whole training.
 
-    ``patch_shape``: crops; ``batch`` of them per step. The first ``small_share`` of the time uses crops of half the
-    size, twice as many. Shares of the time: ``noisy_share`` with noisy latents,
-    ``auxiliary_share`` with the averaged signal asked for at weight ``auxiliary`` falling to 0, ``fast_share`` in
-    bfloat16, ``warm_share`` with rates below their weight. ``balance``: the loss at lambda weighs lambda^-balance, so
-    that all rates matter alike. Log(lambda) is drawn as u^``rate_power`` of its range, u even: above 1, low rates more
-    often. Errors are measured at a random ``point_share`` of a crop's points, anew in every step: the head, which works
-    at every point, takes half the time of a step otherwise. The scales of the head's weights are learned from
-    ``weight_signals`` crops at the end.
+    Attributes:
+        network: shape of the network.
+        name: name of the prior.
+        kind: kind of signal.
+        minutes: allowed time.
+        patch_shape: points of a crop along every axis.
+        batch: crops of a minibatch.
+        lr: peak of the learning rate.
+        small_share: share with crops of half the size, twice as many.
+        noisy_share: share with noisy latents, before they are rounded.
+        auxiliary_share: share over which the weight of the averaged signal's error falls to 0.
+        auxiliary: that weight at the start.
+        fast_share: share in bfloat16.
+        warm_share: share over which the weight of rates rises to 1.
+        balance: the loss at lambda is weighted by lambda^-balance, so that all rates matter alike.
+        rate_power: log(lambda) is drawn as u^rate_power of its range, u uniform; above 1, low rates come more often.
+        ema: what the moving average of the parameters keeps of itself at a step.
+        seed: of all random numbers.
+        steps: number of steps, for the same outcome every time; 0 where the time decides.
+        weight_signals: crops from which the scales of the head's weights are learned at the end.
+        point_share: share of a crop's points, drawn in every step, at which errors are measured; the head, which works
+            at every point, takes half the time of a step otherwise.
     """
 
     network: HierarchicalConfig
@@ -124,7 +139,7 @@ class HierarchicalTraining:
         return 0.1 + 0.9 * _part_of(done, self.warm_share)
 
     def summary(self) -> dict[str, Any]:
-        """The settings as plain values, for the card."""
+        """Return the settings as plain values, for the card."""
         return {**asdict(self), "network": None}
 
 
@@ -247,7 +262,7 @@ class HierarchicalTrainer(NetworkTrainer[HierarchicalINR, HierarchicalPrior]):
         }
 
     def _draw(self, count: int, rng: np.random.Generator, small: bool) -> tuple[Tensor, Tensor]:
-        """Crops (N, C, H, W) and the Fourier features of their points."""
+        """Return crops (N, C, H, W) and the Fourier features of their points."""
         if isinstance(self.source, GlobeSource):
             band = self.source.draw_band(count, rng)
             values = torch.from_numpy(band.values)
@@ -272,8 +287,10 @@ class HierarchicalTrainer(NetworkTrainer[HierarchicalINR, HierarchicalPrior]):
         return network.channels * (network.levels[level].stride if network.axes == 1 else 1)
 
     def _averaged_error(self, state: HierarchyState, level: int, h: Tensor, values: Tensor) -> Tensor:
-        """Squared error (N,) of a linear reading of features: against the signal averaged over their stride, with one
-        axis (whose signals swing about a mean) against every point of it."""
+        """Return squared errors (N,) of a linear reading of features against the signal averaged over their stride.
+
+        With one axis, whose signals swing about a mean, the reading is compared with every point of the signal.
+        """
         network = self.config.network
         stride = network.levels[level].stride
         read = state.auxiliary.get_submodule(str(level))(h).float() * network.spread + network.centre
@@ -317,20 +334,28 @@ def drawn_log_lambdas(config: HierarchicalTraining, count: int, rng: np.random.G
 
 
 def balanced(costs: Tensor, log_lambda: Tensor, network: HierarchicalConfig, balance: float = BALANCE) -> Tensor:
-    """Mean of costs (N,) at log lambdas (N,), each times e^(-balance (log lambda - middle of the range)): costs grow
-    with lambda, and high rates would be learned alone."""
+    """Return the mean of costs (N,), each times e^(-balance (log lambda - middle of the range)).
+
+    Costs grow with lambda, so that high rates alone would be learned otherwise.
+    """
     middle = 0.5 * sum(network.log_lambdas)
     return (costs * torch.exp(-balance * (log_lambda - middle))).mean()
 
 
 def _part_of(done: float, share: float) -> float:
-    """How far through a stage of this share, at most 1."""
+    """Return how far through a stage of this share a training is, at most 1."""
     return min(1.0, done / share) if share > 0 else 1.0
 
 
 @dataclass(frozen=True)
 class RateResult:
-    """Means over patches: bits per point of the rounded proposals under the prior, PSNR in dB (peak 1)."""
+    """Means over patches at a rate.
+
+    Attributes:
+        beta: squared error of values per bit per point.
+        bits_per_point: bits of the rounded proposals under the prior.
+        db: PSNR in dB, peak 1.
+    """
 
     beta: float
     bits_per_point: float
@@ -341,7 +366,7 @@ class RateResult:
 def evaluate_hierarchical(
     prior: HierarchicalPrior, source: PatchSource, *, count: int = 32, seed: int = 0
 ) -> list[RateResult]:
-    """Proposals for ``count`` patches at six rates from the lowest to the highest."""
+    """Return results of rounded proposals for ``count`` patches, at six rates from the lowest to the highest."""
     values = torch.from_numpy(source.draw(count, np.random.default_rng(seed)))
     values = (values[:, None] if prior.axes == 1 else values).permute(0, 3, 1, 2)
     rows, columns = values.shape[2], values.shape[3]
@@ -364,7 +389,7 @@ FIRST_LOG_SCALE = math.log(0.02)
 
 
 def learn_weight_scales(prior: HierarchicalPrior, signals: Tensor) -> Tensor:
-    """Log standard deviations (n,) of the head's weights, from signals (N, C, H, W) at rates all over the range.
+    """Return log standard deviations (n,) of the head's weights, from signals (N, C, H, W) at rates all over the range.
 
     In rounds: posteriors are fitted under the current prior, whose variance becomes their mean second moment.
     """
