@@ -31,7 +31,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("codecs.registry", "codecs.prior_store"),
     ("settings", "decoding"),
     ("encoding", "rate_targets"),
-    ("evaluate", "api", "viewer"),
+    ("evaluate", "api", "prior_training", "viewer"),
     ("cli", "audio", "pillow", "xarray_backend", "__main__", ""),
 )
 """Names below ``inrcodec``, from the ground up: a module imports from its own row and from earlier rows."""

@@ -1,4 +1,4 @@
-"""The words of README, docs, help and error messages: one standard term for each thing, and docstrings that are sentences."""
+"""The words of README, docs, help and error messages: one standard term for each thing, docstrings in sentences."""
 
 from __future__ import annotations
 

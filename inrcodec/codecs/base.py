@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -55,6 +55,7 @@ class Prior(Protocol):
         id: first 8 bytes of the SHA-256 of the prior's file; files name the prior by it.
         name: name of the prior, the stem of its file.
         format: what the prior's file states as its format; it tells the family.
+        card: what the prior was made from and what it reaches, as plain values.
         kind: kind of signal that it models: "image", "audio" or "field".
         axes: number of axes of the grids that it models.
         channels: number of channels that it models together.
@@ -71,6 +72,10 @@ class Prior(Protocol):
     @property
     def format(self) -> str:
         """Return what the prior's file states as its format."""
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Return what the prior was made from and what it reaches, as plain values."""
 
     @property
     def kind(self) -> str:
@@ -95,6 +100,7 @@ class NoPrior:
     kind: str = "any"
     axes: int = 0
     channels: int = 0
+    card: dict[str, Any] = field(default_factory=dict)
 
 
 NO_PRIOR = NoPrior()

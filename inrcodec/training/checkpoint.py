@@ -1,6 +1,6 @@
 """Training checkpoints: a folder of safetensors files, none above 16 MB, and one JSON file that is written last.
 
-The checkpoint before stays whole until the new one is complete.
+The previous checkpoint stays complete until the new one is.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from torch import Tensor
 from inrcodec.errors import FormatError
 
 SHARD_BYTES = 15 << 20
+"""Limit of a file's tensors."""
 HEAD = "state.json"
+"""Name of the JSON file."""
 
 
 def write_checkpoint(folder: Path, tensors: dict[str, Tensor], head: dict[str, Any], generation: int) -> None:
-    """Write tensors (cut along their first axis where they are large) and a head of plain values."""
+    """Write tensors, cut along their first axis where they are large, and a head of plain values."""
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
@@ -46,7 +48,11 @@ def write_checkpoint(folder: Path, tensors: dict[str, Tensor], head: dict[str, A
 
 
 def read_checkpoint(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and head; FormatError when it cannot be read."""
+    """Return the tensors and the head of a checkpoint.
+
+    Raises:
+        FormatError: the checkpoint cannot be read.
+    """
     try:
         head = json.loads((folder / HEAD).read_text())
         parts: dict[str, dict[int, Tensor]] = {}

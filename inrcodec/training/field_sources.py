@@ -1,7 +1,7 @@
 """Training patches of gridded fields: flat ones for any 2-D array, bands of the globe with their latitudes.
 
-Fields are few, so patches vary widely: every plane is brought to [0, 1] and comes at several resolutions; patches are
-mirrored, moved around the globe, and use a random part of the range of values.
+Fields are few, so patches vary widely: every plane is normalised to [0, 1] and comes at several resolutions; patches
+are mirrored, rotated around the globe, and use a random part of the range of values.
 """
 
 from __future__ import annotations
@@ -20,13 +20,20 @@ FloatArray = NDArray[np.float32]
 NARROWEST = 0.1
 """Smallest part of the range of values that a patch uses."""
 SYNTHETIC_SHARE = 0.2
+"""Share of patches that are synthetic."""
 SPECTRAL_SLOPES = (1.0, 4.0)
 """Power of synthetic fields falls as wave number to the minus this."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """Patches (N, H, W, 1) of one place: rows ``top`` to ``top`` + H of a globe of ``extent`` points."""
+    """Patches of one place on a globe.
+
+    Attributes:
+        values: (N, H, W, 1).
+        top: number of the first row, counted from the north pole.
+        extent: rows and columns of the whole globe.
+    """
 
     values: FloatArray
     top: int
@@ -34,7 +41,7 @@ class Band:
 
 
 class PlaneSource:
-    """Random patches of any 2-D arrays, mirrored and turned; some are made up, with a power law for a spectrum."""
+    """Draws random patches of 2-D arrays, mirrored and transposed; some are synthetic, with a power-law spectrum."""
 
     channels = 1
 
@@ -42,12 +49,12 @@ class PlaneSource:
         self.patch_shape = (patch_shape[0], patch_shape[1])
         self.planes = [small for plane in planes for small in pyramid(plane, min(patch_shape) // 2)]
         if not self.planes:
-            raise DataError("no fields to learn from")
+            raise DataError("no fields to train on")
         area = np.sqrt([plane.size for plane in self.planes])
         self.share = area / area.sum()
 
     def draw(self, count: int, rng: np.random.Generator) -> FloatArray:
-        """(count, *patch_shape, 1)."""
+        """Return patches, (count, *patch_shape, 1)."""
         out = np.empty((count, *self.patch_shape, 1), np.float32)
         for row in range(count):
             if rng.random() < SYNTHETIC_SHARE:
@@ -67,7 +74,7 @@ class PlaneSource:
 
 
 class GlobeSource:
-    """Bands of global fields (latitude from the north pole down, longitude all around), turned and mirrored."""
+    """Draws bands of global fields (latitude from the north pole down, longitude all around), rotated and mirrored."""
 
     channels = 1
 
@@ -78,13 +85,13 @@ class GlobeSource:
             for small in resolutions(plane, self.patch_shape):
                 by_size.setdefault(small.shape, []).append(small)
         if not by_size:
-            raise DataError(f"no field goes around in at least {self.patch_shape[1]} points")
+            raise DataError(f"no field has at least {self.patch_shape[1]} points of longitude")
         self.sizes = list(by_size.values())
         weight = np.array([math.sqrt(group[0].size) for group in self.sizes])
         self.share = weight / weight.sum()
 
     def draw_band(self, count: int, rng: np.random.Generator) -> Band:
-        """Patches of one resolution and latitude; polewards of the last row its values go on."""
+        """Return patches of one resolution and latitude; beyond the last row its values are repeated."""
         group = self.sizes[rng.choice(len(self.sizes), p=self.share)]
         rows, columns = group[0].shape
         height, width = self.patch_shape
@@ -100,30 +107,30 @@ class GlobeSource:
         return Band(out, top, (rows, columns))
 
     def draw(self, count: int, rng: np.random.Generator) -> FloatArray:
-        """As other sources: the patches alone."""
+        """Return patches without their place, (count, *patch_shape, 1)."""
         return self.draw_band(count, rng).values
 
 
 def unit_range(plane: FloatArray) -> FloatArray:
-    """A plane with its smallest value at 0, its largest at 1."""
+    """Return a plane with its values mapped linearly to [0, 1]."""
     low, high = float(plane.min()), float(plane.max())
     return ((plane - low) / max(high - low, 1e-30)).astype(np.float32)
 
 
 def part_of_range(patch: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Values of [0, 1] squeezed into a random part of it, upside down half of the time."""
+    """Return values of [0, 1] compressed into a random part of it, inverted half of the time."""
     part = math.exp(rng.uniform(math.log(NARROWEST), 0.0)) if rng.random() < 0.7 else 1.0
     patch = 1.0 - patch if rng.random() < 0.5 else patch
     return (patch * part + rng.uniform(0.0, 1.0 - part)).astype(np.float32)
 
 
 def filled(patch: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """A patch of at most ``shape``, its last row and column repeated up to it."""
+    """Return a patch of at most ``shape`` with its last row and column repeated up to it."""
     return np.pad(patch, [(0, n - m) for n, m in zip(shape, patch.shape, strict=True)], mode="edge")
 
 
 def pyramid(plane: FloatArray, smallest: int) -> list[FloatArray]:
-    """A plane at full resolution and averaged by 2, 4 .. while both sides are at least ``smallest``."""
+    """Return a plane at full resolution and averaged by 2, 4, ... while both sides are at least ``smallest``."""
     out = [plane]
     while min(out[-1].shape) // 2 >= smallest:
         rows, columns = (n // 2 * 2 for n in out[-1].shape)
@@ -132,7 +139,7 @@ def pyramid(plane: FloatArray, smallest: int) -> list[FloatArray]:
 
 
 def resolutions(plane: FloatArray, patch_shape: tuple[int, int]) -> list[FloatArray]:
-    """A global plane averaged to 1, 2/3, 1/2 .. of its points while it goes around in ``patch_shape[1]`` points."""
+    """Return a global plane averaged to 1, 2/3, 4/9, ... of its points while it has ``patch_shape[1]`` columns."""
     out, columns = [], plane.shape[1]
     while columns >= patch_shape[1]:
         rows = max(2, round(plane.shape[0] * columns / plane.shape[1]))
@@ -142,7 +149,7 @@ def resolutions(plane: FloatArray, patch_shape: tuple[int, int]) -> list[FloatAr
 
 
 def averaged(plane: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """A plane on a grid of at most its size, each value the mean over its cell."""
+    """Return a plane on a grid of at most its size, each value the mean over its cell."""
     for axis, n in enumerate(shape):
         total = np.insert(np.cumsum(plane, axis=axis, dtype=np.float64), 0, 0.0, axis=axis)
         edges = np.linspace(0.0, plane.shape[axis], n + 1)
@@ -154,7 +161,7 @@ def averaged(plane: FloatArray, shape: tuple[int, int]) -> FloatArray:
 
 
 def power_law_field(shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """A Gaussian random field in [0, 1] whose power falls as a random power of the wave number."""
+    """Return a Gaussian random field in [0, 1] whose power falls as a random power of the wave number."""
     slope = rng.uniform(*SPECTRAL_SLOPES)
     rows, columns = 2 * shape[0], 2 * shape[1]
     wave = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None])

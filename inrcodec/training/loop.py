@@ -1,4 +1,10 @@
-"""The loop of a training that stops, goes on and ends on time."""
+"""The loop that every training runs in: it counts time, follows the schedule, logs and writes checkpoints.
+
+A schedule is a function of the *share* of a training that is done, from 0 to 1. Where a number of steps is planned, the
+share is that of the steps. Everywhere else it is elapsed time over allowed time, evaluated before every step, and it
+reaches 1 while there is still time for ``LAST_STEPS`` steps. A run never ends before a step was taken at share 1, so
+that the learning rate has reached its floor whatever the length of a step, also after an interruption.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,46 +22,123 @@ from inrcodec.errors import FormatError
 from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
 
 LOG_SECONDS = 10.0
+"""Time between two entries of the log."""
 SAVE_SECONDS = 120.0
+"""Time between two checkpoints."""
+LAST_STEPS = 2.0
+"""How many steps before the allowed time is up the schedule ends."""
+LR_FLOOR = 0.02
+"""The learning rate at the end of a training, relative to its peak."""
+STEP_SECONDS_DECAY = 0.9
+"""A step's time is estimated by that of the slowest of late, which is forgotten by this factor a step."""
 
 
-class TimedState(Protocol):
-    """What the loop keeps count of in a trainer's state: seconds of training so far, all calls together, and a log."""
+@dataclass(kw_only=True)
+class RunState:
+    """What the loop keeps count of; trainers add what they train.
 
-    seconds: float
-    log: list[dict[str, float]]
+    Attributes:
+        seconds: time spent on steps so far, over all pieces of the training.
+        steps: optimiser steps taken.
+        step_seconds: estimated time of one call of a trainer's step.
+        annealed: whether the last step was taken at the end of the schedule.
+        log: figures of steps, one entry every ``LOG_SECONDS``.
+    """
+
+    seconds: float = 0.0
+    steps: int = 0
+    step_seconds: float = 0.0
+    annealed: bool = False
+    log: list[dict[str, float]] = field(default_factory=list)
+
+    def counters(self) -> dict[str, Any]:
+        """Return the counters as plain values, for the head of a checkpoint."""
+        return {
+            "seconds": self.seconds,
+            "steps": self.steps,
+            "step_seconds": self.step_seconds,
+            "annealed": self.annealed,
+            "log": self.log,
+        }
+
+    def restore_counters(self, head: dict[str, Any]) -> None:
+        """Set the counters to those of a checkpoint's head.
+
+        Raises:
+            KeyError, TypeError, ValueError: the head lacks or misstates one.
+        """
+        self.seconds, self.steps = float(head["seconds"]), int(head["steps"])
+        self.step_seconds, self.annealed = float(head["step_seconds"]), bool(head["annealed"])
+        self.log = list(head["log"])
 
 
-State = TypeVar("State", bound=TimedState)
+State = TypeVar("State", bound=RunState)
+
+
+def share_done(minutes: float, planned_steps: int, state: RunState) -> float:
+    """Return how much of a training is done, at most 1.
+
+    Args:
+        minutes: allowed time.
+        planned_steps: number of steps; 0 where the time decides.
+        state: the training's counters.
+    """
+    if planned_steps:
+        return min(1.0, state.steps / planned_steps)
+    available = 60.0 * minutes - LAST_STEPS * state.step_seconds
+    return min(1.0, state.seconds / available) if available > 0.0 else 1.0
+
+
+def is_over(minutes: float, planned_steps: int, state: RunState) -> bool:
+    """Return whether a training has reached its end: all steps taken, or time up and the schedule at its end."""
+    if planned_steps:
+        return state.steps >= planned_steps
+    return state.seconds >= 60.0 * minutes and state.annealed
 
 
 def run_timed(
     state: State,
-    step: Callable[[], dict[str, float]],
+    step: Callable[[float], dict[str, float]],
     *,
-    done: Callable[[], bool],
+    share: Callable[[], float],
+    over: Callable[[], bool],
     until_seconds: float,
     save: Callable[[], Any] | None,
     progress: Callable[[State, str], None],
-    stage: Callable[[], str],
-    agreed: Callable[[float, float], Sequence[float]] = lambda go_on, seconds: (go_on, seconds),
+    stage: Callable[[float], str],
+    agreed: Callable[[float, float, float], Sequence[float]] = lambda *numbers: numbers,
+    clock: Callable[[], float] = time.monotonic,
+    log_seconds: float = LOG_SECONDS,
 ) -> None:
-    """Call ``step`` until ``done``, or until ``until_seconds`` of wall time have gone by in this call.
+    """Call ``step`` with the share done until the training is ``over`` or ``until_seconds`` have gone by in this call.
 
-    What a step returns is logged and shown every ``LOG_SECONDS``; ``save`` writes a checkpoint every ``SAVE_SECONDS``
-    and at the end. ``agreed``: of whether to go on (1 or 0) and the seconds, what processes of one training agree on.
+    Args:
+        state: the training's counters, which the loop keeps.
+        step: takes a step at a share and returns figures for the log.
+        share: returns how much of the training is done.
+        over: returns whether the training has reached its end.
+        until_seconds: wall time of this call; the training can be resumed after it.
+        save: writes a checkpoint, every ``SAVE_SECONDS`` and at the end; None for no checkpoints.
+        progress: called with the state and the name of the stage after every entry of the log.
+        stage: returns the name of the stage at a share.
+        agreed: what the processes of one training agree on of: continue (1 or 0), seconds, share.
+        clock: returns seconds.
+        log_seconds: time between two entries of the log.
     """
-    begun = last_save = last_log = time.monotonic()
+    begun = last_save = last_log = clock()
     before = state.seconds
     while True:
-        going_on, state.seconds = agreed(not done() and time.monotonic() - begun < until_seconds, state.seconds)
-        if not going_on:
+        wants_more = not over() and clock() - begun < until_seconds
+        goes_on, state.seconds, done = agreed(wants_more, state.seconds, share())
+        if not goes_on:
             break
-        name = stage()
-        entry = step()
-        now = time.monotonic()
+        name, started = stage(done), clock()
+        entry = step(done)
+        now = clock()
         state.seconds = before + now - begun
-        if now - last_log > LOG_SECONDS or not state.log:
+        state.step_seconds = max(now - started, STEP_SECONDS_DECAY * state.step_seconds)
+        state.annealed = done >= 1.0
+        if now - last_log > log_seconds or not state.log:
             state.log.append({**entry, "seconds": state.seconds})
             progress(state, name)
             last_log = now
@@ -70,17 +153,20 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass
-class NetworkState(Generic[Model]):
-    """All that changes during training. ``auxiliary``: networks that serve the training alone; ``average``: the moving
-    average of the model's parameters, in their order."""
+class NetworkState(RunState, Generic[Model]):
+    """All that changes while a network is trained.
+
+    Attributes:
+        model: the network.
+        optimiser: the optimiser of its parameters.
+        auxiliary: networks that serve the training alone.
+        average: moving average of the model's parameters, in their order.
+    """
 
     model: Model
     optimiser: torch.optim.Optimizer
     auxiliary: nn.Module = field(default_factory=nn.Module)
     average: list[Tensor] = field(default_factory=list)
-    seconds: float = 0.0
-    steps: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.average:
@@ -88,21 +174,20 @@ class NetworkState(Generic[Model]):
 
     @torch.no_grad()
     def count_step(self, ema: float, ramp: float) -> None:
-        """One more step is done: the average follows the parameters, at first in about ``ramp`` steps, later at
-        ``ema``."""
+        """Count one more step, which the average follows; see ``kept_share``."""
         self.steps += 1
-        keep = min(ema, self.steps / (self.steps + ramp))
+        keep = kept_share(self.steps, ema, ramp)
         torch._foreach_lerp_(self.average, list(self.model.parameters()), 1.0 - keep)
 
     @torch.no_grad()
     def put_average_into(self, model: Model) -> Model:
-        """``model`` with the averaged parameters."""
+        """Return ``model`` with the averaged parameters."""
         for parameter, average in zip(model.parameters(), self.average, strict=True):
             parameter.copy_(average)
         return model
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint, from which the training goes on as if it had never stopped."""
+        """Write a checkpoint, from which the training resumes as if it had never stopped."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors.update({f"auxiliary.{name}": value for name, value in self.auxiliary.state_dict().items()})
         names = [name for name, _ in self.model.named_parameters()]
@@ -111,15 +196,18 @@ class NetworkState(Generic[Model]):
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{index}.{key}"] = value
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
-        head = {"seconds": self.seconds, "steps": self.steps, "log": self.log, "groups": groups}
-        write_checkpoint(folder, tensors, head, self.steps)
+        write_checkpoint(folder, tensors, {**self.counters(), "groups": groups}, self.steps)
 
     def load(self, folder: Path, device: torch.device) -> None:
-        """Become the state of a checkpoint; FormatError when it does not fit."""
+        """Become the state of a checkpoint.
+
+        Raises:
+            FormatError: the checkpoint cannot be read or does not fit.
+        """
         tensors, head = read_checkpoint(folder, device)
         try:
-            for part, module in (("model.", self.model), ("auxiliary.", self.auxiliary)):
-                module.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
+            for prefix, module in (("model.", self.model), ("auxiliary.", self.auxiliary)):
+                module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
             self.average = [
                 torch.empty_like(parameter).copy_(tensors[f"average.{name}"])
                 for name, parameter in self.model.named_parameters()
@@ -131,9 +219,9 @@ class NetworkState(Generic[Model]):
                     like = parameters[int(index)]
                     moment = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
                     self.optimiser.state[like][key] = moment
-            for group, found in zip(self.optimiser.param_groups, head["groups"], strict=True):
-                group.update({k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k != "params"})
-            self.seconds, self.steps, self.log = float(head["seconds"]), int(head["steps"]), list(head["log"])
+            for group, saved in zip(self.optimiser.param_groups, head["groups"], strict=True):
+                group.update({k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k != "params"})
+            self.restore_counters(head)
         except (KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError) as error:
             raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
 
@@ -141,26 +229,31 @@ class NetworkState(Generic[Model]):
         return [p for group in self.optimiser.param_groups for p in group["params"]]
 
 
+def kept_share(steps: int, ema: float, ramp: float) -> float:
+    """Return what a moving average keeps of itself at step number ``steps``: little in the first ``ramp`` steps, later
+    ``ema``."""
+    return min(ema, steps / (steps + ramp))
+
+
 def cosine_lr(lr: float, done: float, steps: int, *, floor: float, ramp: int) -> float:
-    """The learning rate at a share of the training: it rises over ``ramp`` steps and falls as a half cosine to
-    ``floor`` of itself."""
+    """Return the learning rate at a share of the training.
+
+    It rises over ``ramp`` steps to ``lr`` and falls as a half cosine to ``floor`` of it.
+    """
     fall = floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
     return lr * fall * min(1.0, (steps + 1) / ramp)
 
 
-def share_done(minutes: float, planned_steps: int, seconds: float, steps: int) -> float:
-    """How much of a training is done, at most 1: of its ``planned_steps`` where there are any, else of its minutes."""
-    return min(1.0, steps / planned_steps if planned_steps else seconds / (60.0 * minutes))
-
-
 def moved(module: Any, device: torch.device) -> Any:
-    """A network of convolutions on a device, channels last."""
+    """Return a network of convolutions on a device, channels last."""
     return module.to(device, memory_format=torch.channels_last)
 
 
 def faster_arithmetic(device: torch.device, wanted: bool) -> torch.autocast:
-    """A context of bfloat16 where it is ``wanted`` and the machine has instructions for it, of float32 otherwise: a
-    processor without them takes five times as long over bfloat16."""
+    """Return a context of bfloat16 where it is ``wanted`` and the machine has instructions for it, else of float32.
+
+    A processor without such instructions takes five times as long in bfloat16.
+    """
     if device.type == "cuda":
         able = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

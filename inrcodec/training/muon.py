@@ -20,12 +20,18 @@ from torch import Tensor
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 SIZE = 0.2
-"""Root mean square of a step's entries over the learning rate, about that of Adam."""
+"""Root mean square of a step's entries relative to the learning rate, about that of Adam."""
 
 
 def orthogonalised(stacks: Sequence[Tensor], iterations: int = ITERATIONS) -> list[Tensor]:
-    """Stacks of matrices (k, m, n), every stack of its own m and n, with all singular values brought near 1; zero
-    matrices stay zero. Stacks whose smaller sides are equal go through the iteration together."""
+    """Return stacks of matrices with all singular values brought near 1; zero matrices stay zero.
+
+    Stacks whose smaller sides are equal go through the iteration together.
+
+    Args:
+        stacks: (k, m, n) each, every stack of its own m and n.
+        iterations: of the polynomial.
+    """
     wide = [stack.mT if stack.shape[1] > stack.shape[2] else stack for stack in stacks]
     wide = [x / (x.norm(dim=(1, 2), keepdim=True) + 1e-20) for x in wide]
     alike: dict[int, list[int]] = {}
@@ -41,7 +47,7 @@ def orthogonalised(stacks: Sequence[Tensor], iterations: int = ITERATIONS) -> li
 
 
 def _polar_factor(gram: Tensor, iterations: int) -> Tensor:
-    """What matrices x are to be multiplied by from the left, by x x^T (k, m, m)."""
+    """Return what matrices x are multiplied by from the left, from x x^T (k, m, m)."""
     unit = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     linear, cubic, quintic = COEFFICIENTS
     product = factor = linear * unit + cubic * gram + quintic * (gram @ gram)
@@ -53,9 +59,10 @@ def _polar_factor(gram: Tensor, iterations: int) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps for parameters of four axes by orthogonalised Nesterov momentum, for others by Adam.
+    """Moves parameters of four axes by orthogonalised Nesterov momentum, others by Adam.
 
-    ``iterations``: of orthogonalising, fewer where batches are small and its time is felt."""
+    ``iterations`` of orthogonalising may be fewer where minibatches are small and their time matters.
+    """
 
     def __init__(
         self,
@@ -77,7 +84,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step along the gradients; parameters without one stay."""
+        """Take one step along the gradients; parameters without one stay."""
         for group in self.param_groups:
             group["steps"] += 1
             parameters = [p for p in group["params"] if p.grad is not None]

@@ -1,7 +1,7 @@
-"""Where priors learn from: endless random patches of images, recordings or fields.
+"""Sources of training data: endless random patches of images, recordings or fields.
 
 A source holds its signals in memory and draws patches of a given shape at random places, with the changes that leave
-a natural signal natural (mirror images, lower resolution, another speed or loudness). Files are split into a training
+a natural signal natural (mirror images, lower resolution, another speed or gain). Files are split into a training
 part and a held-out part before anything is drawn, so that no held-out sample is ever trained on.
 """
 
@@ -21,28 +21,33 @@ from inrcodec.errors import DataError, UsageError
 FloatArray = NDArray[np.float32]
 
 FULL_RESOLUTION_SHARE = 0.25
-"""Of the crops of photographs that are otherwise resampled."""
+"""Share of crops at full resolution, where images are resampled."""
 
 
 class PatchSource(Protocol):
-    """Draws training patches."""
+    """Draws training patches.
+
+    Attributes:
+        channels: channels of a patch.
+    """
 
     channels: int
 
     def draw(self, count: int, rng: np.random.Generator) -> FloatArray:
-        """``count`` patches, (count, *patch_shape, channels), in the range of the signal's kind."""
+        """Return ``count`` patches, (count, *patch_shape, channels), in the range of the signal's kind."""
         ...
 
 
 class TileSource:
-    """Whole small signals of equal shape (CIFAR-10 images, say): every patch is one of them, mirrored at random."""
+    """Draws whole small signals of equal shape (CIFAR-10 images, say), mirrored at random."""
 
     def __init__(self, tiles: NDArray[np.uint8], *, mirror: bool) -> None:
         if len(tiles) == 0:
-            raise DataError("no tiles to learn from")
+            raise DataError("no tiles to train on")
         self.tiles, self.mirror, self.channels = tiles, mirror, tiles.shape[-1]
 
     def draw(self, count: int, rng: np.random.Generator) -> FloatArray:
+        """Return tiles, (count, size, size, channels), in [0, 1]."""
         chosen = self.tiles[rng.integers(len(self.tiles), size=count)].astype(np.float32) / 255.0
         if self.mirror:
             flip = rng.random(count) < 0.5
@@ -51,11 +56,11 @@ class TileSource:
 
 
 class ImageSource:
-    """Random crops of photographs, mirrored at random; large images count for more.
+    """Draws random crops of images, mirrored at random; large images count for more.
 
-    Without ``scales`` at full and at half resolution. With them (lowest, highest) a quarter of the crops at full
-    resolution, the others resampled by factors whose logarithm is evenly drawn: a picture of many points is smoother
-    from point to point than one of few.
+    Without ``scales``, images come at full and at half resolution. With them (lowest, highest), a quarter of the crops
+    are at full resolution and the others are resampled by factors whose logarithm is drawn evenly: an image of many
+    points is smoother from point to point than one of few.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class ImageSource:
         self.share = area / area.sum()
 
     def draw(self, count: int, rng: np.random.Generator) -> FloatArray:
+        """Return crops, (count, *patch_shape, channels), in [0, 1]."""
         height, width = self.patch_shape
         out = np.empty((count, height, width, self.channels), np.float32)
         for row, choice in enumerate(rng.choice(len(self.images), size=count, p=self.share)):
@@ -91,7 +97,7 @@ class ImageSource:
 def _resampled_crop(
     image: NDArray[np.uint8], height: int, width: int, scale: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """A random part of the image that, made ``scale`` times as large, has this size."""
+    """Return a random part of the image that has this size after resampling by ``scale``."""
     if scale == 1.0:
         top = rng.integers(image.shape[0] - height + 1)
         left = rng.integers(image.shape[1] - width + 1)
@@ -103,17 +109,17 @@ def _resampled_crop(
 
 
 def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average of 2x2 points; an odd last row or column is left out."""
+    """Return the averages of 2x2 points; an odd last row or column is left out."""
     height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
     quads = image[:height, :width].astype(np.float32).reshape(height // 2, 2, width // 2, 2, -1)
     return np.round(quads.mean(axis=(1, 3))).astype(np.uint8)
 
 
 class AudioSource:
-    """Random stretches of recordings, played up to 12 % faster or slower, from 10 dB softer to 4 dB louder.
+    """Draws random segments of recordings, played up to 12 % faster or slower, with gains from -10 dB to 4 dB.
 
-    ``normalised``: every recording is brought to a root mean square of 1, stretches vary by 4 dB around it and are not
-    clipped; for models whose files carry the level.
+    With ``normalised``, every recording has a root mean square of 1, gains vary by 4 dB around it, and nothing is
+    clipped; this is for models whose files carry the gain.
     """
 
     def __init__(
@@ -131,6 +137,7 @@ class AudioSource:
         self.share = lengths / lengths.sum()
 
     def draw(self, count: int, rng: np.random.Generator) -> FloatArray:
+        """Return segments, (count, length, 1)."""
         out = np.empty((count, self.length, 1), np.float32)
         grid = np.arange(self.length)
         for row, choice in enumerate(rng.choice(len(self.recordings), size=count, p=self.share)):
@@ -147,7 +154,7 @@ class AudioSource:
 
 
 class FieldSource:
-    """Random patches of gridded fields normalised to [0, 1], mirrored along the last axis at random."""
+    """Draws random patches of gridded fields normalised to [0, 1], mirrored along the last axis at random."""
 
     def __init__(self, fields: Sequence[FloatArray], patch_shape: tuple[int, ...]) -> None:
         self.fields = [f for f in fields if all(n >= p for n, p in zip(f.shape[:-1], patch_shape, strict=True))]
@@ -156,6 +163,7 @@ class FieldSource:
         self.patch_shape, self.channels = patch_shape, self.fields[0].shape[-1]
 
     def draw(self, count: int, rng: np.random.Generator) -> FloatArray:
+        """Return patches, (count, *patch_shape, channels)."""
         out = np.empty((count, *self.patch_shape, self.channels), np.float32)
         for row in range(count):
             field = self.fields[rng.integers(len(self.fields))]
@@ -166,7 +174,7 @@ class FieldSource:
 
 
 def split_held_out(paths: Sequence[Path], share: float = 0.05) -> tuple[list[Path], list[Path]]:
-    """Sorted files into a training part and every n-th file held out (at least one when there are two files)."""
+    """Return sorted files as into a training part and a held-out part, every n-th file, at least one of two."""
     ordered = sorted(paths)
     if len(ordered) < 2:
         return ordered, []
@@ -176,7 +184,11 @@ def split_held_out(paths: Sequence[Path], share: float = 0.05) -> tuple[list[Pat
 
 
 def cut_tiles(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A mosaic (H, W, C) into its tiles (n, size, size, C), row by row."""
+    """Return the tiles of a mosaic (H, W, C), (n, size, size, C), row by row.
+
+    Raises:
+        UsageError: the mosaic is not made of tiles of this size.
+    """
     height, width, channels = image.shape
     if height % size or width % size:
         raise UsageError(f"a mosaic of {height}x{width} is not made of tiles of {size}")

@@ -89,10 +89,10 @@ def test_the_command_trains_in_two_processes_and_resumes(tmp_path: Path, capsys:
         "-q",
     ]
     assert main([*command, "--minutes", "1000", "--piece-minutes", "0.01"]) == 0
-    assert "the same command goes on" in capsys.readouterr().err and not out.exists()
-    assert main([*command, "--minutes", "0.001"]) == 0  # the time in the checkpoint suffices
+    assert "the same command resumes" in capsys.readouterr().err and not out.exists()
+    assert main([*command, "--minutes", "0.001"]) == 0  # done by what the checkpoint has
     assert prior_store.find(str(out)).card["training"]["processes"] == 2
-    assert main([*command, "-f", "--codec", "coin++"]) == 2 and "--workers is for" in capsys.readouterr().err
+    assert main([*command, "-f", "--codec", "coin++"]) == 2 and "does not take --workers" in capsys.readouterr().err
     assert main([*command, "-f", "--threads", "2"]) == 2 and "one thread each" in capsys.readouterr().err
-    for wrong in (["0.5", "2"], ["2", "0.5"]):  # tiles are whole signals
-        assert main([*command, "-f", "--scales", *wrong]) == 2 and "--scales is for" in capsys.readouterr().err
+    for wrong, message in ((["0.5", "2"], "--scales is for"), (["2", "0.5"], "lower one first")):  # tiles stay whole
+        assert main([*command, "-f", "--scales", *wrong]) == 2 and message in capsys.readouterr().err

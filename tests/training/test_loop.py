@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inrcodec.training.loop import cosine_lr, faster_arithmetic, share_done
+from inrcodec.training.loop import RunState, cosine_lr, faster_arithmetic, share_done
 
 
 @pytest.mark.parametrize("able", [True, False])
@@ -25,4 +25,6 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def test_planned_steps_count_before_minutes() -> None:
-    assert share_done(2.0, 0, 60.0, 5) == 0.5 and share_done(2.0, 10, 999.0, 5) == 0.5 and share_done(1, 0, 90, 0) == 1
+    assert share_done(2.0, 0, RunState(seconds=60.0, steps=5)) == 0.5
+    assert share_done(2.0, 10, RunState(seconds=999.0, steps=5)) == 0.5
+    assert share_done(1.0, 0, RunState(seconds=90.0)) == 1.0

@@ -1,13 +1,12 @@
 """A learned lossless model: one safetensors file of integers that sender and receiver share.
 
-Its *known answer* is the outcome of all its networks on a made-up picture: a machine that finds another one is refused
-when the file is loaded, before it could misread a file.
+Its *known answer* is the outcome of all its networks on a made-up image; see ``prior_file``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -18,21 +17,22 @@ from torch import Tensor
 from inrcodec.codecs.bitswap.config import BitSwapConfig, conv_shapes
 from inrcodec.codecs.bitswap.exact import ExactLayers, ExactTables
 from inrcodec.codecs.bitswap.model import BitSwapModel, PhaseNetwork, posterior, prior, spread
-from inrcodec.codecs.prior_file import check_known_answer, read_prior_bytes, telling_what_is_missing, write_prior_bytes
+from inrcodec.codecs.prior_file import ExactPriorFile
 
 FORMAT = "inrcodec-bitsback-1"
 
 
 @dataclass(frozen=True)
-class BitSwapPrior:
-    """See the module's text."""
+class BitSwapPrior(ExactPriorFile):
+    """A lossless model; see the module's text.
 
-    name: str
+    Attributes:
+        config: shape of the networks.
+        tables: weights and biases in integers.
+    """
+
     config: BitSwapConfig
     tables: ExactTables
-    known_answer: str
-    card: dict[str, Any] = field(default_factory=dict)
-    id: bytes = b"\0" * 8
 
     format: ClassVar[str] = FORMAT
     kind: ClassVar[str] = "image"
@@ -40,68 +40,54 @@ class BitSwapPrior:
 
     @classmethod
     def from_model(cls, model: BitSwapModel, name: str, card: dict[str, Any]) -> BitSwapPrior:
-        """From a trained model, as its file will be read back."""
-        tables = ExactTables.from_model(model)
-        made = cls(name, model.config, tables, _answer(ExactLayers(model.config, tables)), card)
-        return cls.from_bytes(made.to_bytes(), name)
+        """Return the prior of a trained model, as its file gives it."""
+        return cls(name, model.config, ExactTables.from_model(model), card=card).with_answer()
 
     @property
     def channels(self) -> int:
-        """Channels of the signals that it describes."""
+        """Return the number of channels that the prior models together."""
         return self.config.channels
 
     @cached_property
     def layers(self) -> ExactLayers:
-        """The networks in integers."""
+        """Return the networks in integers."""
         return ExactLayers(self.config, self.tables)
 
     @cached_property
     def model(self) -> BitSwapModel:
-        """The networks in floating point, with the values of the integers; for studies."""
+        """Return the networks in floating point, with the values of the integers."""
         model = BitSwapModel(self.config)
         self.tables.put_into(model)
         return model.requires_grad_(False)
 
-    def to_bytes(self) -> bytes:
-        """The file."""
+    def _head(self) -> dict[str, Any]:
+        return {"kind": self.kind, "config": self.config.to_dict()}
+
+    def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"weight.{name}": value.to(torch.int16) for name, value in self.tables.weights.items()}
         tensors.update({f"bias.{name}": value.to(torch.int32) for name, value in self.tables.biases.items()})
         tensors["top"] = self.tables.top.to(torch.int32)
-        head = {
-            "format": FORMAT,
-            "name": self.name,
-            "kind": self.kind,
-            "config": self.config.to_dict(),
-            "known_answer": self.known_answer,
-            "card": self.card,
-        }
-        return write_prior_bytes(head, {name: value.contiguous() for name, value in tensors.items()})
+        return tensors
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> BitSwapPrior:
-        """Read a model.
+    def _read(cls, head: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+        config = BitSwapConfig.from_dict(head["config"])
+        top = _integers(tensors["top"], (2 * config.latents[-1],))
+        weights, biases = {}, {}
+        for conv, inputs, outputs, kernel in conv_shapes(config):
+            weights[conv] = _integers(tensors[f"weight.{conv}"], (outputs, inputs, kernel, kernel))
+            biases[conv] = _integers(tensors[f"bias.{conv}"], (outputs,))
+        return {"config": config, "tables": ExactTables(weights, biases, top)}
 
-        Raises:
-            FormatError: damaged, incomplete, or made of values that cannot be.
-            PriorError: this machine computes the integer networks otherwise than the one that wrote the file.
-        """
-        head, tensors = read_prior_bytes(data, source, FORMAT)
-        with telling_what_is_missing(source):
-            config = BitSwapConfig.from_dict(head["config"])
-            name, card, answer = str(head["name"]), dict(head["card"]), str(head["known_answer"])
-            top = _integers(tensors["top"], (2 * config.latents[-1],))
-            weights, biases = {}, {}
-            for conv, inputs, outputs, kernel in conv_shapes(config):
-                weights[conv] = _integers(tensors[f"weight.{conv}"], (outputs, inputs, kernel, kernel))
-                biases[conv] = _integers(tensors[f"bias.{conv}"], (outputs,))
-        tables = ExactTables(weights, biases, top)
-        made = cls(name, config, tables, answer, card, hashlib.sha256(data).digest()[:8])
-        check_known_answer(_answer(made.layers), answer, source)
-        return made
+    def _check(self, source: str) -> None:
+        """Check nothing more: shapes are checked while they are read, and every integer is valid."""
+
+    def _computed_answer(self) -> str:
+        return _answer(self.layers)
 
     @cached_property
     def multiply_adds_per_cell(self) -> int:
-        """Multiply-adds of a decode for each cell of 2x2 points, of the picture's own scale and of those above it."""
+        """Return the multiply-adds of a decode for each cell of 2x2 points, over all scales of the image."""
         total = 0.0
         for name, inputs, outputs, kernel in conv_shapes(self.config):
             scale = int(name.split("-")[0].removeprefix("scale")) if name.startswith("scale") else self.config.splits
@@ -117,7 +103,7 @@ def _integers(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 @torch.no_grad()
 def _answer(layers: ExactLayers) -> str:
-    """Hash of the outcome of every network on a small made-up picture and made-up latents."""
+    """Return a hash of the outcome of every network on a small made-up image and made-up latents."""
     config = layers.config
     seen = hashlib.sha256()
 

@@ -11,8 +11,17 @@ from inrcodec.errors import UsageError
 
 @dataclass(frozen=True)
 class BitSwapRecipe:
-    """What a lossless model is for. ``crop``: of pictures that are larger; ``tile``: of mosaics; ``points``: of a
-    minibatch; ``layered``: channels of each latent layer where the model of the papers is asked for."""
+    """What a lossless model is for.
+
+    Attributes:
+        name: name of the recipe.
+        network: shape of the networks.
+        crop: side of crops of larger images.
+        points: points of a minibatch.
+        tile: lossless files are mosaics of tiles of this size; 0 for whole images.
+        mirror: whether training images are mirrored at random.
+        layered: channels of each latent layer of the published model.
+    """
 
     name: str
     network: BitSwapConfig
@@ -23,11 +32,15 @@ class BitSwapRecipe:
     layered: int = 8
 
     def training(self, minutes: float, seed: int) -> BitSwapTraining:
-        """The settings of a training."""
+        """Return the settings of a training of this length."""
         return BitSwapTraining(self.network, self.name, minutes, self.points, seed=seed)
 
     def with_layers(self, layers: int) -> BitSwapRecipe:
-        """The model of the papers: ``layers`` latent layers of one size, a picture's points all at once."""
+        """Return the published model: ``layers`` latent layers of one size, all points of an image at once.
+
+        Raises:
+            UsageError: ``layers`` is out of range.
+        """
         if not 1 <= layers <= MAX_LATENT_LAYERS:
             raise UsageError(f"latent layers must be 1 to {MAX_LATENT_LAYERS}, got {layers}")
         network = replace(
@@ -73,7 +86,11 @@ RECIPES = {
 
 
 def bitswap_recipe_named(name: str) -> BitSwapRecipe:
-    """The recipe; UsageError when there is none."""
+    """Return the recipe of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
     if name not in RECIPES:
         raise UsageError(f"recipe of codec bitswap must be one of {', '.join(RECIPES)}, got {name!r}")
     return RECIPES[name]

@@ -1,14 +1,13 @@
 """Training lossless models: minibatches of the negative ELBO in bits per dimension.
 
-The weight of the latents' part rises to 1 over the first ``warm_share`` of the time, so that they learn to speak before
-they cost; arithmetic is bfloat16 where the machine is fast with it, float32 at the end; the learning rate falls as a
-half cosine; what is kept is a moving average of the parameters.
+The weight of the latents' part rises to 1 over the first ``warm_share`` of the time, so that they carry information
+before they cost. Arithmetic is bfloat16 where the machine is fast with it, float32 at the end; the learning rate falls
+as a half cosine; what is kept is a moving average of the parameters.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,34 @@ import torch
 
 from inrcodec.codecs.bitswap.bits_back import BitsBack
 from inrcodec.codecs.bitswap.config import BitSwapConfig
-from inrcodec.codecs.bitswap.data import LevelSource
+from inrcodec.codecs.bitswap.data import LevelSource, read_level_data
 from inrcodec.codecs.bitswap.model import BitSwapModel
 from inrcodec.codecs.bitswap.prior import BitSwapPrior
+from inrcodec.codecs.prior_file import read_prior_to_fine_tune
 from inrcodec.coding.ans import Message
 from inrcodec.errors import UsageError
-from inrcodec.training.loop import NetworkState, cosine_lr, faster_arithmetic, moved, run_timed, share_done
+from inrcodec.training.job import TrainingJob, TrainingOptions, reject_options
+from inrcodec.training.loop import NetworkState, cosine_lr, faster_arithmetic, moved
 from inrcodec.training.muon import Muon
+from inrcodec.training.trainer import NetworkTrainer
 
 
 @dataclass(frozen=True)
 class BitSwapTraining:
-    """What is trained and for how long: ``minutes``, or ``steps`` where they are given (the same outcome every time).
+    """What is trained and for how long.
 
-    ``points``: of a minibatch. Shares of the time: ``warm_share`` with latents below their weight, ``fast_share`` in
-    bfloat16.
+    Attributes:
+        network: shape of the networks.
+        name: name of the prior.
+        minutes: allowed time.
+        points: points of a minibatch.
+        lr: peak of the learning rate.
+        warm_share: share of the training over which the weight of the latents' part rises to 1.
+        fast_share: share of the training in bfloat16.
+        clip: norm that gradients are clipped to.
+        ema: what the moving average of the parameters keeps of itself at a step.
+        seed: of all random numbers.
+        steps: number of steps, for the same outcome every time; 0 where the time decides.
     """
 
     network: BitSwapConfig
@@ -51,35 +63,41 @@ class BitSwapTraining:
         if self.minutes <= 0 or self.points < 1:
             raise UsageError("minutes must be positive, points at least 1")
 
-    def going_on(self) -> BitSwapTraining:
-        """The settings for a model that has learned before: latents at their full weight, half the learning rate."""
+    def fine_tuning(self) -> BitSwapTraining:
+        """Return the settings for a learned model: latents at their full weight, half the learning rate."""
         return replace(self, lr=0.5 * self.lr, warm_share=0.0)
 
-    def share_done(self, seconds: float, steps: int) -> float:
-        """How much of the training is done after so many seconds and steps, at most 1."""
-        return share_done(self.minutes, self.steps, seconds, steps)
-
     def summary(self) -> dict[str, Any]:
-        """The settings as plain values, for the card."""
+        """Return the settings as plain values, for the card."""
         return {**asdict(self), "network": None}
 
 
 BitsBackState = NetworkState[BitSwapModel]
 
 
-class BitSwapTrainer:
-    """Runs the training; random numbers come from ``config.seed`` and the step. ``begin``: a model of the same shape
-    to go on from; UsageError when it is of another."""
+class BitSwapTrainer(NetworkTrainer[BitSwapModel, BitSwapPrior]):
+    """Trains a lossless model; random numbers come from the seed and the number of the step.
+
+    Args:
+        config: what is trained and for how long.
+        source: training images.
+        device: where to compute.
+        begin: a model of the same shape to fine-tune.
+
+    Raises:
+        UsageError: ``begin`` has another shape.
+    """
 
     def __init__(
         self, config: BitSwapTraining, source: LevelSource, device: str = "cpu", begin: BitSwapModel | None = None
     ) -> None:
-        self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
+        super().__init__(config.minutes, config.steps, device)
+        self.config, self.source, self.begin = config, source, begin
         if begin is not None and begin.config != config.network:
-            raise UsageError("the model to go on from has another shape than the recipe's")
+            raise UsageError("the model to fine-tune has another shape than the recipe's: use the recipe it came from")
 
     def start(self) -> BitsBackState:
-        """A fresh state."""
+        """Return a fresh state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             model = BitSwapModel(self.config.network)
@@ -88,28 +106,8 @@ class BitSwapTrainer:
         model = moved(model, self.device)
         return BitsBackState(model, Muon(model.parameters(), self.config.lr))
 
-    def run(
-        self,
-        state: BitsBackState,
-        *,
-        until_seconds: float,
-        checkpoint: Path | None,
-        progress: Callable[[BitsBackState, str], None],
-    ) -> None:
-        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
-
-        def done() -> float:
-            return self.config.share_done(state.seconds, state.steps)
-
-        run_timed(
-            state,
-            lambda: self._step(state, done()),
-            done=lambda: done() >= 1.0,
-            until_seconds=until_seconds,
-            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress,
-            stage=lambda: "warm" if done() < self.config.warm_share else "full",
-        )
+    def _stage(self, state: BitsBackState, done: float) -> str:
+        return "warm" if done < self.config.warm_share else "full"
 
     def _step(self, state: BitsBackState, done: float) -> dict[str, float]:
         config = self.config
@@ -133,29 +131,22 @@ class BitSwapTrainer:
         parts = {f"{name}_bits": float(part.detach()) for name, part in bits.items()}
         return {**parts, "bits_per_dimension": sum(parts.values())}
 
-    def averaged_model(self, state: BitsBackState) -> BitSwapModel:
-        """A model with the moving average of the parameters, on the CPU."""
-        return state.put_average_into(BitSwapModel(self.config.network))
+    def _bare_model(self) -> BitSwapModel:
+        return BitSwapModel(self.config.network)
 
     def finish(self, state: BitsBackState, card: dict[str, Any]) -> BitSwapPrior:
-        """The model that the training has reached, in integers."""
+        """Return the model that the training has reached, in integers."""
         return BitSwapPrior.from_model(self.averaged_model(state), self.config.name, card)
-
-    def save(self, state: BitsBackState, folder: Path) -> None:
-        """Write a checkpoint."""
-        state.save(folder)
-
-    def resume(self, folder: Path) -> BitsBackState:
-        """The state of a checkpoint; FormatError when it does not fit."""
-        state = self.start()
-        state.load(folder, self.device)
-        return state
 
 
 @dataclass(frozen=True)
 class BitSwapResult:
-    """Bits per dimension: of the negative ELBO in floating point, and what bits-back coding in integers adds to a
-    message that holds enough."""
+    """Bits per dimension.
+
+    Attributes:
+        elbo: negative ELBO in floating point.
+        net: what bits-back coding in integers adds to a message that holds enough.
+    """
 
     elbo: float
     net: float
@@ -164,7 +155,7 @@ class BitSwapResult:
 def evaluate_bitswap(
     prior: BitSwapPrior, source: LevelSource, *, points: int = 1 << 16, seed: int = 0
 ) -> list[BitSwapResult]:
-    """Of pictures of about ``points`` points."""
+    """Return results of images of about ``points`` points."""
     levels = source.draw(points, np.random.default_rng(seed))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -174,3 +165,65 @@ def evaluate_bitswap(
     before = message.n_bits
     BitsBack(prior.layers).push(message, levels.astype(np.uint8))
     return [BitSwapResult(elbo, (message.n_bits - before) / levels.size)]
+
+
+DEFAULT_RECIPE = "colour"
+
+
+def make_job(options: TrainingOptions) -> TrainingJob:
+    """Return a training of a lossless model.
+
+    Raises:
+        UsageError: an option does not apply.
+    """
+    from inrcodec.codecs.bitswap.recipes import bitswap_recipe_named
+
+    reject_options(options, "tile", "latent_layers", "start_from")
+    recipe_name = options.recipe or DEFAULT_RECIPE
+    recipe = bitswap_recipe_named(recipe_name)
+    recipe = recipe.with_layers(options.latent_layers) if options.latent_layers is not None else recipe
+    network = recipe.network
+    source = read_level_data(
+        options.data,
+        network.channels,
+        recipe.crop,
+        tile=options.tile or recipe.tile,
+        mirror=recipe.mirror,
+        binary=network.levels == 2,
+    )
+    config = replace(recipe.training(options.minutes, options.seed), name=options.name)
+    learned = None
+    if options.start_from is not None:
+        learned = read_prior_to_fine_tune(options.start_from, BitSwapPrior, "bitswap")
+        config = config.fine_tuning()
+    begin = None if learned is None else learned.model
+    return TrainingJob(
+        codec="bitswap",
+        recipe=recipe_name,
+        kind="image",
+        trainer=BitSwapTrainer(config, source.training, options.chosen_device(), begin),
+        data=source.summary,
+        settings={**config.summary(), "start_from": None if learned is None else learned.id.hex()},
+        describe_entry=lambda entry: f"{entry['bits_per_dimension']:.3f} bits/dimension",
+        evaluate=lambda prior: evaluate_bitswap(prior, source.held_out),
+    )
+
+
+def measure_prior(prior: BitSwapPrior, recipe: str | None, folder: Path) -> list[BitSwapResult]:
+    """Measure a model on the images of a folder.
+
+    Args:
+        prior: what is measured.
+        recipe: how the images are read; None for the recipe of the prior's name.
+        folder: folder or file of images.
+
+    Raises:
+        UsageError: there is no such recipe. DataError: there are no images.
+    """
+    from inrcodec.codecs.bitswap.recipes import bitswap_recipe_named
+
+    name = recipe or prior.card.get("recipe") or prior.name
+    spec = bitswap_recipe_named(name.removeprefix("bitswap-").split("-")[0])
+    binary = prior.config.levels == 2
+    images = read_level_data([folder], prior.channels, spec.crop, tile=spec.tile, mirror=False, binary=binary)
+    return evaluate_bitswap(prior, images.training)

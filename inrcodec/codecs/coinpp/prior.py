@@ -1,10 +1,10 @@
-"""A learned prior of the COIN++ line: base network and statistics of its latent vectors, one safetensors file.
+"""A learned prior of codec coin++: base network and statistics of its latent vectors, one safetensors file.
 
-Quantisation: a latent dimension is rounded to whole numbers of a *step*, equal for all dimensions (which are measured
-in units of values, so that equal steps cost equal squared error). A file carries the step as an integer, ``fineness``:
-step = ``MAX_STEP`` * 2^(-fineness / 32). The rounded number's probability comes from a Gaussian table whose scale
-follows from the dimension's log standard deviation, an integer in the prior file, less the step's, plus the *gain* of
-the patch (half an octave each: patches differ in how much there is in them), by integer arithmetic alone.
+Quantisation: a latent dimension is rounded to integer multiples of a *step*, equal for all dimensions (which are
+measured in units of values, so that equal steps cost equal squared error). A file carries the step as an integer,
+``fineness``: step = ``MAX_STEP`` * 2^(-fineness / 32). The rounded number's probability comes from a Gaussian table
+whose scale follows by integer arithmetic alone: the dimension's log standard deviation, an integer in the prior file,
+less the step's, plus the *gain* of the patch (in half octaves, since the energy of patches differs).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from torch import Tensor
 from inrcodec.codecs.coinpp.flow import ModulationFlow
 from inrcodec.codecs.coinpp.model import CoinPPConfig, ModulatedINR
 from inrcodec.codecs.coinpp.predictor import ModulationPredictor
-from inrcodec.codecs.prior_file import read_prior_bytes, telling_what_is_missing, write_prior_bytes
+from inrcodec.codecs.prior_file import PriorFile
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.nn.exact import ACTIVATION_BITS, scale_indices
 
@@ -42,26 +42,30 @@ _OCTAVE_UNITS = 5678
 
 
 def step_of(fineness: int) -> float:
-    """Quantisation step in the model's units of latents."""
+    """Return the quantisation step of a fineness, in the model's units of latents."""
     return float(MAX_STEP * 2.0 ** (-fineness / FINENESS_PER_OCTAVE))
 
 
 def fineness_of(step: float) -> int:
-    """Nearest fineness of a step."""
+    """Return the fineness nearest to a step."""
     found = round(FINENESS_PER_OCTAVE * math.log2(MAX_STEP / step))
     return min(max(found, 0), MAX_FINENESS)
 
 
 @dataclass(frozen=True)
-class CoinPPPrior:
-    """See the module's text.
+class CoinPPPrior(PriorFile):
+    """A prior of codec coin++; see the module's text.
 
-    ``log_scale`` (D,): int64, log standard deviations of latent dimensions in units of 2^-13, of patches of gain 0.
-    ``steps``: smallest and largest quantisation step that it was learned for.
-    ``predictor``, ``flow``: parameters of a ``ModulationPredictor``, of a ``ModulationFlow``, or nothing.
+    Attributes:
+        kind: "image", "audio" or "field".
+        config: shape of the base network.
+        parameters: parameters of the base network.
+        log_scale: log standard deviations of latent dimensions of patches of gain 0, (D,), int64, units of 2^-13.
+        steps: smallest and largest quantisation step that the prior was trained for.
+        predictor: parameters of a ``ModulationPredictor``, or nothing.
+        flow: parameters of a ``ModulationFlow``, or nothing.
     """
 
-    name: str
     kind: str
     config: CoinPPConfig
     parameters: dict[str, Tensor]
@@ -69,8 +73,8 @@ class CoinPPPrior:
     steps: tuple[float, float]
     predictor: dict[str, Tensor] = field(default_factory=dict)
     flow: dict[str, Tensor] = field(default_factory=dict)
-    card: dict[str, Any] = field(default_factory=dict)
-    id: bytes = b"\0" * 8
+
+    format = FORMAT
 
     @classmethod
     def from_model(
@@ -82,27 +86,24 @@ class CoinPPPrior:
         steps: tuple[float, float],
         card: dict[str, Any],
     ) -> CoinPPPrior:
-        """From a learned model, as its file will be read back."""
+        """Return the prior of a trained model, as its file gives it."""
         parameters = {k: v.detach().cpu() for k, v in model.state_dict().items()}
         units = torch.round(log_scales.detach().cpu().double() * (1 << ACTIVATION_BITS)).long()
-        made = cls(name, kind, model.config, parameters, units, steps, {}, {}, card)
-        return cls.from_bytes(made.to_bytes(), name)
-
-    format: ClassVar[str] = FORMAT
+        return cls(name, kind, model.config, parameters, units, steps, card=card).as_read_back()
 
     @property
     def axes(self) -> int:
-        """Axes of the signals that it describes."""
+        """Return the number of axes of the grids that the prior models."""
         return len(self.config.patch_shape)
 
     @property
     def channels(self) -> int:
-        """Channels of the signals that it describes."""
+        """Return the number of channels that the prior models together."""
         return self.config.channels
 
     @cached_property
     def model(self) -> ModulatedINR:
-        """The base network, no gradients to its weights."""
+        """Return the base network, without gradients to its weights."""
         model = ModulatedINR(self.config)
         model.load_state_dict(self.parameters)
         return model.requires_grad_(False)
@@ -112,9 +113,9 @@ class CoinPPPrior:
         return {}
 
     def values(self, latents: Tensor, coordinates: Tensor) -> Tensor:
-        """Values of the signal's kind, (N, P, C), of latents (N, D) at coordinates (P, A), a few patches at a time.
+        """Return values (N, P, C) of latents (N, D) at coordinates (P, A), computed for a few patches at a time.
 
-        What the base network gives without shifts is kept for the grids that come again: a whole archive has one.
+        What the base network gives without shifts is kept for grids that come again: a whole archive has one.
         """
         model, config = self.model, self.config
         key = coordinates.numpy().tobytes() if coordinates.numel() <= MAX_KEPT_GRID else b""
@@ -138,68 +139,63 @@ class CoinPPPrior:
 
     @cached_property
     def flow_model(self) -> ModulationFlow:
-        """The flow, which must be there."""
+        """Return the flow, which the prior must have."""
         made = ModulationFlow(self.config.latent_dims, self.flow["read.bias"].shape[0])
         made.load_state_dict(self.flow)
         return made.requires_grad_(False)
 
     @cached_property
     def base_id(self) -> bytes:
-        """Id of the prior without what was learned from its modulations later."""
+        """Return the id of the prior without what was learned from its modulations later."""
         card = {k: v for k, v in self.card.items() if k not in ("predictor", "flow")}
         bare = replace(self, predictor={}, flow={}, card=card)
         return hashlib.sha256(bare.to_bytes()).digest()[:8]
 
     def predicted(self, values: Tensor) -> Tensor:
-        """Latents (N, D) of patches (N, P, C) in the model's units by the predictor, which must be there."""
+        """Return the latents (N, D) that the predictor gives for patches (N, P, C) in the model's units."""
         return torch.cat([self._predictor(part) for part in values.split(PREDICTED_AT_ONCE)])
 
     def table_indices(self, fineness: int, gains: Tensor) -> Tensor:
-        """Scale index of every dimension's Gaussian table at a step for patches of int64 ``gains`` (N,), (N, D), by
-        integers alone."""
+        """Return the scale index of every dimension's Gaussian table at a step, (N, D), by integers alone.
+
+        Args:
+            fineness: of the step.
+            gains: gains of the patches, (N,), int64.
+        """
         log_step = (4 * FINENESS_PER_OCTAVE - fineness) * _OCTAVE_UNITS // FINENESS_PER_OCTAVE
         return scale_indices(self.log_scale - log_step + gains[:, None] * (_OCTAVE_UNITS // 2))
 
     def log_scales(self, gains: Tensor) -> Tensor:
-        """Logarithms of the standard deviations for patches of ``gains`` (N,), (N, D), in floating point."""
+        """Return log standard deviations for patches of ``gains`` (N,), (N, D), in floating point."""
         return (self.log_scale + gains[:, None] * (_OCTAVE_UNITS // 2)).float() / (1 << ACTIVATION_BITS)
 
-    def to_bytes(self) -> bytes:
-        """The file: parameters as float16, but the small ones that steer inner steps as float32."""
-        tensors = {
-            f"model.{k}": (v.half() if v.ndim > 1 else v.float()).contiguous() for k, v in self.parameters.items()
-        }
-        tensors.update({f"predictor.{k}": v.half().contiguous() for k, v in self.predictor.items()})
-        tensors.update({f"flow.{k}": v.half().contiguous() for k, v in self.flow.items()})
+    def _head(self) -> dict[str, Any]:
+        return {"kind": self.kind, "config": self.config.to_dict(), "steps": list(self.steps)}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return parameters as float16, but the small ones that steer inner steps as float32."""
+        tensors = {f"model.{k}": v.half() if v.ndim > 1 else v.float() for k, v in self.parameters.items()}
+        tensors.update({f"predictor.{k}": v.half() for k, v in self.predictor.items()})
+        tensors.update({f"flow.{k}": v.half() for k, v in self.flow.items()})
         tensors["log_scale"] = self.log_scale.to(torch.int32)
-        head = {
-            "format": FORMAT,
-            "name": self.name,
-            "kind": self.kind,
-            "config": self.config.to_dict(),
-            "steps": list(self.steps),
-            "card": self.card,
-        }
-        return write_prior_bytes(head, tensors)
+        return tensors
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> CoinPPPrior:
-        """Read a prior; FormatError when it is damaged, incomplete or holds values that cannot be."""
-        head, tensors = read_prior_bytes(data, source, FORMAT)
-        with telling_what_is_missing(source):
-            config = CoinPPConfig.from_dict(head["config"])
-            name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
-            log_scale = tensors["log_scale"].to(torch.int64)
-            low, high = (float(step) for step in head["steps"])
-        parameters = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
-        predictor, flow = (
-            {k.removeprefix(part): v.float() for k, v in tensors.items() if k.startswith(part)}
-            for part in ("predictor.", "flow.")
+    def _read(cls, head: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+        low, high = (float(step) for step in head["steps"])
+        parameters, predictor, flow = (
+            {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+            for prefix in ("model.", "predictor.", "flow.")
         )
-        identity = hashlib.sha256(data).digest()[:8]
-        prior = cls(name, kind, config, parameters, log_scale, (low, high), predictor, flow, card, identity)
-        prior._check(source)
-        return prior
+        return {
+            "kind": str(head["kind"]),
+            "config": CoinPPConfig.from_dict(head["config"]),
+            "parameters": parameters,
+            "log_scale": tensors["log_scale"].to(torch.int64),
+            "steps": (low, high),
+            "predictor": predictor,
+            "flow": flow,
+        }
 
     def _check(self, source: str) -> None:
         with torch.device("meta"):

@@ -12,8 +12,16 @@ from inrcodec.training.folders import DataSpec
 
 @dataclass(frozen=True)
 class CoinPPRecipe:
-    """What a base network is for; ``tile``: training images are mosaics of tiles of this size, each a signal of its
-    own. ``quantiser_steps``: range of steps that it learns for."""
+    """What a base network is for.
+
+    Attributes:
+        name: name of the recipe.
+        kind: kind of signal.
+        network: shape of the base network.
+        quantiser_steps: min and max quantisation step that it is trained for.
+        batch: patches of an outer step.
+        tile: training images are mosaics of tiles of this size, each a signal of its own; 0 for whole images.
+    """
 
     name: str
     kind: str
@@ -24,11 +32,11 @@ class CoinPPRecipe:
 
     @property
     def wanted(self) -> DataSpec:
-        """The training data that it reads."""
+        """Return the training data that the recipe reads."""
         return DataSpec(self.kind, self.network.patch_shape, self.tile, normalised=self.kind != "image")
 
     def training(self, minutes: float, seed: int = 0) -> CoinPPTraining:
-        """Settings of a training of this length."""
+        """Return the settings of a training of this length."""
         return CoinPPTraining(
             self.network, self.name, self.kind, minutes, self.batch, quantiser_steps=self.quantiser_steps, seed=seed
         )
@@ -48,14 +56,18 @@ MODULATION_RECIPES = {
 
 
 def coinpp_recipe_named(name: str) -> CoinPPRecipe:
-    """The recipe; UsageError when there is none."""
+    """Return the recipe of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
     if name not in MODULATION_RECIPES:
         raise UsageError(f"recipe must be one of {', '.join(MODULATION_RECIPES)}, got {name!r}")
     return MODULATION_RECIPES[name]
 
 
 def adapted_coinpp_recipe(recipe: CoinPPRecipe, *, name: str | None = None, tile: int | None = None) -> CoinPPRecipe:
-    """A recipe under another name or for mosaics of another tile size."""
+    """Return a recipe under another name or for mosaics of another tile size."""
     if tile:
         shape = (tile, tile)
         dims = min(recipe.network.latent_dims, tile * tile * recipe.network.channels)

@@ -12,7 +12,6 @@ follow the weights, so that latents grow and with them the rate: half an hour of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,25 +26,38 @@ from inrcodec.codecs.coinpp.model import CoinPPConfig, ModulatedINR
 from inrcodec.codecs.coinpp.prior import CoinPPPrior, fineness_of, step_of
 from inrcodec.errors import UsageError
 from inrcodec.signals.coordinates import grid_coordinates
-from inrcodec.training.loop import NetworkState, cosine_lr, run_timed, share_done
+from inrcodec.training.folders import read_training_data
+from inrcodec.training.job import TrainingJob, TrainingOptions, rate_and_db, reject_options
+from inrcodec.training.loop import LR_FLOOR, NetworkState, cosine_lr
 from inrcodec.training.sources import PatchSource
+from inrcodec.training.trainer import NetworkTrainer
 
 STATISTICS_STEPS = 10
 STATISTICS_PATCHES = 384
 SCALE_ROUNDS = 6
 PATCHES_AT_ONCE = 4
-INSANE = 10.0
+MAX_COST = 10.0
 """Cost per value beyond which a patch is left out of an outer step."""
 
 
 @dataclass(frozen=True)
 class CoinPPTraining:
-    """What is meta-learned and for how long: ``minutes``, or ``steps`` where they are given (the same outcome).
+    """What is meta-learned and for how long.
 
-    ``batch``: patches of an outer step. ``first_order_share``: of the time. ``inner``: fewest and most inner steps, one
-    number drawn per outer step. ``quantiser_steps``: smallest and largest step of the quantiser, in units of latents.
-    ``lr``: of the outer steps, relative to the size of each parameter. ``components_from``: patches whose principal
-    components the network starts at.
+    Attributes:
+        network: shape of the base network.
+        name: name of the prior.
+        kind: kind of signal.
+        minutes: allowed time.
+        batch: patches of an outer step.
+        lr: of outer steps, relative to the size of each parameter.
+        first_order_share: share of the training with outer steps of first order.
+        inner: min and max number of inner steps, drawn at every outer step.
+        quantiser_steps: min and max quantisation step, in units of latents.
+        components_from: patches whose principal components the network starts at.
+        ema: what the moving average of the parameters keeps of itself at a step.
+        seed: of all random numbers.
+        steps: number of steps, for the same outcome every time; 0 where the time decides.
     """
 
     network: CoinPPConfig
@@ -66,28 +78,31 @@ class CoinPPTraining:
         if self.minutes <= 0 or self.batch < 1 or not 1 <= self.inner[0] <= self.inner[1]:
             raise UsageError("minutes must be positive, batch and inner steps at least 1")
 
-    def share_done(self, seconds: float, steps: int) -> float:
-        """How much of the training is done after so many seconds and steps, at most 1."""
-        return share_done(self.minutes, self.steps, seconds, steps)
-
     def summary(self) -> dict[str, Any]:
-        """The settings as plain values, for the card."""
+        """Return the settings as plain values, for the card."""
         return {**asdict(self), "network": None}
 
 
 ModulationState = NetworkState[ModulatedINR]
 
 
-class CoinPPTrainer:
-    """Runs the training; random numbers come from ``config.seed`` and the step."""
+class CoinPPTrainer(NetworkTrainer[ModulatedINR, CoinPPPrior]):
+    """Meta-learns a base network; random numbers come from the seed and the number of the step.
+
+    Args:
+        config: what is learned and for how long.
+        source: training patches.
+        device: where to compute.
+    """
 
     def __init__(self, config: CoinPPTraining, source: PatchSource, device: str = "cpu") -> None:
-        self.config, self.source, self.device = config, source, torch.device(device)
+        super().__init__(config.minutes, config.steps, device)
+        self.config, self.source = config, source
         shape = config.network.patch_shape
         self.coordinates = torch.from_numpy(grid_coordinates(shape).reshape(-1, len(shape))).to(self.device)
 
     def start(self) -> ModulationState:
-        """A fresh state: the network at the principal components of training patches."""
+        """Return a fresh state, with the network at the principal components of training patches."""
         state = self._blank()
         values = self._draw(self.config.components_from, np.random.default_rng((self.config.seed, 1 << 40)))
         state.model.begin_at(values, self.coordinates)
@@ -105,7 +120,7 @@ class CoinPPTrainer:
         return ModulationState(model, self._optimiser(model))
 
     def _optimiser(self, model: ModulatedINR) -> torch.optim.Adam:
-        """Learning rates in proportion to each parameter's size."""
+        """Return an optimiser with learning rates in proportion to each parameter's size."""
         readout = float(model.readouts[0].detach().square().mean().sqrt())
         groups: list[dict[str, Any]] = []
         for name, parameter in model.named_parameters():
@@ -119,37 +134,17 @@ class CoinPPTrainer:
         return torch.optim.Adam(groups, betas=(0.9, 0.99))
 
     def _draw(self, count: int, rng: np.random.Generator) -> Tensor:
-        """Patches (count, P, C) in the model's units."""
+        """Return patches (count, P, C) in the model's units."""
         network = self.config.network
         values = torch.from_numpy(self.source.draw(count, rng)).to(self.device).flatten(1, -2)
         return (values - network.centre) / network.spread
 
-    def run(
-        self,
-        state: ModulationState,
-        *,
-        until_seconds: float,
-        checkpoint: Path | None,
-        progress: Callable[[ModulationState, str], None],
-    ) -> None:
-        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
-        share = self.config.share_done
+    def _stage(self, state: ModulationState, done: float) -> str:
+        return "first order" if done < self.config.first_order_share else "second order"
 
-        def first_order() -> bool:
-            return share(state.seconds, state.steps) < self.config.first_order_share
-
-        run_timed(
-            state,
-            lambda: self._step(state, second_order=not first_order()),
-            done=lambda: share(state.seconds, state.steps) >= 1.0,
-            until_seconds=until_seconds,
-            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress,
-            stage=lambda: "first order" if first_order() else "second order",
-        )
-
-    def _step(self, state: ModulationState, *, second_order: bool) -> dict[str, float]:
+    def _step(self, state: ModulationState, done: float) -> dict[str, float]:
         config, model = self.config, state.model
+        second_order = done >= config.first_order_share
         rng = np.random.default_rng((config.seed, state.steps))
         values = self._draw(config.batch, rng)
         steps = int(rng.integers(config.inner[0], config.inner[1] + 1))
@@ -157,7 +152,8 @@ class CoinPPTrainer:
         step = torch.from_numpy(np.exp(rng.uniform(low, high, len(values))).astype(np.float32)).to(self.device)
         noise = torch.from_numpy(rng.random((len(values), config.network.latent_dims), dtype=np.float32) - 0.5)
         noise = noise.to(self.device) * step[:, None]
-        self._set_rate(state)
+        for group in state.optimiser.param_groups:
+            group["lr"] = cosine_lr(config.lr * group["size"], done, state.steps, floor=LR_FLOOR, ramp=50)
         state.optimiser.zero_grad(set_to_none=True)
         parts = [_cost(model, *p, self.coordinates, steps, second_order) for p in _parts(values, step, noise)]
         cost, error, bits = (torch.cat(found) for found in zip(*parts, strict=True))
@@ -172,19 +168,17 @@ class CoinPPTrainer:
             "bits_per_point": float(bits.mean()) / config.network.n_points,
         }
 
-    def _set_rate(self, state: ModulationState) -> None:
-        done = self.config.share_done(state.seconds, state.steps)
-        for group in state.optimiser.param_groups:
-            group["lr"] = cosine_lr(self.config.lr * group["size"], done, state.steps, floor=0.02, ramp=50)
+    def _bare_model(self) -> ModulatedINR:
+        return ModulatedINR(self.config.network)
 
     def averaged_model(self, state: ModulationState) -> ModulatedINR:
-        """A model with the moving average of the parameters, on the CPU."""
-        model = ModulatedINR(self.config.network)
+        """Return a network with the moving average of the parameters, on the CPU."""
+        model = self._bare_model()
         model.load_state_dict(state.model.state_dict())
         return state.put_average_into(model)
 
     def finish(self, state: ModulationState, card: dict[str, Any]) -> CoinPPPrior:
-        """The prior that the training has reached; scales from the latents of fresh training patches."""
+        """Return the prior that the training has reached, with scales from the latents of fresh training patches."""
         model = self.averaged_model(state).requires_grad_(False)
         values = self._draw(STATISTICS_PATCHES, np.random.default_rng((self.config.seed, 1 << 41))).cpu()
         coordinates = self.coordinates.cpu()
@@ -193,19 +187,9 @@ class CoinPPTrainer:
         steps = self.config.quantiser_steps
         return CoinPPPrior.from_model(model, self.config.name, self.config.kind, scales, steps, card)
 
-    def save(self, state: ModulationState, folder: Path) -> None:
-        """Write a checkpoint."""
-        state.save(folder)
-
-    def resume(self, folder: Path) -> ModulationState:
-        """The state of a checkpoint; FormatError when it does not fit."""
-        state = self._blank()
-        state.load(folder, self.device)
-        return state
-
 
 def _parts(values: Tensor, step: Tensor, noise: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """A minibatch a few patches at a time: what the cache holds on a processor, all of it elsewhere."""
+    """Return a minibatch in pieces of a few patches on a CPU, whose cache they fit, and in one piece elsewhere."""
     at_once = PATCHES_AT_ONCE if values.device.type == "cpu" else len(values)
     return list(zip(values.split(at_once), step.split(at_once), noise.split(at_once), strict=True))
 
@@ -219,7 +203,7 @@ def _cost(
     steps: int,
     second_order: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rate-distortion cost, squared error and bits of patches (N,); gradients are left in the model."""
+    """Return cost, squared error and bits of patches, (N,) each; leave gradients in the model."""
     if second_order:
         latent = inner_steps(model, values, coordinates, steps)
     else:
@@ -228,15 +212,18 @@ def _cost(
     nats = gaussian_nats(received, model.log_scales + log_gains(received, model.log_scales, step), step).sum(dim=1)
     error = squared_errors(model(received, coordinates), values)
     cost = 6.0 * error / step.square() + nats
-    # A patch whose inner steps went astray says nothing about the others.
-    sane = cost.detach() < INSANE * values[0].numel()
+    # A patch whose inner steps diverged says nothing about the others.
+    sane = cost.detach() < MAX_COST * values[0].numel()
     (torch.where(sane, cost, 0.0).sum() / values.numel()).backward()
     return cost.detach(), error.detach(), nats.detach() / math.log(2)
 
 
 @torch.no_grad()
 def log_gains(latents: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
-    """About the gains that a file would give patches, (N, 1): the power of dimensions that are heard at the step."""
+    """Return about the log gains that a file would give patches, (N, 1).
+
+    They are the power of the dimensions that are not rounded to zero at the step.
+    """
     heard = ((log_scales > step.log()[:, None]) | (latents.abs() > 0.5 * step[:, None])).float()
     count = heard.sum(dim=1)
     power = (latents.square() * (-2.0 * log_scales).exp() * heard).sum(dim=1) / count.clamp_min(1.0)
@@ -245,8 +232,10 @@ def log_gains(latents: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
 
 
 def scales_of(latents: Tensor) -> Tensor:
-    """Log standard deviations (D,) of latents (N, D) whose patches each have a gain of their own, of geometric mean 1
-    (alternating between gains and scales)."""
+    """Return log standard deviations (D,) of latents (N, D) whose patches each have a gain of their own.
+
+    Gains and scales are estimated in turn; the geometric mean of the gains is 1.
+    """
     power = latents.square() + 1e-6
     log_gain = torch.zeros(len(latents), 1, device=latents.device)
     for _ in range(SCALE_ROUNDS):
@@ -262,7 +251,13 @@ FINENESSES = 6
 
 @dataclass(frozen=True)
 class StepResult:
-    """Means over patches: step of the quantiser, bits per point under the prior, PSNR in dB (peak 1)."""
+    """Means over patches at a quantisation step.
+
+    Attributes:
+        step: quantisation step.
+        bits_per_point: bits under the prior.
+        db: PSNR in dB, peak 1.
+    """
 
     step: float
     bits_per_point: float
@@ -271,7 +266,7 @@ class StepResult:
 
 @torch.no_grad()
 def evaluate_coinpp(prior: CoinPPPrior, source: PatchSource, *, count: int = 64, seed: int = 0) -> list[StepResult]:
-    """Fit ``count`` patches once, quantise them at six steps."""
+    """Return results of ``count`` patches, fitted once and quantised at six steps."""
     config = prior.config
     values = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).flatten(1, -2)
     values = (values - config.centre) / config.spread
@@ -292,3 +287,48 @@ def evaluate_coinpp(prior: CoinPPPrior, source: PatchSource, *, count: int = 64,
             )
         )
     return results
+
+
+DEFAULT_RECIPE = "photographs"
+
+
+def make_job(options: TrainingOptions) -> TrainingJob:
+    """Return a meta-learning of a base network.
+
+    Raises:
+        UsageError: an option does not apply.
+    """
+    from inrcodec.codecs.coinpp.recipes import adapted_coinpp_recipe, coinpp_recipe_named
+
+    reject_options(options, "tile", "variable")
+    recipe_name = options.recipe or DEFAULT_RECIPE
+    recipe = adapted_coinpp_recipe(coinpp_recipe_named(recipe_name), name=options.name, tile=options.tile)
+    config = recipe.training(options.minutes, options.seed)
+    source = read_training_data(recipe.wanted, options.data, variable=options.variable)
+    return TrainingJob(
+        codec="coin++",
+        recipe=recipe_name,
+        kind=recipe.kind,
+        trainer=CoinPPTrainer(config, source.training, options.chosen_device()),
+        data=source.summary,
+        settings=config.summary(),
+        describe_entry=rate_and_db,
+        evaluate=lambda prior: evaluate_coinpp(prior, source.held_out),
+    )
+
+
+def measure_prior(prior: CoinPPPrior, recipe: str | None, folder: Path) -> list[StepResult]:
+    """Measure a prior on the signals of a folder, at six quantisation steps.
+
+    Args:
+        prior: what is measured.
+        recipe: how the signals are read; None for the recipe of the prior's name.
+        folder: folder or file of signals.
+
+    Raises:
+        UsageError: there is no such recipe. DataError: there are no signals.
+    """
+    from inrcodec.codecs.coinpp.recipes import coinpp_recipe_named
+
+    name = recipe or prior.card.get("recipe") or prior.name.removeprefix("coinpp-")
+    return evaluate_coinpp(prior, read_training_data(coinpp_recipe_named(name).wanted, [folder]).training)

@@ -14,10 +14,9 @@ little between patches of a class. Invariants:
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,20 +24,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.codecs.combiner.model import BayesianINR, CombinerConfig
-from inrcodec.codecs.prior_file import read_prior_bytes, telling_what_is_missing, write_prior_bytes
+from inrcodec.codecs.prior_file import PriorFile
 from inrcodec.errors import FormatError
 
 KL_UNITS_PER_BIT = 1024
 CLASS_TABLE_TOTAL = 1 << 16
 FORMAT = "inrcodec-prior-1"
-_LATENT_TENSORS = ("betas", "mean", "log_scale", "kl_units", "class_counts")
 
 
 @dataclass(frozen=True)
-class CombinerPrior:
-    """See the module's text. ``centre`` and ``spread`` turn values into the model's: (value - centre) / spread."""
+class CombinerPrior(PriorFile):
+    """A prior of codec combiner; see the module's text.
 
-    name: str
+    Attributes:
+        kind: "image", "audio" or "field".
+        config: shape of the network.
+        parameters: the network's shared parameters.
+        betas: (R,), squared value units per bit per point.
+        mean: (R, K, D).
+        log_scale: (R, K, D).
+        kl_units: (R, K, D), in 1/1024 bit.
+        class_counts: (R, K).
+        centre: with ``spread`` it turns values into the model's, (value - centre) / spread.
+        spread: see ``centre``.
+    """
+
     kind: str
     config: CombinerConfig
     parameters: dict[str, Tensor]
@@ -49,97 +59,74 @@ class CombinerPrior:
     class_counts: NDArray[np.int64]
     centre: float
     spread: float
-    card: dict[str, Any] = field(default_factory=dict)
-    id: bytes = b"\0" * 8
 
-    format: ClassVar[str] = FORMAT
+    format = FORMAT
 
     @property
     def axes(self) -> int:
-        """Axes of the signals that it describes."""
+        """Return the number of axes of the grids that the prior models."""
         return len(self.config.patch_shape)
 
     @property
     def channels(self) -> int:
-        """Channels of the signals that it describes."""
+        """Return the number of channels that the prior models together."""
         return self.config.channels
 
     @property
     def n_anchors(self) -> int:
-        """R."""
+        """Return R, the number of anchors."""
         return self.mean.shape[0]
 
     @property
     def n_classes(self) -> int:
-        """K."""
+        """Return K, the number of classes."""
         return self.mean.shape[1]
 
     @cached_property
     def model(self) -> BayesianINR:
-        """The network with the shared parameters in place, no gradients."""
+        """Return the network with the shared parameters in place, without gradients."""
         model = BayesianINR(self.config, self.n_anchors)
         model.load_state_dict(self.parameters)
         return model.requires_grad_(False)
 
     @cached_property
     def class_kl_bits(self) -> NDArray[np.float64]:
-        """Mean KL of a patch of each class, (R, K), in bits."""
+        """Return the mean KL of a patch of each class, (R, K), in bits."""
         return np.asarray(self.kl_units.sum(axis=2) / KL_UNITS_PER_BIT, np.float64)
 
     @cached_property
     def anchor_kl_bits(self) -> NDArray[np.float64]:
-        """Mean KL of a training patch at each anchor, (R,), in bits."""
+        """Return the mean KL of a training patch at each anchor, (R,), in bits."""
         share = self.class_counts / CLASS_TABLE_TOTAL
         return np.asarray((self.class_kl_bits * share).sum(axis=1), np.float64)
 
-    def to_bytes(self) -> bytes:
-        """The file: shared parameters as float16 (steps of 2^-11 are far below any posterior), the rest as stated."""
-        tensors = {f"model.{name}": value.detach().cpu().half().contiguous() for name, value in self.parameters.items()}
+    def _head(self) -> dict[str, Any]:
+        return {"kind": self.kind, "config": self.config.to_dict(), "centre": self.centre, "spread": self.spread}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return shared parameters as float16 (steps of 2^-11 are far below any posterior), the rest as stated."""
+        tensors = {f"model.{name}": value.detach().cpu().half() for name, value in self.parameters.items()}
         tensors["betas"] = self.betas.float()
-        tensors["mean"] = self.mean.half().contiguous()
-        tensors["log_scale"] = self.log_scale.half().contiguous()
+        tensors["mean"] = self.mean.half()
+        tensors["log_scale"] = self.log_scale.half()
         tensors["kl_units"] = torch.from_numpy(self.kl_units.astype(np.int32))
         tensors["class_counts"] = torch.from_numpy(self.class_counts.astype(np.int32))
-        head = {
-            "format": FORMAT,
-            "name": self.name,
-            "kind": self.kind,
-            "config": self.config.to_dict(),
-            "centre": self.centre,
-            "spread": self.spread,
-            "card": self.card,
-        }
-        return write_prior_bytes(head, tensors)
+        return tensors
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> CombinerPrior:
-        """Read a prior; FormatError when it is damaged, incomplete or holds values that cannot be."""
-        head, tensors = read_prior_bytes(data, source, FORMAT)
-        with telling_what_is_missing(source):
-            config = CombinerConfig.from_dict(head["config"])
-            fields = {name: tensors[name] for name in _LATENT_TENSORS}
-            name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
-            centre, spread = float(head["centre"]), float(head["spread"])
-        parameters = {
-            name.removeprefix("model."): value.float() for name, value in tensors.items() if name.startswith("model.")
+    def _read(cls, head: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+        return {
+            "kind": str(head["kind"]),
+            "config": CombinerConfig.from_dict(head["config"]),
+            "parameters": {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")},
+            "betas": tensors["betas"].float(),
+            "mean": tensors["mean"].float(),
+            "log_scale": tensors["log_scale"].float(),
+            "kl_units": tensors["kl_units"].numpy().astype(np.int64),
+            "class_counts": tensors["class_counts"].numpy().astype(np.int64),
+            "centre": float(head["centre"]),
+            "spread": float(head["spread"]),
         }
-        prior = cls(
-            name,
-            kind,
-            config,
-            parameters,
-            fields["betas"].float(),
-            fields["mean"].float(),
-            fields["log_scale"].float(),
-            fields["kl_units"].numpy().astype(np.int64),
-            fields["class_counts"].numpy().astype(np.int64),
-            centre,
-            spread,
-            card,
-            hashlib.sha256(data).digest()[:8],
-        )
-        prior._check(source)
-        return prior
 
     def _check(self, source: str) -> None:
         config = self.config
@@ -181,5 +168,5 @@ RATE_ELASTICITY = 0.6
 
 
 def class_cost_bits(kl: Tensor, budget: Tensor) -> Tensor:
-    """Cost of every class, (S, K), from the patches' KL under each class (S, K) and the budgets (K,), all in bits."""
+    """Return the cost of every class, (S, K), from KL under each class (S, K) and budgets (K,), all in bits."""
     return kl + (kl - budget).square() / (2.0 * RATE_ELASTICITY * torch.clamp(budget, min=1.0))

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Recipes for the priors of codec combiner, as data."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from inrcodec.training.folders import DataSpec
 
 @dataclass(frozen=True)
 class CombinerRecipe:
-    """What a prior is for. ``tile``: training images are mosaics of tiles of this size, each a signal of its own.
+    """What a prior is for.
 
-    Loudness of speech varies so widely between patches that a proposal learned from a pooled prior diverges: its recipe
-    has none, and more classes.
+    The gain of speech varies so widely between patches that proposals trained from a pooled prior diverge: its
+    recipe has none, and more classes.
+
+    Attributes:
+        name: name of the recipe.
+        kind: kind of signal.
+        network: shape of the network.
+        betas: one per rate anchor, squared value units per bit per point (images in [0, 1], audio in [-1, 1]).
+        tile: training images are mosaics of tiles of this size, each a signal of its own; 0 for whole images.
+        n_classes: classes of patches at every anchor.
     """
 
     name: str
@@ -26,7 +34,7 @@ class CombinerRecipe:
 
     @property
     def wanted(self) -> DataSpec:
-        """The training data that it reads."""
+        """Return the training data that the recipe reads."""
         return DataSpec(self.kind, self.network.patch_shape, self.tile)
 
 
@@ -52,7 +60,11 @@ COMBINER_RECIPES = {
 
 
 def combiner_recipe_named(name: str) -> CombinerRecipe:
-    """The recipe; UsageError when there is none."""
+    """Return the recipe of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
     if name not in COMBINER_RECIPES:
         raise UsageError(f"recipe must be one of {', '.join(COMBINER_RECIPES)}, got {name!r}")
     return COMBINER_RECIPES[name]
@@ -61,7 +73,7 @@ def combiner_recipe_named(name: str) -> CombinerRecipe:
 def adapted_combiner_recipe(
     recipe: CombinerRecipe, *, name: str | None = None, tile: int | None = None
 ) -> CombinerRecipe:
-    """A recipe under another name or for mosaics of another tile size (a square patch of that size)."""
+    """Return a recipe under another name or for mosaics of another tile size, which is that of the patches then."""
     if tile:
         network = replace(recipe.network, patch_shape=(tile, tile))
         recipe = replace(recipe, tile=tile, network=network)

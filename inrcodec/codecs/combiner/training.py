@@ -2,7 +2,7 @@
 
 *Proposal stage* (when the model has a proposal): the proposal network gives the posteriors of a fresh minibatch, all
 shared parameters take a gradient step on the beta-ELBO, and each anchor's prior follows by moving moments. A quick
-start: posteriors that nobody has refined are too vague for high rates, so most of the time belongs to the next stage.
+start: unrefined posteriors are too vague for high rates, so most of the time belongs to the next stage.
 
 *Iterative stage* (COMBINER, arXiv 2305.19185, section 3.3): a fixed set of patches keeps one posterior each; every pass
 takes gradient steps on these posteriors and on what is shared, then the priors are set in closed form,
@@ -15,17 +15,17 @@ Patches are sorted into classes, each with such a prior; a patch joins the class
 *Closing stage* (when the model has a proposal): the proposal alone learns again from fresh patches, towards the model
 and the priors that the iterative stage has left.
 
-With ``parts`` the steps on the posteriors of some batches are taken by workers, all at once (``posterior_parts``).
+With ``parts`` the steps on the posteriors of some batches are taken by workers, all at once (``training_parts``).
 
-Everything is kept in a folder of small files, so that training stops and goes on (``TrainingState``).
+Everything is saved in a folder of small files, from which training resumes (``TrainingState``).
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,34 +33,58 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.combiner.effort import CombinerEffort
+from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS, CombinerEffort
 from inrcodec.codecs.combiner.model import BayesianINR
 from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, elbo_terms, kl_bits, posterior_step
 from inrcodec.codecs.combiner.prior import CLASS_TABLE_TOTAL, KL_UNITS_PER_BIT, CombinerPrior, class_cost_bits
 from inrcodec.codecs.combiner.progressive import OperatingPoint, Patches, ProgressiveEncoder
 from inrcodec.codecs.combiner.training_parts import PartedSet
-from inrcodec.codecs.combiner.training_state import TrainingConfig, TrainingState, load_state, save_state
+from inrcodec.codecs.combiner.training_state import (
+    TrainingConfig,
+    TrainingState,
+    config_summary,
+    load_state,
+    save_state,
+)
 from inrcodec.errors import UsageError
 from inrcodec.parallel.base import Workers
+from inrcodec.parallel.local import open_workers
 from inrcodec.signals.coordinates import grid_coordinates
+from inrcodec.training.folders import read_training_data
+from inrcodec.training.job import TrainingJob, TrainingOptions, reject_options
+from inrcodec.training.loop import LR_FLOOR, cosine_lr
 from inrcodec.training.sources import PatchSource
+from inrcodec.training.trainer import Trainer
+
+STEPS_AT_ONCE = 20
+"""Minibatch steps of the proposal stages between two looks at the clock."""
 
 Progress = Callable[[TrainingState, str], None]
 
 
-class CombinerTrainer:
-    """Runs the stages. ``device`` is chosen by the caller; random numbers come from ``config.seed`` and the step.
+class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
+    """Learns a prior in the stages above; random numbers come from the seed and the number of the step.
 
-    ``workers`` take the posterior steps of the iterative stage where ``config.parts`` is set; UsageError on another
-    device than the processor, or when there are parts and no workers.
+    Args:
+        config: what is learned and for how long.
+        source: training patches.
+        device: where to compute.
+        workers: take the posterior steps of the iterative stage where ``config.parts`` is set.
+
+    Raises:
+        UsageError: there are parts but no workers, or another device than the CPU.
     """
+
+    log_seconds = 0.0
 
     def __init__(
         self, config: TrainingConfig, source: PatchSource, device: str = "cpu", workers: Workers | None = None
     ) -> None:
-        self.config, self.source, self.device, self.workers = config, source, torch.device(device), workers
+        super().__init__(config.minutes, 0, device)
+        self.config, self.source, self.workers = config, source, workers
+        self._deadline = math.inf
         if config.parts and (workers is None or self.device.type != "cpu"):
-            raise UsageError("parts of posteriors are fitted by workers, on processors alone")
+            raise UsageError("parts of posteriors are fitted by workers on the CPU: leave --device out")
         pilot = source.draw(2048, np.random.default_rng(config.seed))
         self.centre, self.spread = float(pilot.mean()), float(max(pilot.std(), 1e-6))
         self.betas = torch.tensor(config.betas, device=self.device) / self.spread**2
@@ -70,7 +94,7 @@ class CombinerTrainer:
         self.coordinates = grid.reshape(-1, len(config.network.patch_shape)).to(self.device)
 
     def start(self) -> TrainingState:
-        """A fresh state."""
+        """Return a fresh state."""
         config = self.config
         model = BayesianINR(config.network, len(config.betas), torch.Generator().manual_seed(config.seed)).to(
             self.device
@@ -86,7 +110,11 @@ class CombinerTrainer:
         )
 
     def resume(self, folder: Path) -> TrainingState:
-        """The state of a checkpoint; FormatError when it does not fit."""
+        """Return the state of a checkpoint.
+
+        Raises:
+            FormatError: the checkpoint cannot be read or does not fit.
+        """
         return load_state(self.start(), folder, self.device)
 
     def _optimiser(self, model: BayesianINR) -> torch.optim.Adam:
@@ -108,30 +136,38 @@ class CombinerTrainer:
             groups.append({"params": proposal, "lr": config.lr_proposal, "base_lr": config.lr_proposal})
         return torch.optim.Adam(groups, betas=(0.9, 0.99))
 
+    def save(self, state: TrainingState, folder: Path) -> None:
+        """Write a checkpoint; the one before it stays whole until the new one is complete."""
+        save_state(state, folder)
+
     def run(self, state: TrainingState, *, until_seconds: float, checkpoint: Path | None, progress: Progress) -> None:
-        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
-        total = self.config.minutes * 60.0
-        opening = total * self.config.opening_share if state.model.has_proposal else 0.0
-        closing = total * (1.0 - self.config.closing_share) if state.model.has_proposal else total
-        begun = last_save = time.monotonic()
-        before = state.seconds
-        while state.seconds < total and time.monotonic() - begun < until_seconds:
-            if state.seconds < opening:
-                self._proposal_steps(state, state.seconds / opening, 20)
-                progress(state, "proposal")
-            elif state.seconds < closing:
-                done = (state.seconds - opening) / (closing - opening)
-                self._iterative_pass(state, done, begun + min(until_seconds, total - before))
-                progress(state, "iterative")
-            else:
-                self._proposal_steps(state, (state.seconds - closing) / (total - closing), 20, closing=True)
-                progress(state, "closing")
-            state.seconds = before + time.monotonic() - begun
-            if checkpoint is not None and time.monotonic() - last_save > 120.0:
-                save_state(state, checkpoint)
-                last_save = time.monotonic()
-        if checkpoint is not None:
-            save_state(state, checkpoint)
+        """Train until the end or until ``until_seconds`` of wall time have gone by; see ``Trainer.run``.
+
+        A pass of the iterative stage is cut off there, since it may take minutes.
+        """
+        self._deadline = self.clock() + min(until_seconds, max(0.0, 60.0 * self.minutes - state.seconds))
+        super().run(state, until_seconds=until_seconds, checkpoint=checkpoint, progress=progress)
+
+    def _stages(self, state: TrainingState) -> tuple[float, float]:
+        """Return the shares of the training at which the iterative and the closing stage begin."""
+        config = self.config
+        return (config.opening_share, 1.0 - config.closing_share) if state.model.has_proposal else (0.0, 1.0)
+
+    def _stage(self, state: TrainingState, done: float) -> str:
+        opening, closing = self._stages(state)
+        if done < opening:
+            return "proposal"
+        return "iterative" if done < closing or closing == 1.0 else "closing"
+
+    def _step(self, state: TrainingState, done: float) -> dict[str, float]:
+        """Take some minibatch steps of the proposal stages, or one pass of the iterative stage."""
+        opening, closing = self._stages(state)
+        stage = self._stage(state, done)
+        if stage == "proposal":
+            return self._proposal_steps(state, done / opening, STEPS_AT_ONCE)
+        if stage == "iterative":
+            return self._iterative_pass(state, (done - opening) / (closing - opening), self._deadline)
+        return self._proposal_steps(state, (done - closing) / (1.0 - closing), STEPS_AT_ONCE, closing=True)
 
     def _draw(self, count: int, rng: np.random.Generator) -> Tensor:
         values = torch.from_numpy(self.source.draw(count, rng)).flatten(1, -2).to(self.device)
@@ -148,14 +184,21 @@ class CombinerTrainer:
             state.optimiser.step()
         state.optimiser.zero_grad(set_to_none=True)
 
-    def _proposal_steps(self, state: TrainingState, done: float, count: int, *, closing: bool = False) -> None:
-        """``count`` minibatch steps; ``done``: part of the stage gone by; ``closing``: the proposal alone learns."""
+    def _proposal_steps(
+        self, state: TrainingState, done: float, count: int, *, closing: bool = False
+    ) -> dict[str, float]:
+        """Take minibatch steps and return figures for the log.
+
+        Args:
+            state: what is trained.
+            done: share of the stage that is done.
+            count: number of steps.
+            closing: whether the proposal alone learns.
+        """
         model, betas = state.model, self.betas
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not closing or name.startswith("proposal"))
-        self._set_rates(
-            state, (0.03 + 0.97 * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))) * min(1.0, (state.steps + 1) / 100)
-        )
+        self._set_rates(state, cosine_lr(1.0, done, state.steps, floor=LR_FLOOR, ramp=100))
         sums = torch.zeros(3, len(betas), device=self.device)
         for _ in range(count):
             rng = np.random.default_rng([self.config.seed, 1, state.steps])
@@ -175,7 +218,7 @@ class CombinerTrainer:
                 for row, value in enumerate((mse, kl.sum(dim=1), torch.ones_like(mse))):
                     sums[row].index_add_(0, anchor, value)
                 self._follow_loss(state, loss, anchor)
-        self._record(state, sums, "closing" if closing else "proposal")
+        return self._figures(state, sums, "closing" if closing else "proposal")
 
     def _follow_loss(self, state: TrainingState, loss: Tensor, anchor: Tensor) -> None:
         total = torch.zeros_like(state.loss_level).index_add_(0, anchor, loss)
@@ -191,32 +234,29 @@ class CombinerTrainer:
         state.prior_mean = torch.lerp(state.prior_mean, first, rate)
         state.prior_second = torch.lerp(state.prior_second, second, rate)
 
-    def _record(self, state: TrainingState, sums: Tensor, stage: str) -> None:
+    def _figures(self, state: TrainingState, sums: Tensor, stage: str) -> dict[str, float]:
+        """Return figures for the log: errors and bits by anchor."""
         seen = sums[2].clamp_min(1)
-        entry: dict[str, float] = {
-            "seconds": round(state.seconds, 1),
-            "steps": state.steps,
-            "iterative": stage == "iterative",
-        }
+        entry: dict[str, float] = {"steps": state.steps, "iterative": stage == "iterative"}
         mse = sums[0] / seen * self.spread**2
         bits = sums[1] / seen / len(self.coordinates)
         for index, (error, rate) in enumerate(zip(mse.tolist(), bits.tolist(), strict=True)):
             entry[f"db_{index}"] = round(-10 * math.log10(max(error, 1e-12)), 3)
             entry[f"bits_per_point_{index}"] = round(rate, 4)
-        state.log.append(entry)
+        return entry
 
     # The iterative stage.
 
     def training_set(self) -> tuple[Tensor, Tensor]:
-        """The fixed patches (M, P, C), normalised, and their anchors (M,); the same at every call."""
+        """Return the fixed patches (M, P, C), normalised, and their anchors (M,); the same at every call."""
         if self._training_set is None:
             rng = np.random.default_rng([self.config.seed, 2])
             anchor = torch.arange(self.config.patches, device=self.device) % len(self.betas)
             self._training_set = self._draw(self.config.patches, rng), anchor
         return self._training_set
 
-    def _iterative_pass(self, state: TrainingState, done: float, deadline: float) -> None:
-        """One step for every patch of the set, then the closed form; stops early at ``deadline`` (monotonic)."""
+    def _iterative_pass(self, state: TrainingState, done: float, deadline: float) -> dict[str, float]:
+        """Take one step for every patch of the set, then the closed form; stop early at ``deadline`` of the clock."""
         values, anchor = self.training_set()
         if state.posteriors is None:
             self._begin_iterative(state, values, anchor)
@@ -224,7 +264,7 @@ class CombinerTrainer:
         if self._adam is None:
             self._adam = PosteriorAdam((len(values), self.config.network.dims), self.device)
         decay = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
-        self._set_rates(state, 0.03 + 0.97 * decay)
+        self._set_rates(state, LR_FLOOR + (1.0 - LR_FLOOR) * decay)
         rates = Rates(0.03 + 0.12 * decay, 0.02 + 0.03 * decay)
         order = torch.from_numpy(np.random.default_rng([self.config.seed, 3, state.passes]).permutation(len(values)))
         batches = order.split(self.config.batch)
@@ -241,16 +281,20 @@ class CombinerTrainer:
                     sums[row].index_add_(0, anchor[rows], value)
                 with torch.no_grad():
                     self._follow_loss(state, mse / self.betas[anchor[rows]] + kl / values.shape[1], anchor[rows])
-            if time.monotonic() > deadline:
+            if self.clock() > deadline:
                 break
         state.passes += 1
         self._closed_form(state, anchor, reassign=state.passes % 5 == 0)
-        self._record(state, sums, "iterative")
+        return self._figures(state, sums, "iterative")
 
     def _posterior_steps(
         self, state: TrainingState, held: PartedSet, anchor: Tensor, batches: Sequence[Tensor], rates: Rates
     ) -> list[tuple[Tensor, Tensor]]:
-        """Distortion and KL of the rows of batches before a step on them; adds gradients of what is shared."""
+        """Take a step on the posteriors of minibatches, and add gradients of what is shared.
+
+        Returns:
+            Distortion and KL of the rows of every minibatch before the step.
+        """
         level = state.loss_level[anchor]
         if self.config.parts:
             assert self.workers is not None
@@ -290,7 +334,7 @@ class CombinerTrainer:
 
     @torch.no_grad()
     def _closed_form(self, state: TrainingState, anchor: Tensor, *, reassign: bool) -> None:
-        """Priors of anchors, then of classes, from the posteriors; classes anew when ``reassign``."""
+        """Set the priors of anchors, then of classes, from the posteriors; assign classes again if ``reassign``."""
         assert state.posteriors is not None and state.classes is not None
         q, n_classes = state.posteriors, self.config.n_classes
         for index in range(len(self.betas)):
@@ -318,7 +362,7 @@ class CombinerTrainer:
         state.class_prior = Gaussian(torch.stack(means).view(shape), torch.stack(log_scales).view(shape))
 
     def _assign_classes(self, state: TrainingState, anchor: Tensor, whole: Gaussian) -> None:
-        """First by total KL into equal parts, later each patch to the class that costs it least."""
+        """Set the classes of patches: at first by total KL in equal parts, later the class that costs a patch least."""
         assert state.posteriors is not None and state.classes is not None
         for index in range(len(self.betas)):
             members = (anchor == index).nonzero()[:, 0]
@@ -339,7 +383,7 @@ class CombinerTrainer:
 
     @torch.no_grad()
     def finish(self, state: TrainingState, card: dict[str, Any]) -> CombinerPrior:
-        """The prior as it stands, re-read from its own bytes so that sender and receiver hold equal numbers."""
+        """Return the prior as its file gives it, so that encoder and decoder hold equal numbers."""
         values, anchor = self.training_set()
         if state.posteriors is None:
             self._begin_iterative(state, values, anchor)
@@ -363,9 +407,9 @@ class CombinerTrainer:
             _to_table(counts),
             self.centre,
             self.spread,
-            card,
+            card=card,
         )
-        return CombinerPrior.from_bytes(prior.to_bytes(), "trained prior")
+        return prior.as_read_back()
 
 
 def _moments(q: Gaussian) -> tuple[Tensor, Tensor]:
@@ -373,7 +417,7 @@ def _moments(q: Gaussian) -> tuple[Tensor, Tensor]:
 
 
 def _to_table(counts: np.ndarray) -> np.ndarray:
-    """Rows of counts scaled to sum to ``CLASS_TABLE_TOTAL``, every entry at least 1."""
+    """Return rows of counts scaled to sum to ``CLASS_TABLE_TOTAL``, every entry at least 1."""
     share = counts / counts.sum(axis=1, keepdims=True)
     table = np.maximum(np.floor(share * (CLASS_TABLE_TOTAL - counts.shape[1])).astype(np.int64), 1)
     table[np.arange(len(table)), share.argmax(axis=1)] += CLASS_TABLE_TOTAL - table.sum(axis=1)
@@ -382,7 +426,14 @@ def _to_table(counts: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class AnchorResult:
-    """Mean over patches: KL in bits per point, and PSNR in dB (peak 1) of one posterior sample and of the mean."""
+    """Means over patches at an anchor.
+
+    Attributes:
+        beta: squared error of values per bit per point.
+        kl_bits_per_point: KL in bits per point.
+        sample_db: PSNR in dB (peak 1) of one posterior sample.
+        mean_db: PSNR in dB (peak 1) of the posterior mean.
+    """
 
     beta: float
     kl_bits_per_point: float
@@ -399,7 +450,7 @@ def evaluate_combiner(
     shape = prior.config.patch_shape
     features = prior.model.features(torch.from_numpy(grid_coordinates(shape).reshape(-1, len(shape))))
     encoder = ProgressiveEncoder(prior, effort)
-    # Sounds are rated on the [0, 1] convention, where errors are half as large.
+    # Audio is rated on the [0, 1] convention, where errors are half as large.
     peak_db = 6.0206 if prior.kind == "audio" else 0.0
     results = []
     for anchor in range(prior.n_anchors):
@@ -414,3 +465,79 @@ def evaluate_combiner(
         ]
         results.append(AnchorResult(beta, kl, decibels[0] + peak_db, decibels[1] + peak_db))
     return results
+
+
+DEFAULT_RECIPE = "photographs"
+EVALUATED_PATCHES = 64
+"""Held-out patches that a new prior is measured on."""
+PARTS = 8
+"""Batches whose posteriors are fitted at once where there are workers. The outcome depends on this number, not on that
+of the workers."""
+
+
+def make_job(options: TrainingOptions) -> TrainingJob:
+    """Return a training of a prior of codec combiner; workers fit the posteriors where they are asked for.
+
+    Raises:
+        UsageError: an option does not apply.
+    """
+    from inrcodec.codecs.combiner.recipes import adapted_combiner_recipe, combiner_recipe_named
+
+    reject_options(
+        options, "tile", "variable", "reparameterisation", "latent_dims", "proposal", "patches", "workers", "scheduler"
+    )
+    recipe_name = options.recipe or DEFAULT_RECIPE
+    recipe = adapted_combiner_recipe(combiner_recipe_named(recipe_name), name=options.name, tile=options.tile)
+    changes: dict[str, Any] = {
+        "reparameterisation": options.reparameterisation or recipe.network.reparameterisation,
+        "latent_dims": options.latent_dims or recipe.network.latent_dims,
+        "proposal_hidden": recipe.network.proposal_hidden if options.proposal else 0,
+    }
+    network = replace(recipe.network, **changes)
+    spread = options.workers is not None or options.scheduler is not None
+    config = TrainingConfig(
+        network,
+        recipe.name,
+        recipe.kind,
+        recipe.betas,
+        options.minutes,
+        recipe.n_classes,
+        patches=options.patches or TrainingConfig.patches,
+        seed=options.seed,
+        parts=PARTS if spread else 0,
+    )
+    middle = len(config.betas) // 2
+    with ExitStack() as stack:
+        workers = stack.enter_context(open_workers(options.workers, options.scheduler)) if spread else None
+        source = read_training_data(recipe.wanted, options.data, variable=options.variable)
+        return TrainingJob(
+            codec="combiner",
+            recipe=recipe_name,
+            kind=recipe.kind,
+            trainer=CombinerTrainer(config, source.training, options.chosen_device(), workers),
+            data=source.summary,
+            settings=config_summary(config),
+            describe_entry=lambda e: f"{e[f'bits_per_point_{middle}']:.3f} bits/point {e[f'db_{middle}']:.2f} dB",
+            evaluate=lambda prior: evaluate_combiner(
+                prior, source.held_out, COMBINER_EFFORTS["default"], count=EVALUATED_PATCHES
+            ),
+            resources=stack.pop_all(),
+        )
+
+
+def measure_prior(prior: CombinerPrior, recipe: str | None, folder: Path) -> list[AnchorResult]:
+    """Measure a prior on the signals of a folder, at every anchor.
+
+    Args:
+        prior: what is measured.
+        recipe: how the signals are read; None for the recipe of the prior's name.
+        folder: folder or file of signals.
+
+    Raises:
+        UsageError: there is no such recipe. DataError: there are no signals.
+    """
+    from inrcodec.codecs.combiner.recipes import combiner_recipe_named
+
+    name = recipe or prior.card.get("recipe") or prior.name.removeprefix("combiner-")
+    source = read_training_data(combiner_recipe_named(name).wanted, [folder]).training
+    return evaluate_combiner(prior, source, COMBINER_EFFORTS["default"])

@@ -1,4 +1,4 @@
-"""Posterior steps over many patches taken in parts, each by a worker that knows nothing but what it is given.
+"""Posterior steps over many patches taken in parts, each by a worker that holds no state of its own.
 
     shared parameters, a part's posteriors and moments -> steps -> posteriors, moments, gradients of what is shared
 
@@ -25,14 +25,26 @@ from inrcodec.signals.coordinates import grid_coordinates
 FloatArray = NDArray[np.float32]
 
 STEPS_PER_ROUND = 4
-"""Posterior steps between two steps of what is shared: what a part's way to a worker and back is spread over."""
+"""Posterior steps between two steps of what is shared: what sending a part to a worker and back is spread over."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Plain arrays, rows S: ``posterior`` (2, S, D) means and log scales, ``moments`` (4, S, D) and ``count`` (S, 1) of
-    ``PosteriorAdam``, ``prior`` (2, S, D), ``values`` (S, P, C), ``beta`` and ``row_weight`` (S,); ``shared``: the
-    model's parameters but those of the proposal."""
+    """What a worker is given, as plain arrays of S rows.
+
+    Attributes:
+        network: shape of the network.
+        shared: the model's parameters except those of the proposal.
+        posterior: means and log scales, (2, S, D).
+        moments: of ``PosteriorAdam``, (4, S, D).
+        count: of ``PosteriorAdam``, (S, 1).
+        prior: means and log scales, (2, S, D).
+        values: patches, (S, P, C).
+        beta: (S,).
+        row_weight: weight of every row in the gradient of what is shared, (S,).
+        rates: learning rates.
+        seed: of the noise.
+    """
 
     network: CombinerConfig
     shared: dict[str, FloatArray]
@@ -49,8 +61,16 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Stepped:
-    """What a part comes back with: its state, the mean gradient of what is shared, distortion (S,) and KL in bits (S,)
-    before the last step."""
+    """What a worker returns.
+
+    Attributes:
+        posterior: means and log scales, (2, S, D).
+        moments: of ``PosteriorAdam``, (4, S, D).
+        count: of ``PosteriorAdam``, (S, 1).
+        gradients: mean gradient of what is shared, by name.
+        distortion: before the last step, (S,).
+        kl_bits: before the last step, (S,).
+    """
 
     posterior: FloatArray
     moments: FloatArray
@@ -61,12 +81,12 @@ class Stepped:
 
 
 def shared_parameters(model: BayesianINR) -> dict[str, torch.nn.Parameter]:
-    """Parameters that all patches share, by name, but those of the proposal."""
+    """Return the parameters that all patches share, by name, except those of the proposal."""
     return {name: p for name, p in model.named_parameters() if not name.startswith("proposal")}
 
 
 def take_steps(part: Part) -> Stepped:
-    """``STEPS_PER_ROUND`` steps on a part's posteriors; in one thread, since sums depend on their number."""
+    """Take ``STEPS_PER_ROUND`` steps on a part's posteriors in one thread, since sums depend on the number."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -112,13 +132,21 @@ def _take_steps(part: Part) -> Stepped:
 
 @lru_cache(maxsize=1)
 def _model(network: CombinerConfig) -> BayesianINR:
-    """A model to be filled: there is one in a process, and one part at a time."""
+    """Return a model to be filled: there is one in a process, and one part at a time."""
     return BayesianINR(network, 1, torch.Generator().manual_seed(0))
 
 
 @dataclass(frozen=True)
 class PartedSet:
-    """The posteriors (M, D) of all patches with what steps on them take: ``values`` (M, P, C), ``beta`` (M,)."""
+    """The posteriors (M, D) of all patches, with what steps on them need.
+
+    Attributes:
+        posteriors: of all patches.
+        adam: moments of the posteriors' steps.
+        prior: prior of every patch.
+        values: patches, (M, P, C).
+        beta: (M,).
+    """
 
     posteriors: Gaussian
     adam: PosteriorAdam
@@ -135,10 +163,21 @@ class PartedSet:
         rates: Rates,
         seed: tuple[int, ...],
     ) -> list[tuple[Tensor, Tensor]]:
-        """Steps on rows, set by set, by ``workers``; leaves the mean gradient over the sets in the shared parameters.
+        """Take steps on rows by workers, and leave the mean gradient over the sets of rows in the shared parameters.
 
-        ``level`` (M,): what the loss of a patch is divided by. Returns distortion and KL of every set's rows.
-        WorkersError when a part kills its workers.
+        Args:
+            workers: take the steps.
+            model: holds the shared parameters.
+            row_sets: sets of rows; each is one part.
+            level: what the loss of a patch is divided by, (M,).
+            rates: learning rates.
+            seed: of the noise.
+
+        Returns:
+            Distortion and KL of the rows of every set.
+
+        Raises:
+            WorkersError: a part kills its workers.
         """
         parameters = shared_parameters(model)
         shared = {name: p.detach().numpy() for name, p in parameters.items()}
@@ -147,13 +186,15 @@ class PartedSet:
             for number, rows in enumerate(row_sets)
         ]
         numbers = {part.seed: number for number, part in enumerate(parts)}
-        found: dict[int, Stepped] = {}
+        outcomes: dict[int, Stepped] = {}
         for part, stepped in workers.outcomes(take_steps, parts):
-            found[numbers[part.seed]] = stepped
+            outcomes[numbers[part.seed]] = stepped
         for number, rows in enumerate(row_sets):
-            self._put(rows, found[number])
-        self._add_gradients(parameters, [found[number].gradients for number in range(len(parts))])
-        return [(torch.from_numpy(found[n].distortion), torch.from_numpy(found[n].kl_bits)) for n in range(len(parts))]
+            self._put(rows, outcomes[number])
+        self._add_gradients(parameters, [outcomes[number].gradients for number in range(len(parts))])
+        return [
+            (torch.from_numpy(outcomes[n].distortion), torch.from_numpy(outcomes[n].kl_bits)) for n in range(len(parts))
+        ]
 
     def _part(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,32 @@ from inrcodec.codecs.combiner.model import BayesianINR, CombinerConfig
 from inrcodec.codecs.combiner.posterior import Gaussian
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
+from inrcodec.training.loop import RunState
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """What is trained and for how long.
 
-    ``betas``: one per rate anchor, squared value units per bit per point. ``minutes``: length of the whole training.
-    ``opening_share``, ``closing_share``: parts of it spent in the proposal stage and in the closing stage.
-    ``patches``: size of the iterative stage's set.
-    ``parts``: so many batches of the iterative stage take their steps at once, under the same shared parameters, where
-    workers are at hand (``codecs.combiner.training_parts``); 0: batch after batch, here.
-    ``shrinkage``: patches' worth of trust in the anchor's prior when a class's prior is estimated.
+    Attributes:
+        network: shape of the network.
+        name: name of the prior.
+        kind: kind of signal.
+        betas: one per rate anchor, squared value units per bit per point.
+        minutes: allowed time.
+        n_classes: classes of patches at every anchor.
+        batch: patches of a minibatch.
+        opening_share: share of the time for the proposal stage.
+        closing_share: share of the time for the closing stage.
+        patches: size of the iterative stage's set.
+        lr_shared: peak learning rate of shared parameters.
+        lr_frequency: peak learning rate of Fourier frequencies.
+        lr_proposal: peak learning rate of the proposal network.
+        moment_rate: how fast moving moments follow in the proposal stage.
+        shrinkage: patches' worth of trust in the anchor's prior when a class's prior is estimated.
+        seed: of all random numbers.
+        parts: number of minibatches of the iterative stage whose steps workers take at once, under the same shared
+            parameters (``codecs.combiner.training_parts``); 0 for one after the other in this process.
     """
 
     network: CombinerConfig
@@ -58,8 +72,8 @@ class TrainingConfig:
 
 
 @dataclass
-class TrainingState:
-    """All that changes during training; saved to and read from a folder."""
+class TrainingState(RunState):
+    """Holds all that changes during training; it is saved to and read from a folder."""
 
     model: BayesianINR
     optimiser: torch.optim.Adam
@@ -69,20 +83,17 @@ class TrainingState:
     posteriors: Gaussian | None = None
     classes: Tensor | None = None
     class_prior: Gaussian | None = None
-    seconds: float = 0.0
-    steps: int = 0
     passes: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def anchor_prior(self) -> Gaussian:
-        """Prior of each anchor, (R, D)."""
+        """Return the prior of each anchor, (R, D)."""
         variance = (self.prior_second - self.prior_mean.square()).clamp_min(1e-10)
         return Gaussian(self.prior_mean, 0.5 * variance.log())
 
 
 def config_summary(config: TrainingConfig) -> dict[str, Any]:
-    """The settings as plain values, for the card."""
+    """Return the settings as plain values, for the card."""
     return {**asdict(config), "network": config.network.to_dict(), "betas": list(config.betas)}
 
 
@@ -102,12 +113,16 @@ def save_state(state: TrainingState, folder: Path) -> None:
             class_mean=state.class_prior.mean,
             class_log_scale=state.class_prior.log_scale,
         )
-    head = {"seconds": state.seconds, "steps": state.steps, "passes": state.passes, "log": state.log}
+    head = {**state.counters(), "passes": state.passes}
     write_checkpoint(folder, tensors, head, state.steps)
 
 
 def load_state(state: TrainingState, folder: Path, device: torch.device) -> TrainingState:
-    """Fill a fresh state from a checkpoint; FormatError when it does not fit the model."""
+    """Return a fresh state filled from a checkpoint.
+
+    Raises:
+        FormatError: the checkpoint cannot be read or does not fit the model.
+    """
     tensors, head = read_checkpoint(folder, device)
     try:
         state.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
@@ -124,8 +139,8 @@ def load_state(state: TrainingState, folder: Path, device: torch.device) -> Trai
             state.posteriors = Gaussian(tensors["q_mean"].float(), tensors["q_log_scale"].float())
             state.classes = tensors["classes"]
             state.class_prior = Gaussian(tensors["class_mean"], tensors["class_log_scale"])
-        state.seconds, state.steps, state.passes = float(head["seconds"]), int(head["steps"]), int(head["passes"])
-        state.log = list(head["log"])
-    except (KeyError, ValueError, RuntimeError) as error:
+        state.restore_counters(head)
+        state.passes = int(head["passes"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
     return state

@@ -1,19 +1,18 @@
 """Learning a prior of latent grids from photographs, anchor by anchor.
 
-1. *Means.* At the middle anchor the networks are fitted to a mosaic of many crops as if it were one picture, from
-   random weights; at the others from what their neighbour has found.
+1. *Means.* At the middle anchor the networks are fitted to a mosaic of many crops as if it were one image, from
+   random weights; at the others from their neighbour's result.
 2. *Proposals.* At every anchor a network learns to propose latents for crops, weights at the mean: the same beta-ELBO.
-3. *Spreads.* At every anchor single crops are fitted from the mean; where their weights end tells how far those of a
-   picture lie from it (the closed-form update of COMBINER, arXiv 2305.19185, section 3.2, with means held).
+3. *Spreads.* At every anchor single crops are fitted from the mean; where their weights end tells how far those of an
+   image lie from it (the closed-form update of COMBINER, arXiv 2305.19185, section 3.2, with means held).
 
 Every one of these fits is a *task* with a slot of the training's time, over which its learning rate falls. A training
-that is stopped goes on at the beginning of the task that it was in.
+that is interrupted resumes at the beginning of the task in progress.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -30,29 +29,40 @@ from inrcodec.codecs.grids.fit import LATENT_GAIN, GridFit, GridProblem
 from inrcodec.codecs.grids.prior import MAX_STEP_BITS, GridProposal, GridsPrior
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
-from inrcodec.training.loop import LOG_SECONDS, cosine_lr, run_timed, share_done
+from inrcodec.training.folders import DataSpec, read_training_data
+from inrcodec.training.job import TrainingJob, TrainingOptions, rate_and_db, reject_options
+from inrcodec.training.loop import LOG_SECONDS, LR_FLOOR, RunState, cosine_lr, share_done
 from inrcodec.training.muon import Muon
 from inrcodec.training.sources import PatchSource
+from inrcodec.training.trainer import Trainer
 
 FIRST_SHARE, MEANS_SHARE, PROPOSALS_SHARE = 0.15, 0.3, 0.4
-"""Of the training's time: the middle anchor's mean, all others, and proposals."""
+"""Shares of the training's time: the middle anchor's mean, all other means, and proposals."""
 PROPOSAL_RATE, PROPOSAL_RAMP = 0.01, 30
 PROPOSAL_TEMPERATURE, PROPOSAL_NOISE = 0.25, 1.2
 MAX_PROPOSAL_GRADIENT = 10.0
 FIRST_DEVIATION = 0.3
-"""Of the root mean square of a tensor's weights, the spread that the first single fits assume."""
+"""Spread that the first single fits assume, relative to the root mean square of a tensor's weights."""
 MIN_DEVIATION = 2.0**-14
 STEP_DRAWS = 2
 TYPICAL_POINTS = 400_000
-"""Of a picture, for the steps that weights are rounded to."""
+"""Points of an image, for the steps that weights are rounded to."""
 
 
 @dataclass(frozen=True)
 class GridsTraining:
-    """What is learned and for how long: ``minutes``, or ``steps`` where they are given (the same outcome).
+    """What is learned and for how long.
 
-    ``crop``: side of crops. ``mosaic``: how many of them are one picture for the means, down and across; ``singles``:
-    crops that are fitted one by one at every anchor."""
+    Attributes:
+        network: shapes of grids and networks.
+        name: name of the prior.
+        minutes: allowed time.
+        crop: side of crops.
+        mosaic: number of crops, down and across, that form one image for the means.
+        singles: number of crops that are fitted one by one at every anchor.
+        seed: of all random numbers.
+        steps: number of steps, for the same outcome every time; 0 where the time decides.
+    """
 
     network: GridsConfig
     name: str
@@ -68,14 +78,21 @@ class GridsTraining:
             raise UsageError("minutes must be positive, single crops 2 or more, crops multiples of the coarsest stride")
 
     def summary(self) -> dict[str, Any]:
-        """The settings as plain values, for the card."""
+        """Return the settings as plain values, for the card."""
         return {**asdict(self), "network": None}
 
 
 @dataclass(frozen=True)
 class Task:
-    """A fit at an anchor, ``what``: of a "mean", from that of anchor ``begin`` (None: from random weights), of a
-    "proposal", from that of anchor ``begin``, or of crop number ``crop``; ``share`` of the whole training."""
+    """A fit at an anchor.
+
+    Attributes:
+        what: "mean", "proposal" or "crop".
+        anchor: number of the anchor.
+        share: of the whole training.
+        begin: anchor from whose mean or proposal the fit starts; None for random weights.
+        crop: number of the crop that is fitted.
+    """
 
     what: str
     anchor: int
@@ -85,17 +102,17 @@ class Task:
 
 
 class Fit(Protocol):
-    """Something that a task fits."""
+    """Fits something in steps."""
 
     def step(self, progress: float, log_lambda: float) -> None:
-        """One step of descent, ``progress`` in [0, 1]."""
+        """Take one step of descent at ``progress`` in [0, 1]."""
 
     def reading(self) -> tuple[float, float]:
-        """Bits per point and mean squared error."""
+        """Return bits per point and mean squared error."""
 
 
 class ProposalFit:
-    """Descent on a network of proposals, over random crops; ``weights`` (n,) of the grids' networks stay."""
+    """Fits a proposal network over random crops; ``weights`` (n,) of the grids' networks stay as they are."""
 
     def __init__(
         self, config: GridsConfig, weights: Tensor, draw: Callable[[], Tensor], begin: GridProposal | None
@@ -112,9 +129,9 @@ class ProposalFit:
         self._seen: list[tuple[float, float]] = []
 
     def step(self, progress: float, log_lambda: float) -> None:
-        """See ``Fit``."""
+        """Take one step of descent at ``progress`` in [0, 1]."""
         for group in self.descent.param_groups:
-            group["lr"] = cosine_lr(PROPOSAL_RATE, progress, self.steps, floor=0.02, ramp=PROPOSAL_RAMP)
+            group["lr"] = cosine_lr(PROPOSAL_RATE, progress, self.steps, floor=LR_FLOOR, ramp=PROPOSAL_RAMP)
         self.steps += 1
         values = self.draw()
         points = values[0].numel()
@@ -129,15 +146,28 @@ class ProposalFit:
         self._seen.append((bits.item(), error.item()))
 
     def reading(self) -> tuple[float, float]:
-        """See ``Fit``: means over the crops since it was last asked for."""
+        """Return means over the crops since the last call: bits per point and mean squared error."""
         seen, self._seen = self._seen, []
         return float(np.mean([bits for bits, _ in seen])), float(np.mean([error for _, error in seen]))
 
 
 @dataclass
-class GridState:
-    """Where a training is. ``mean`` (A, n), ``fitted`` (A, singles, n), ``bits`` (A,) per point,
-    ``proposals``: parameters, (A, ...) each; ``grids``: the mosaic's latents, (A, H, W) each, finest first."""
+class GridState(RunState):
+    """Holds where a training is.
+
+    Attributes:
+        mean: (A, n).
+        fitted: weights of single crops, (A, singles, n).
+        bits: bits per point, (A,).
+        proposals: parameters of proposal networks, (A, ...) each.
+        grids: latents of the mosaic, (A, H, W) each, finest first.
+        done: number of tasks that are done.
+        begun: ``seconds`` at which the task in progress began.
+        begun_step: ``steps`` at which it began.
+        fit: the fit in progress.
+        looked: when figures were read last.
+        reading: those figures.
+    """
 
     mean: Tensor
     fitted: Tensor
@@ -145,17 +175,14 @@ class GridState:
     proposals: dict[str, Tensor]
     grids: list[Tensor]
     done: int = 0
-    steps: int = 0
-    seconds: float = 0.0
     begun: float = 0.0
     begun_step: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
     fit: Fit | None = None
     looked: float = -math.inf
     reading: dict[str, float] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint holds, by name."""
+        """Return what a checkpoint holds, by name."""
         return {
             "mean": self.mean,
             "fitted": self.fitted,
@@ -165,12 +192,18 @@ class GridState:
         }
 
 
-class GridsTrainer:
-    """Runs the training on the processor; crops come from ``config.seed``."""
+class GridsTrainer(Trainer[GridState, GridsPrior]):
+    """Learns a prior of latent grids on the CPU; crops come from the seed.
 
-    device = torch.device("cpu")
+    Every task ends with a step at the end of its own schedule.
+
+    Args:
+        config: what is learned and for how long.
+        source: training images.
+    """
 
     def __init__(self, config: GridsTraining, source: PatchSource) -> None:
+        super().__init__(config.minutes, config.steps)
         self.config, self.source = config, source
         middle, anchors = config.network.anchors // 2, config.network.anchors
         others, proposal = MEANS_SHARE / (anchors - 1), PROPOSALS_SHARE / (anchors + 1)
@@ -186,12 +219,12 @@ class GridsTrainer:
         ]
 
     def log_lambda(self, anchor: int) -> float:
-        """Of an anchor."""
+        """Return log(lambda) of an anchor."""
         low, high = self.config.network.log_lambdas
         return low + (high - low) * anchor / (self.config.network.anchors - 1)
 
     def start(self) -> GridState:
-        """A fresh state."""
+        """Return a fresh state."""
         network, n = self.config.network, self.config.network.n_weights
         proposal = GridProposal(network.grids, network.channels).state_dict()
         height, width = (count * self.config.crop for count in self.config.mosaic)
@@ -203,42 +236,26 @@ class GridsTrainer:
             grids=[torch.zeros(network.anchors, height >> i, width >> i) for i in range(network.grids)],
         )
 
-    def run(
-        self,
-        state: GridState,
-        *,
-        until_seconds: float,
-        checkpoint: Path | None,
-        progress: Callable[[GridState, str], None],
-    ) -> None:
-        """Train until all tasks are done or until ``until_seconds`` of wall time have gone by in this call."""
+    def is_over(self, state: GridState) -> bool:
+        """Return whether all tasks are done."""
+        return state.done >= len(self.tasks)
 
-        def stage() -> str:
-            task = self.tasks[state.done]
-            return f"{task.what}{f' {task.crop + 1}' if task.what == 'crop' else ''}, anchor {task.anchor + 1}"
+    def _stage(self, state: GridState, done: float) -> str:
+        task = self.tasks[state.done]
+        return f"{task.what}{f' {task.crop + 1}' if task.what == 'crop' else ''}, anchor {task.anchor + 1}"
 
-        run_timed(
-            state,
-            lambda: self._step(state),
-            done=lambda: state.done >= len(self.tasks),
-            until_seconds=until_seconds,
-            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress,
-            stage=stage,
-        )
-
-    def _step(self, state: GridState) -> dict[str, float]:
+    def _step(self, state: GridState, done: float) -> dict[str, float]:
         task = self.tasks[state.done]
         if state.fit is None:
             state.fit, state.begun, state.begun_step = self._begin(state, task), state.seconds, state.steps
-        seconds, steps = state.seconds - state.begun, state.steps - state.begun_step
-        done = share_done(self.config.minutes, self.config.steps, seconds, steps) / task.share
+        in_task = RunState(seconds=state.seconds - state.begun, steps=state.steps - state.begun_step)
+        done = share_done(self.minutes, self.planned_steps, in_task) / task.share
         log_lambda = self.log_lambda(task.anchor)
         state.fit.step(min(done, 1.0), log_lambda)
         state.steps += 1
         if done >= 1.0:
             self._end(state, task, state.fit)
-        if done >= 1.0 or time.monotonic() - state.looked > LOG_SECONDS:
+        if done >= 1.0 or self.clock() - state.looked > LOG_SECONDS:
             bits, error = state.fit.reading()
             state.reading = {
                 "anchor": task.anchor,
@@ -246,7 +263,7 @@ class GridsTrainer:
                 "db": -10.0 * math.log10(max(error, 1e-12)),
                 "cost": bits + error * math.exp(log_lambda),
             }
-            state.looked = time.monotonic()
+            state.looked = self.clock()
         if done >= 1.0:
             state.fit = None
             state.done += 1
@@ -304,7 +321,7 @@ class GridsTrainer:
 
     @cached_property
     def _crops(self) -> Tensor:
-        """Crops (N, C, S, S): those of the mosaic, then those fitted alone."""
+        """Return crops (N, C, S, S): those of the mosaic, then those that are fitted alone."""
         count = self.config.mosaic[0] * self.config.mosaic[1] + self.config.singles
         drawn = self.source.draw(count, np.random.default_rng(self.config.seed))
         return torch.from_numpy(drawn).permute(0, 3, 1, 2)
@@ -321,8 +338,10 @@ class GridsTrainer:
         return GridProblem(values, torch.ones(values.shape[1:]))
 
     def _step_bits(self, fit: GridFit, log_lambda: float) -> dict[str, int]:
-        """Of every tensor log2 of the step, in units of 2^-16, at which what rounding costs a typical picture and the
-        digits of the tensor's weights take fewest bits together."""
+        """Return log2 of the step of every tensor, in units of 2^-16.
+
+        It is where the cost of rounding for a typical image and the digits of the weights take fewest bits together.
+        """
         random, weights = torch.Generator().manual_seed(0), fit.weights.detach()
         before, out = fit.cost(weights, log_lambda), {}
         for name, place in self.config.network.places.items():
@@ -340,18 +359,18 @@ class GridsTrainer:
         return out
 
     def finish(self, state: GridState, card: dict[str, Any]) -> GridsPrior:
-        """The prior that the training has reached."""
+        """Return the prior that the training has reached."""
         network = self.config.network
         middle = network.anchors // 2
         fit = GridFit(network, self._mosaic, state.mean[middle], None, [grid[middle] for grid in state.grids])
         step_bits = self._step_bits(fit, self.log_lambda(middle))
-        own = (state.fitted - state.mean[:, None]).square().mean(dim=1)
-        deviation = torch.empty_like(own)
+        squared = (state.fitted - state.mean[:, None]).square().mean(dim=1)
+        deviation = torch.empty_like(squared)
         for name, place in network.places.items():
             # A few crops say little about one weight, much about all of a tensor.
             rounding = (2.0 ** (step_bits[name] - WEIGHT_BITS)) ** 2 / 12.0
-            shared = own[:, place].mean(dim=1, keepdim=True)
-            deviation[:, place] = (0.5 * own[:, place] + 0.5 * shared + rounding).sqrt()
+            shared = squared[:, place].mean(dim=1, keepdim=True)
+            deviation[:, place] = (0.5 * squared[:, place] + 0.5 * shared + rounding).sqrt()
         proposed = [self._proposed_bits(state, anchor) for anchor in range(network.anchors)]
         return GridsPrior.make(
             self.config.name,
@@ -367,43 +386,53 @@ class GridsTrainer:
 
     @torch.no_grad()
     def _proposed_bits(self, state: GridState, anchor: int) -> float:
-        """Bits per point of what is proposed for the mosaic, rounded."""
+        """Return bits per point of what is proposed for the mosaic, rounded."""
         grids = [grid.round() for grid in self._proposal(state, anchor)(self._mosaic.values)]
         parts = self.config.network.parts(state.mean[anchor])
         return float(grid_bits(self.config.network, grids, parts)) / self._mosaic.points
 
     def save(self, state: GridState, folder: Path) -> None:
-        """Write a checkpoint: all tasks that are done."""
+        """Write a checkpoint of all tasks that are done."""
         within = state.fit is not None
         seconds, steps = (state.begun, state.begun_step) if within else (state.seconds, state.steps)
-        head = {"done": state.done, "steps": steps, "seconds": seconds, "log": state.log}
+        head = {**state.counters(), "done": state.done, "steps": steps, "seconds": seconds}
         write_checkpoint(folder, state.tensors(), head, state.steps)
 
     def resume(self, folder: Path) -> GridState:
-        """The state of a checkpoint; FormatError when it does not fit."""
+        """Return the state of a checkpoint.
+
+        Raises:
+            FormatError: the checkpoint cannot be read or does not fit.
+        """
         tensors, head = read_checkpoint(folder, self.device)
         state = self.start()
         places = state.tensors()
         if {k: v.shape for k, v in places.items()} != {k: v.shape for k, v in tensors.items()}:
-            raise FormatError(f"{folder}: the checkpoint is of another training")
+            raise FormatError(f"{folder}: checkpoint cannot be used: it is of another training")
         for name, tensor in tensors.items():
             places[name].copy_(tensor)
         try:
-            state.done, state.steps = int(head["done"]), int(head["steps"])
-            state.seconds, state.log = float(head["seconds"]), list(head["log"])
+            state.done = int(head["done"])
+            state.restore_counters(head)
         except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"{folder}: the checkpoint lacks or misstates {error}") from None
+            raise FormatError(f"{folder}: checkpoint cannot be used: it lacks or misstates {error}") from None
         return state
 
 
 def _rising(values: Sequence[float]) -> tuple[float, ...]:
-    """Values of which none is below one before it, and none the same."""
+    """Return the values made strictly increasing."""
     return tuple(float(v) * (1.0 + 1e-6 * i) for i, v in enumerate(np.maximum.accumulate(np.maximum(values, 1e-6))))
 
 
 @dataclass(frozen=True)
 class BetaResult:
-    """Means over crops: bits per point, weights about included, and PSNR in dB (peak 1)."""
+    """Means over crops at an anchor.
+
+    Attributes:
+        beta: squared error of values per bit per point.
+        bits_per_point: bits of the latents and, estimated, of the weights.
+        db: PSNR in dB, peak 1.
+    """
 
     beta: float
     bits_per_point: float
@@ -413,7 +442,7 @@ class BetaResult:
 def evaluate_grids(
     prior: GridsPrior, source: PatchSource, *, count: int = 2, steps: int = 60, seed: int = 0
 ) -> list[BetaResult]:
-    """Fit ``count`` crops at every anchor, from the prior."""
+    """Return results of ``count`` crops fitted at every anchor, from the prior."""
     crops = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).permute(0, 3, 1, 2)
     low, high = prior.config.log_lambdas
     results = []
@@ -430,3 +459,48 @@ def evaluate_grids(
             db.append(-10.0 * math.log10(max(fit.error(), 1e-12)))
         results.append(BetaResult(math.exp(-log_lambda), float(np.mean(bits)), float(np.mean(db))))
     return results
+
+
+RECIPE, SCALES, CROP = "photographs", (1.0, 1.6), 192
+"""The only recipe, the factors by which its images are resampled, and the side of crops."""
+EVALUATED_CROPS = 2
+"""Held-out crops that a new prior is measured on."""
+
+
+def make_job(options: TrainingOptions) -> TrainingJob:
+    """Return a training of a prior of latent grids.
+
+    Raises:
+        UsageError: an option does not apply.
+    """
+    reject_options(options, "scales")
+    if options.recipe not in (None, RECIPE) or options.device not in (None, "cpu"):
+        raise UsageError(f"codec grids learns from recipe {RECIPE}, on the CPU: leave --recipe and --device out")
+    config = GridsTraining(GridsConfig(), options.name, options.minutes, CROP, seed=options.seed)
+    scales = options.scales or SCALES
+    source = read_training_data(DataSpec("image", (CROP, CROP), scales=scales), options.data)
+    return TrainingJob(
+        codec="grids",
+        recipe=RECIPE,
+        kind="image",
+        trainer=GridsTrainer(config, source.training),
+        data=source.summary,
+        settings={**config.summary(), "scales": scales},
+        describe_entry=rate_and_db,
+        evaluate=lambda prior: evaluate_grids(prior, source.held_out, count=EVALUATED_CROPS),
+    )
+
+
+def measure_prior(prior: GridsPrior, recipe: str | None, folder: Path) -> list[BetaResult]:
+    """Measure a prior on the images of a folder, at every anchor.
+
+    Args:
+        prior: what is measured.
+        recipe: ignored, since there is only one.
+        folder: folder or file of images.
+
+    Raises:
+        DataError: there are no images.
+    """
+    spec = DataSpec("image", (CROP, CROP), scales=SCALES)
+    return evaluate_grids(prior, read_training_data(spec, [folder]).training)

@@ -1,7 +1,7 @@
-"""Going on from a learned hierarchical model in a network of more capacity or another range of rates.
+"""Growth: a learned hierarchical model in a network of more capacity or another range of rates, for fine-tuning.
 
 The larger network starts out computing what the smaller one does, tables of rates carried over to the new anchors: new
-channels of the features start at zero, new hidden units are not listened to yet, new residual blocks add nothing (the
+channels of the features start at zero, new hidden units have no effect yet, new residual blocks add nothing (the
 function-preserving growth of Net2Net, Chen et al. 2016, arXiv 1511.05641).
 """
 
@@ -16,7 +16,7 @@ from inrcodec.errors import UsageError
 
 
 def grown(model: HierarchicalINR, config: HierarchicalConfig) -> HierarchicalINR:
-    """A network of ``config`` that computes what ``model`` does at the rates that both have.
+    """Return a network of ``config`` that computes what ``model`` does at the rates that both have.
 
     New parameters are drawn from torch's global generator.
 
@@ -48,8 +48,8 @@ def grown(model: HierarchicalINR, config: HierarchicalConfig) -> HierarchicalINR
     return larger
 
 
-def network_to_go_on_in(learned: HierarchicalConfig, wanted: HierarchicalConfig) -> HierarchicalConfig:
-    """``wanted``, or where it cannot grow from what was learned, the learned network itself.
+def fine_tuning_network(learned: HierarchicalConfig, wanted: HierarchicalConfig) -> HierarchicalConfig:
+    """Return ``wanted``, or where it cannot grow from the learned network, the learned one.
 
     Raises:
         UsageError: they are not for the same signals.
@@ -65,7 +65,7 @@ def network_to_go_on_in(learned: HierarchicalConfig, wanted: HierarchicalConfig)
 def _check(small: HierarchicalConfig, large: HierarchicalConfig) -> None:
     if not _fits(small, large):
         raise UsageError(
-            "training can go on only in a network with the same channels, strides, latents and head, and no smaller"
+            "fine-tuning needs a network with the same channels, strides, latents and head, and no smaller otherwise"
         )
 
 
@@ -95,7 +95,7 @@ def _fits(small: HierarchicalConfig, large: HierarchicalConfig) -> bool:
 
 
 def _carried_anchors(small: HierarchicalConfig, large: HierarchicalConfig) -> Tensor:
-    """Matrix (A', A) from tables over the old anchors to the new ones: linear, the first and last line going on."""
+    """Return the matrix (A', A) from tables over the old anchors to the new ones, extrapolating linearly."""
     old = torch.linspace(*small.log_lambdas, small.n_anchors)
     new = torch.linspace(*large.log_lambdas, large.n_anchors)
     place = (new - old[0]) / (old[1] - old[0])
@@ -114,7 +114,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _inputs(name: str, n_old: int, n_new: int) -> list[tuple[slice, slice]]:
-    """Where a convolution's old inputs lie among its new ones; a proposal network reads two stacked features."""
+    """Return where a convolution's old inputs lie among its new ones; a proposal network reads two stacked features."""
     if name.startswith("ask_in"):
         return [
             (slice(0, n_old // 2), slice(0, n_old // 2)),

@@ -1,16 +1,16 @@
 """A learned prior of the hierarchical model: one safetensors file that sender and receiver share.
 
-It holds the way down as integers (``ExactTables``), the way up and the head as float16, and the Gaussian prior over
-the head's weights. Its *known answer* is the outcome of the integer network on a made-up input: a machine that finds
-another one is refused when the file is loaded, before it could misread a file.
+It holds the top-down part as integers (``ExactTables``), the bottom-up part and the head as float16, and the Gaussian
+prior over the head's weights. Its *known answer* is the outcome of the integer network on made-up input; see
+``prior_file``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from inrcodec.codecs.hierarchical.exact import (
     place_latents,
 )
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
-from inrcodec.codecs.prior_file import check_known_answer, read_prior_bytes, telling_what_is_missing, write_prior_bytes
+from inrcodec.codecs.prior_file import ExactPriorFile
 from inrcodec.errors import FormatError
 from inrcodec.nn.exact import scale_indices
 
@@ -37,65 +37,63 @@ MAX_ANSWER_WORK = 1 << 32
 
 
 @dataclass(frozen=True)
-class HierarchicalPrior:
-    """See the module's text.
+class HierarchicalPrior(ExactPriorFile):
+    """A prior of the hierarchical model; see the module's text.
 
-    ``kind``: "image", "audio" or "field". ``floats``: parameters that are not in ``tables``, by their names in the
-    model. ``weight_log_scale`` (n,): log standard deviation of the head's weights under the prior; their mean is the
-    parameter ``head``.
+    Attributes:
+        kind: "image", "audio" or "field".
+        config: shape of the network.
+        tables: the top-down part in integers.
+        floats: parameters that are not in ``tables``, by their names in the model.
+        weight_log_scale: log standard deviations of the head's weights under the prior, (n,); the means are the
+            parameter ``head``.
     """
 
-    name: str
     kind: str
     config: HierarchicalConfig
     tables: ExactTables
     floats: dict[str, Tensor]
     weight_log_scale: Tensor
-    known_answer: str
-    card: dict[str, Any] = field(default_factory=dict)
-    id: bytes = b"\0" * 8
+
+    format = FORMAT
 
     @classmethod
     def from_model(
         cls, model: HierarchicalINR, name: str, kind: str, weight_log_scale: Tensor, card: dict[str, Any]
     ) -> HierarchicalPrior:
-        """From a trained model, as its file will be read back."""
+        """Return the prior of a trained model, as its file gives it."""
         tables = ExactTables.from_model(model)
         floats = {key: value.detach().clone() for key, value in model.state_dict().items() if not _is_exact(key)}
-        answer = _answer(model.config, tables)
-        made = cls(name, kind, model.config, tables, floats, weight_log_scale, answer, card)
-        return cls.from_bytes(made.to_bytes(), name)
-
-    format: ClassVar[str] = FORMAT
+        return cls(name, kind, model.config, tables, floats, weight_log_scale, card=card).with_answer()
 
     @property
     def axes(self) -> int:
-        """Axes of the signals that it describes."""
+        """Return the number of axes of the grids that the prior models."""
         return self.config.axes
 
     @property
     def channels(self) -> int:
-        """Channels of the signals that it describes."""
+        """Return the number of channels that the prior models together."""
         return self.config.channels
 
     @cached_property
     def model(self) -> HierarchicalINR:
-        """The network in floating point, no gradients; the way down has the values of the integers."""
+        """Return the network in floating point without gradients; the top-down part has the values of the integers."""
         model = HierarchicalINR(self.config)
         model.load_state_dict(self.floats, strict=False)
         self.tables.put_into(model)
         return model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
 
     def with_weight_scales(self, log_scale: Tensor) -> HierarchicalPrior:
-        """The same prior with other standard deviations of the head's weights, as its file will be read back."""
-        return HierarchicalPrior.from_bytes(replace(self, weight_log_scale=log_scale).to_bytes(), self.name)
+        """Return the prior with other log standard deviations of the head's weights, as its file gives it."""
+        return replace(self, weight_log_scale=log_scale).as_read_back()
 
     @cached_property
     def _layers(self) -> dict[int, ExactLayers]:
         return {}
 
     def layers(self, quality: int) -> ExactLayers:
-        """The way down in integers at a quality; the last few are kept."""
+        """Return the top-down part in integers at a quality; the last few are kept."""
         kept = self._layers
         if quality not in kept:
             while len(kept) >= _KEPT_LAYERS:
@@ -103,48 +101,35 @@ class HierarchicalPrior:
             kept[quality] = ExactLayers(self.config, self.tables, quality)
         return kept[quality]
 
-    def to_bytes(self) -> bytes:
-        """The file."""
+    def _head(self) -> dict[str, Any]:
+        return {"kind": self.kind, "config": self.config.to_dict()}
+
+    def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"weight.{name}": value.to(torch.int16) for name, value in self.tables.weights.items()}
         tensors.update({f"bias.{name}": value.to(torch.int32) for name, value in self.tables.biases.items()})
         tensors.update({f"step.{name}": value.to(torch.int32) for name, value in self.tables.steps.items()})
         tensors["first"] = self.tables.first.to(torch.int32)
         tensors.update({f"model.{name}": value.half() for name, value in self.floats.items()})
         tensors["weight_log_scale"] = self.weight_log_scale.half()
-        head = {
-            "format": FORMAT,
-            "name": self.name,
-            "kind": self.kind,
-            "config": self.config.to_dict(),
-            "known_answer": self.known_answer,
-            "card": self.card,
-        }
-        return write_prior_bytes(head, {name: value.contiguous() for name, value in tensors.items()})
+        return tensors
 
     @classmethod
-    def from_bytes(cls, data: bytes, source: str = "prior") -> HierarchicalPrior:
-        """Read a prior.
-
-        Raises:
-            FormatError: damaged, incomplete, or made of values that cannot be.
-            PriorError: this machine computes the integer network otherwise than the one that wrote the file.
-        """
-        head, tensors = read_prior_bytes(data, source, FORMAT)
-        with telling_what_is_missing(source):
-            config = HierarchicalConfig.from_dict(head["config"])
-            name, kind, card = str(head["name"]), str(head["kind"]), dict(head["card"])
-            answer = str(head["known_answer"])
-            tables = ExactTables(
+    def _read(cls, head: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+        return {
+            "kind": str(head["kind"]),
+            "config": HierarchicalConfig.from_dict(head["config"]),
+            "tables": ExactTables(
                 _part(tensors, "weight."),
                 _part(tensors, "bias."),
                 _part(tensors, "step."),
                 tensors["first"].to(torch.int64),
-            )
-            log_scale = tensors["weight_log_scale"].float()
-        floats = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
-        prior = cls(name, kind, config, tables, floats, log_scale, answer, card, hashlib.sha256(data).digest()[:8])
-        prior._check(source)
-        return prior
+            ),
+            "floats": {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")},
+            "weight_log_scale": tensors["weight_log_scale"].float(),
+        }
+
+    def _computed_answer(self) -> str:
+        return _answer(self.config, self.tables)
 
     def _check(self, source: str) -> None:
         cells = (2 * self.config.coarsest) ** self.config.axes
@@ -167,11 +152,10 @@ class HierarchicalPrior:
             raise FormatError(f"{source}: holds values that are not finite")
         if self.weight_log_scale.abs().max() > 20 or min(int(step.min()) for step in self.tables.steps.values()) < 1:
             raise FormatError(f"{source}: scales or steps are out of range")
-        check_known_answer(_answer(self.config, self.tables), self.known_answer, source)
 
 
 def _is_exact(key: str) -> bool:
-    """Whether a model's parameter is held as integers."""
+    """Return whether a model's parameter is held as integers."""
     parts = key.split(".")
     return parts[0] in ("first", "log_steps") or (parts[0] == "convs" and parts[1].split("-")[0] in DOWNWARD)
 
@@ -181,7 +165,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _answer(config: HierarchicalConfig, tables: ExactTables) -> str:
-    """Hash of all prior parameters and the last features on a small grid with made-up latents, at a middle quality."""
+    """Return a hash of all prior parameters and the last features on a small grid with made-up latents."""
     layers = ExactLayers(config, tables, max_quality(config) * 3 // 7)
     seen = hashlib.sha256()
 
@@ -201,7 +185,7 @@ def _answer(config: HierarchicalConfig, tables: ExactTables) -> str:
 
 @cache
 def multiply_adds_per_point(config: HierarchicalConfig) -> int:
-    """Multiply-adds of a decode per grid point, the head included."""
+    """Return the multiply-adds of a decode per grid point, the head included."""
     with torch.device("meta"):
         model = HierarchicalINR(config)
     strides = {str(i): level.stride for i, level in enumerate(config.levels)}

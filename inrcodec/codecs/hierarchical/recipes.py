@@ -16,9 +16,19 @@ from inrcodec.training.folders import DataSpec
 
 @dataclass(frozen=True)
 class HierarchicalRecipe:
-    """What a prior is for; ``tile``: training images are mosaics of tiles of this size, each a signal of its own.
-    ``scales``: training images are resampled by factors between these two. ``point_share``: see
-    ``HierarchicalTraining``.
+    """What a prior is for.
+
+    Attributes:
+        name: name of the recipe.
+        kind: kind of signal.
+        network: shape of the network.
+        patch_shape: points of a crop along every axis.
+        batch: crops of a minibatch.
+        tile: training images are mosaics of tiles of this size, each a signal of its own; 0 for whole images.
+        lr: peak of the learning rate.
+        rate_power: see ``HierarchicalTraining``.
+        scales: training images are resampled by factors between these two.
+        point_share: see ``HierarchicalTraining``.
     """
 
     name: str
@@ -34,13 +44,13 @@ class HierarchicalRecipe:
 
     @property
     def wanted(self) -> DataSpec:
-        """The training data that it reads."""
+        """Return the training data that the recipe reads."""
         return DataSpec(
             self.kind, self.patch_shape, self.tile, normalised=True, globe=self.network.sphere, scales=self.scales
         )
 
     def training(self, minutes: float, seed: int = 0) -> HierarchicalTraining:
-        """Settings of a training of this length."""
+        """Return the settings of a training of this length."""
         small = 0.0 if self.tile or self.kind == "field" else 0.45
         # Smooth fields are asked for to a precision that bfloat16 does not have.
         fast = 0.0 if self.kind == "field" else 0.8
@@ -158,7 +168,11 @@ HIERARCHY_RECIPES = {
 
 
 def hierarchical_recipe_named(name: str) -> HierarchicalRecipe:
-    """The recipe; UsageError when there is none."""
+    """Return the recipe of a name.
+
+    Raises:
+        UsageError: there is none.
+    """
     if name not in HIERARCHY_RECIPES:
         raise UsageError(f"recipe must be one of {', '.join(HIERARCHY_RECIPES)}, got {name!r}")
     return HIERARCHY_RECIPES[name]
@@ -167,7 +181,7 @@ def hierarchical_recipe_named(name: str) -> HierarchicalRecipe:
 def adapted_hierarchical_recipe(
     recipe: HierarchicalRecipe, *, name: str | None = None, tile: int | None = None
 ) -> HierarchicalRecipe:
-    """A recipe under another name or for mosaics of another tile size."""
+    """Return a recipe under another name or for mosaics of another tile size."""
     if tile:
         recipe = replace(recipe, tile=tile, patch_shape=(tile, tile))
     return replace(recipe, name=name or recipe.name)

@@ -2,29 +2,32 @@
 
 Every signal of a minibatch has a log(lambda) of its own. Over the training:
 
-- rates weigh little at first, and features before each level are asked for the signal averaged over their stride:
-  without both, coarse levels never learn to speak and all bits go to the finest (posterior collapse);
+- rates weigh little at first, and a linear reading of the features before each level is compared with the signal
+  averaged over their stride:
+  without both, coarse levels never carry information and all bits go to the finest (posterior collapse);
 - latents are noisy samples of their posteriors first, then rounded with the gradient passed on;
 - crops are small at first;
 - arithmetic is bfloat16 where the machine has it, float32 at the end; the learning rate falls as a half cosine; what
   is kept is a moving average of the parameters.
 
-The priors are part of the network, so that they follow by the same gradients; the prior over the head's weights comes
-from ``weight_prior``.
+The priors are part of the network and are learned by the same gradients; the prior over the head's weights is learned
+at the end (``learn_weight_scales``). A learned model can be fine-tuned, grown where the network is larger (``growth``).
 
-A training may go on from a learned model, grown where the network is larger (``growth``).
+On a GPU, ``training_gpu`` learns the same from images.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,35 +36,55 @@ from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
 from inrcodec.codecs.hierarchical.elbo import elbo, mixed, native_fourier, noisy, rounded, sampled_points
 from inrcodec.codecs.hierarchical.encoder import LatentEncoder
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
-from inrcodec.codecs.hierarchical.growth import grown
+from inrcodec.codecs.hierarchical.growth import fine_tuning_network, grown
 from inrcodec.codecs.hierarchical.head_weights import HeadProblem, fit_weights
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, shuffle_up
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.refinement import Batch
+from inrcodec.codecs.prior_file import read_prior_to_fine_tune
 from inrcodec.errors import UsageError
-from inrcodec.parallel.all_reduce import Peers
+from inrcodec.parallel.all_reduce import Peers, peers
 from inrcodec.training.field_sources import GlobeSource
-from inrcodec.training.loop import NetworkState, cosine_lr, faster_arithmetic, moved, run_timed, share_done
+from inrcodec.training.folders import read_training_data
+from inrcodec.training.job import TrainingJob, TrainingOptions, rate_and_db, reject_options
+from inrcodec.training.loop import LR_FLOOR, NetworkState, cosine_lr, faster_arithmetic, moved
 from inrcodec.training.muon import Muon
-from inrcodec.training.sources import PatchSource
+from inrcodec.training.sources import ImageSource, PatchSource
+from inrcodec.training.trainer import NetworkTrainer, Trainer
 
 UNLEARNED_LOG_SCALE = -6.0
 BALANCE = 0.4
 """Costs grow about as lambda to this power."""
+LR_RAMP, EMA_RAMP = 300, 50
+"""Steps over which the learning rate rises, and over which the moving average follows the parameters closely."""
 
 
 @dataclass(frozen=True)
 class HierarchicalTraining:
-    """What is trained and for how long: ``minutes``, or ``steps`` where they are given (the same outcome every time).
+    """What is trained and for how long; shares are of the whole training.
 
-    ``patch_shape``: crops; ``batch`` of them per step. The first ``small_share`` of the time uses crops of half the
-    size, twice as many. Shares of the time: ``noisy_share`` with noisy latents,
-    ``auxiliary_share`` with the averaged signal asked for at weight ``auxiliary`` falling to 0, ``fast_share`` in
-    bfloat16, ``warm_share`` with rates below their weight. ``balance``: the loss at lambda weighs lambda^-balance, so
-    that all rates matter alike. Log(lambda) is drawn as u^``rate_power`` of its range, u even: above 1, low rates more
-    often. Errors are measured at a random ``point_share`` of a crop's points, anew in every step: the head, which works
-    at every point, takes half the time of a step otherwise. The scales of the head's weights are learned from
-    ``weight_signals`` crops at the end.
+    Attributes:
+        network: shape of the network.
+        name: name of the prior.
+        kind: kind of signal.
+        minutes: allowed time.
+        patch_shape: points of a crop along every axis.
+        batch: crops of a minibatch.
+        lr: peak of the learning rate.
+        small_share: share with crops of half the size, twice as many.
+        noisy_share: share with noisy latents, before they are rounded.
+        auxiliary_share: share over which the weight of the averaged signal's error falls to 0.
+        auxiliary: that weight at the start.
+        fast_share: share in bfloat16.
+        warm_share: share over which the weight of rates rises to 1.
+        balance: the loss at lambda is weighted by lambda^-balance, so that all rates matter alike.
+        rate_power: log(lambda) is drawn as u^rate_power of its range, u uniform; above 1, low rates come more often.
+        ema: what the moving average of the parameters keeps of itself at a step.
+        seed: of all random numbers.
+        steps: number of steps, for the same outcome every time; 0 where the time decides.
+        weight_signals: crops from which the scales of the head's weights are learned at the end.
+        point_share: share of a crop's points, drawn in every step, at which errors are measured; the head, which works
+            at every point, takes half the time of a step otherwise.
     """
 
     network: HierarchicalConfig
@@ -94,8 +117,8 @@ class HierarchicalTraining:
         if len(self.patch_shape) != self.network.axes or any(n % self.network.coarsest for n in sizes):
             raise UsageError(f"crops of {self.patch_shape} do not fit a coarsest stride of {self.network.coarsest}")
 
-    def going_on(self) -> HierarchicalTraining:
-        """The settings for a model that has learned before: nothing of the first stages, 0.15 of the learning rate.
+    def fine_tuning(self) -> HierarchicalTraining:
+        """Return the settings for a learned model: nothing of the first stages, 0.15 of the learning rate.
 
         At half of it, an hour (15,000 steps) on 32x32 images ended 4 % above the cost that it had started from.
         """
@@ -108,21 +131,34 @@ class HierarchicalTraining:
             small_share=min(self.small_share, 0.3),
         )
 
-    def share_done(self, seconds: float, steps: int) -> float:
-        """How much of the training is done after so many seconds and steps, at most 1."""
-        return share_done(self.minutes, self.steps, seconds, steps)
+    def auxiliary_weight(self, done: float) -> float:
+        """Return the weight of the averaged signal's error at a share of the training."""
+        return self.auxiliary * (1.0 - _part_of(done, self.auxiliary_share))
+
+    def rate_weight(self, done: float) -> float:
+        """Return the weight of rates at a share of the training."""
+        return 0.1 + 0.9 * _part_of(done, self.warm_share)
 
     def summary(self) -> dict[str, Any]:
-        """The settings as plain values, for the card."""
+        """Return the settings as plain values, for the card."""
         return {**asdict(self), "network": None}
 
 
 HierarchyState = NetworkState[HierarchicalINR]
 
 
-class HierarchicalTrainer:
-    """Runs the training; random numbers come from ``config.seed`` and the step. ``begin``: a model to go on from.
-    ``peers``: the processes that train it together, each with a batch of its own."""
+class HierarchicalTrainer(NetworkTrainer[HierarchicalINR, HierarchicalPrior]):
+    """Trains the hierarchical model on a processor or a device.
+
+    Random numbers come from the seed and the number of the step.
+
+    Args:
+        config: what is trained and for how long.
+        source: training signals.
+        device: where to compute.
+        begin: a learned model to fine-tune.
+        peers: processes that train together, each with a minibatch of its own.
+    """
 
     def __init__(
         self,
@@ -132,12 +168,16 @@ class HierarchicalTrainer:
         begin: HierarchicalINR | None = None,
         peers: Peers | None = None,
     ) -> None:
-        self.config, self.source, self.device, self.begin = config, source, torch.device(device), begin
-        self.peers = peers or Peers()
+        super().__init__(config.minutes, config.steps, device)
+        self.config, self.source, self.begin, self.peers = config, source, begin, peers or Peers()
         self._fourier: dict[tuple[int, int], Tensor] = {}
 
     def start(self) -> HierarchyState:
-        """A fresh state; UsageError when the model to go on from does not fit."""
+        """Return a fresh state.
+
+        Raises:
+            UsageError: the model to fine-tune does not fit.
+        """
         # Crops have ends; a whole circle, where the shipped model joins them, has none.
         network = replace(self.config.network, periodic=False)
         with torch.random.fork_rng(devices=[]):
@@ -151,62 +191,63 @@ class HierarchicalTrainer:
         optimiser = Muon([*model.parameters(), *auxiliary.parameters()], self.config.lr)
         return HierarchyState(model, optimiser, auxiliary)
 
-    def run(
-        self,
-        state: HierarchyState,
-        *,
-        until_seconds: float,
-        checkpoint: Path | None,
-        progress: Callable[[HierarchyState, str], None],
-    ) -> None:
-        """Train until the planned end or until ``until_seconds`` of wall time have gone by in this call."""
+    def agreed(self, *numbers: float) -> Sequence[float]:
+        """Return the first process's numbers."""
+        return self.peers.agreed(*numbers)
 
-        def done() -> float:
-            return self.config.share_done(state.seconds, state.steps)
-
-        run_timed(
-            state,
-            lambda: self._step(state, done()),
-            done=lambda: done() >= 1.0,
-            until_seconds=until_seconds,
-            save=None if checkpoint is None else lambda: self.save(state, checkpoint),
-            progress=progress,
-            stage=lambda: "noisy" if done() < self.config.noisy_share else "rounded",
-            agreed=self.peers.agreed,
-        )
+    def _stage(self, state: HierarchyState, done: float) -> str:
+        return "noisy" if done < self.config.noisy_share else "rounded"
 
     def _step(self, state: HierarchyState, done: float) -> dict[str, float]:
-        config, network = self.config, self.config.network
+        config = self.config
         small = done < config.small_share
         rank = self.peers.rank
         rng = np.random.default_rng((config.seed, state.steps, *([rank] if rank else [])))
         torch.manual_seed(config.seed + 7919 * state.steps + 104729 * rank)
         values, fourier = self._draw(2 * config.batch if small else config.batch, rng, small)
-        low, high = network.log_lambdas
-        places = rng.uniform(0.0, 1.0, len(values)) ** config.rate_power
-        log_lambda = torch.from_numpy((low + (high - low) * places).astype(np.float32)).to(self.device)
-        self._set_rate(state, done)
-        asked: list[Tensor] = []
-        weight = config.auxiliary * (1.0 - _part_of(done, config.auxiliary_share))
+        log_lambda = torch.from_numpy(drawn_log_lambdas(config, len(values), rng)).to(self.device)
+        n_points = values.shape[2] * values.shape[3]
+        points = sampled_points(n_points, config.point_share, device=self.device)
+        return self.descend(state, done, values, log_lambda, fourier, points)
+
+    def descend(
+        self,
+        state: HierarchyState,
+        done: float,
+        values: Tensor,
+        log_lambda: Tensor,
+        fourier: Tensor,
+        points: Tensor | None,
+    ) -> dict[str, float]:
+        """Take a step on a minibatch and return figures for the log.
+
+        Noise comes from torch's global generator.
+
+        Args:
+            state: what is trained; changed in place.
+            done: share of the training that is done.
+            values: crops, (N, C, H, W).
+            log_lambda: (N,), one rate per crop.
+            fourier: Fourier features of the points, (H * W, F).
+            points: numbers of the points at which errors are measured, (P,); None for all.
+        """
+        config, network = self.config, self.config.network
+        for group in state.optimiser.param_groups:
+            group["lr"] = cosine_lr(config.lr, done, state.steps, floor=LR_FLOOR, ramp=LR_RAMP)
+        readings: list[Tensor] = []
+        weight = config.auxiliary_weight(done)
 
         def watch(name: str, h: Tensor) -> None:
             level, block = name.split(".")
             if weight > 0.0 and level != "0" and block == "0":
-                asked.append(self._averaged_error(state, int(level), h, values))
+                readings.append(self._averaged_error(state, int(level), h, values))
 
-        rows, columns = values.shape[2], values.shape[3]
+        n_points = values.shape[2] * values.shape[3]
+        quantise = noisy if done < config.noisy_share else mixed
         with faster_arithmetic(self.device, done < config.fast_share):
-            found = elbo(
-                state.model,
-                values,
-                log_lambda,
-                fourier,
-                noisy if done < config.noisy_share else mixed,
-                watch=watch,
-                points=sampled_points(rows * columns, config.point_share, device=self.device),
-            )
-        error = found.mse + weight * sum(asked) if asked else found.mse
-        rate = (0.1 + 0.9 * _part_of(done, config.warm_share)) * found.bits / (rows * columns)
+            terms = elbo(state.model, values, log_lambda, fourier, quantise, watch=watch, points=points)
+        error = terms.mse + weight * sum(readings) if readings else terms.mse
+        rate = config.rate_weight(done) * terms.bits / n_points
         loss = balanced(error * log_lambda.exp() + rate, log_lambda, network, config.balance)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -214,15 +255,15 @@ class HierarchicalTrainer:
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
         if torch.isfinite(norm):
             state.optimiser.step()
-        state.count_step(config.ema, ramp=50)
+        state.count_step(config.ema, ramp=EMA_RAMP)
         return {
             "loss": float(loss.detach()),
-            "bits_per_point": float(found.bits.detach().mean()) / (rows * columns),
-            "db": float(-10.0 * found.mse.detach().clamp_min(1e-12).log10().mean()),
+            "bits_per_point": float(terms.bits.detach().mean()) / n_points,
+            "db": float(-10.0 * terms.mse.detach().clamp_min(1e-12).log10().mean()),
         }
 
     def _draw(self, count: int, rng: np.random.Generator, small: bool) -> tuple[Tensor, Tensor]:
-        """Crops (N, C, H, W) and the Fourier features of their points."""
+        """Return crops (N, C, H, W) and the Fourier features of their points."""
         if isinstance(self.source, GlobeSource):
             band = self.source.draw_band(count, rng)
             values = torch.from_numpy(band.values)
@@ -247,8 +288,10 @@ class HierarchicalTrainer:
         return network.channels * (network.levels[level].stride if network.axes == 1 else 1)
 
     def _averaged_error(self, state: HierarchyState, level: int, h: Tensor, values: Tensor) -> Tensor:
-        """Squared error (N,) of a linear reading of features: against the signal averaged over their stride, with one
-        axis (whose signals swing about a mean) against every point of it."""
+        """Return squared errors (N,) of a linear reading of features against the signal averaged over their stride.
+
+        With one axis, whose signals swing about a mean, the reading is compared with every point of the signal.
+        """
         network = self.config.network
         stride = network.levels[level].stride
         read = state.auxiliary.get_submodule(str(level))(h).float() * network.spread + network.centre
@@ -256,50 +299,64 @@ class HierarchicalTrainer:
             return (shuffle_up(read, stride, 1) - values).square().mean(dim=(1, 2, 3))
         return (read - functional.avg_pool2d(values, stride)).square().mean(dim=(1, 2, 3))
 
-    def _set_rate(self, state: HierarchyState, done: float) -> None:
-        for group in state.optimiser.param_groups:
-            group["lr"] = cosine_lr(self.config.lr, done, state.steps, floor=0.02, ramp=300)
-
-    def averaged_model(self, state: HierarchyState) -> HierarchicalINR:
-        """A model with the moving average of the parameters, on the CPU."""
-        return state.put_average_into(HierarchicalINR(self.config.network))
+    def _bare_model(self) -> HierarchicalINR:
+        return HierarchicalINR(self.config.network)
 
     def finish(self, state: HierarchyState, card: dict[str, Any]) -> HierarchicalPrior:
-        """The prior that the training has reached, the scales of its head's weights learned from fits."""
-        model = self.averaged_model(state)
-        scale = torch.full(model.head.shape, UNLEARNED_LOG_SCALE)
-        prior = HierarchicalPrior.from_model(model, self.config.name, self.config.kind, scale, card)
-        if self.config.weight_signals == 0:
-            return prior
-        values, _ = self._draw(self.config.weight_signals, np.random.default_rng((self.config.seed, 1 << 40)), False)
-        return prior.with_weight_scales(learn_weight_scales(prior, values.cpu()))
+        """Return the prior that the training has reached, the scales of its head's weights learned from fits."""
+        config = self.config
+        values = None
+        if config.weight_signals:
+            values, _ = self._draw(config.weight_signals, np.random.default_rng((config.seed, 1 << 40)), False)
+        return finished_prior(self.averaged_model(state), config, values, card)
 
-    def save(self, state: HierarchyState, folder: Path) -> None:
-        """Write a checkpoint."""
-        state.save(folder)
 
-    def resume(self, folder: Path) -> HierarchyState:
-        """The state of a checkpoint; FormatError when it does not fit."""
-        state = self.start()
-        state.load(folder, self.device)
-        return state
+def finished_prior(
+    model: HierarchicalINR, config: HierarchicalTraining, values: Tensor | None, card: dict[str, Any]
+) -> HierarchicalPrior:
+    """Return the prior of a trained model on the CPU.
+
+    Args:
+        model: the network.
+        config: how it was trained.
+        values: crops (N, C, H, W) from which the scales of the head's weights are learned; None to leave them out.
+        card: what the prior's file says about the training.
+    """
+    scale = torch.full(model.head.shape, UNLEARNED_LOG_SCALE)
+    prior = HierarchicalPrior.from_model(model, config.name, config.kind, scale, card)
+    return prior if values is None else prior.with_weight_scales(learn_weight_scales(prior, values.cpu()))
+
+
+def drawn_log_lambdas(config: HierarchicalTraining, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return log(lambda) of ``count`` crops, low rates more often where ``rate_power`` is above 1."""
+    low, high = config.network.log_lambdas
+    places = rng.uniform(0.0, 1.0, count) ** config.rate_power
+    return (low + (high - low) * places).astype(np.float32)
 
 
 def balanced(costs: Tensor, log_lambda: Tensor, network: HierarchicalConfig, balance: float = BALANCE) -> Tensor:
-    """Mean of costs (N,) at log lambdas (N,), each times e^(-balance (log lambda - middle of the range)): costs grow
-    with lambda, and high rates would be learned alone."""
+    """Return the mean of costs (N,), each times e^(-balance (log lambda - middle of the range)).
+
+    Costs grow with lambda, so that high rates alone would be learned otherwise.
+    """
     middle = 0.5 * sum(network.log_lambdas)
     return (costs * torch.exp(-balance * (log_lambda - middle))).mean()
 
 
 def _part_of(done: float, share: float) -> float:
-    """How far through a stage of this share, at most 1."""
+    """Return how far through a stage of this share a training is, at most 1."""
     return min(1.0, done / share) if share > 0 else 1.0
 
 
 @dataclass(frozen=True)
 class RateResult:
-    """Means over patches: bits per point of the rounded proposals under the prior, PSNR in dB (peak 1)."""
+    """Means over patches at a rate.
+
+    Attributes:
+        beta: squared error of values per bit per point.
+        bits_per_point: bits of the rounded proposals under the prior.
+        db: PSNR in dB, peak 1.
+    """
 
     beta: float
     bits_per_point: float
@@ -310,7 +367,7 @@ class RateResult:
 def evaluate_hierarchical(
     prior: HierarchicalPrior, source: PatchSource, *, count: int = 32, seed: int = 0
 ) -> list[RateResult]:
-    """Proposals for ``count`` patches at six rates from the lowest to the highest."""
+    """Return results of rounded proposals for ``count`` patches, at six rates from the lowest to the highest."""
     values = torch.from_numpy(source.draw(count, np.random.default_rng(seed)))
     values = (values[:, None] if prior.axes == 1 else values).permute(0, 3, 1, 2)
     rows, columns = values.shape[2], values.shape[3]
@@ -333,7 +390,7 @@ FIRST_LOG_SCALE = math.log(0.02)
 
 
 def learn_weight_scales(prior: HierarchicalPrior, signals: Tensor) -> Tensor:
-    """Log standard deviations (n,) of the head's weights, from signals (N, C, H, W) at rates all over the range.
+    """Return log standard deviations (n,) of the head's weights, from signals (N, C, H, W) at rates all over the range.
 
     In rounds: posteriors are fitted under the current prior, whose variance becomes their mean second moment.
     """
@@ -361,3 +418,95 @@ def learn_weight_scales(prior: HierarchicalPrior, signals: Tensor) -> Tensor:
             moments += mean.square() + scale.square()
         log_scale = (log_scale + 0.5 * (moments / len(problems)).log()).clamp(-12.0, 2.0)
     return log_scale
+
+
+DEFAULT_RECIPE = "photographs"
+EVALUATED_CROPS = 32
+"""Held-out crops that a new prior is measured on."""
+
+
+def make_job(options: TrainingOptions) -> TrainingJob:
+    """Return a training of the hierarchical model, on several processes where workers are asked for.
+
+    Raises:
+        UsageError: an option does not apply.
+    """
+    reject_options(options, "tile", "variable", "start_from", "rate_power", "scales", "workers")
+    processes = options.workers or 1
+    if processes > 1 and options.chosen_device() != "cpu":
+        raise UsageError("--workers are processes on the CPU: leave --device out")
+    if processes > 1 and options.threads:
+        raise UsageError("--workers have one thread each: leave --threads out")
+    with ExitStack() as stack:
+        shared = stack.enter_context(peers(processes, train_beside, options))
+        return replace(_job(options, shared), resources=stack.pop_all())
+
+
+def train_beside(shared: Peers, options: TrainingOptions) -> None:
+    """Train as the first process does, without showing or writing anything: what the other processes run."""
+    trainer = _job(options, shared).trainer
+    state = trainer.start() if options.resume_from is None else trainer.resume(options.resume_from)
+    trainer.run(state, until_seconds=float("inf"), checkpoint=None, progress=lambda *_: None)
+
+
+def _job(options: TrainingOptions, shared: Peers) -> TrainingJob:
+    from inrcodec.codecs.hierarchical.recipes import adapted_hierarchical_recipe, hierarchical_recipe_named
+
+    recipe_name = options.recipe or DEFAULT_RECIPE
+    recipe = adapted_hierarchical_recipe(hierarchical_recipe_named(recipe_name), name=options.name, tile=options.tile)
+    learned = None
+    if options.start_from is not None:
+        learned = read_prior_to_fine_tune(options.start_from, HierarchicalPrior, "hierarchical")
+        recipe = replace(recipe, network=fine_tuning_network(learned.config, recipe.network))
+    if options.scales and (recipe.kind != "image" or recipe.tile):
+        raise UsageError("--scales is for images that crops are taken from, not for tiles, audio or fields")
+    device = options.chosen_device()
+    on_gpu = device.startswith("cuda") and recipe.kind == "image" and not recipe.tile and recipe.network.channels == 3
+    recipe = replace(recipe, scales=options.scales or recipe.scales)
+    config = recipe.training(options.minutes, options.seed)
+    config = replace(config, rate_power=options.rate_power or config.rate_power)
+    begin = None if learned is None else learned.model
+    config = config if learned is None else config.fine_tuning()
+    trainer: Trainer[Any, HierarchicalPrior]
+    if on_gpu:
+        from inrcodec.codecs.hierarchical.training_gpu import SCALES, FlatTrainer, accelerated
+
+        recipe, config = replace(recipe, scales=recipe.scales or SCALES), accelerated(config)
+        source = read_training_data(recipe.wanted, options.data, variable=options.variable)
+        assert isinstance(source.training, ImageSource)
+        trainer = FlatTrainer(config, source.training.images, recipe.scales or SCALES, device, begin)
+    else:
+        source = read_training_data(recipe.wanted, options.data, variable=options.variable)
+        trainer = HierarchicalTrainer(config, source.training, device, begin, shared)
+    return TrainingJob(
+        codec="hierarchical",
+        recipe=recipe_name,
+        kind=recipe.kind,
+        trainer=trainer,
+        data=source.summary,
+        settings={
+            **config.summary(),
+            "start_from": None if learned is None else learned.id.hex(),
+            "processes": shared.count,
+            "scales": recipe.scales,
+        },
+        describe_entry=rate_and_db,
+        evaluate=lambda prior: evaluate_hierarchical(prior, source.held_out, count=EVALUATED_CROPS),
+    )
+
+
+def measure_prior(prior: HierarchicalPrior, recipe: str | None, folder: Path) -> list[RateResult]:
+    """Measure a prior on the signals of a folder, at six rates.
+
+    Args:
+        prior: what is measured.
+        recipe: how the signals are read; None for the recipe of the prior's name.
+        folder: folder or file of signals.
+
+    Raises:
+        UsageError: there is no such recipe. DataError: there are no signals.
+    """
+    from inrcodec.codecs.hierarchical.recipes import hierarchical_recipe_named
+
+    wanted = hierarchical_recipe_named(recipe or prior.card.get("recipe") or prior.name).wanted
+    return evaluate_hierarchical(prior, read_training_data(wanted, [folder]).training)

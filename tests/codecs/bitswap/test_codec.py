@@ -273,7 +273,7 @@ def test_priors_are_checked_when_they_are_read() -> None:
     data = tiny_bitswap().to_bytes()
     assert BitSwapPrior.from_bytes(data).to_bytes() == data
     text = data.replace(tiny_bitswap().known_answer[:8].encode(), b"00000000")
-    with pytest.raises(InrcodecError, match="otherwise than it should"):
+    with pytest.raises(InrcodecError, match="computes the integer networks"):
         BitSwapPrior.from_bytes(text)
     with pytest.raises(FormatError):
         BitSwapPrior.from_bytes(data.replace(b'\\"width\\": 8', b'\\"width\\": 9'))

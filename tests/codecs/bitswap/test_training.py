@@ -46,7 +46,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
     whole.run(one, until_seconds=1e9, checkpoint=None, progress=silent)
     two = made.start()
     for _ in range(5):
-        made._step(two, made.config.share_done(0.0, two.steps))
+        made._step(two, made.share_done(two))
     made.save(two, tmp_path)
     three = made.resume(tmp_path)
     made.run(three, until_seconds=1e9, checkpoint=None, progress=silent)
@@ -123,7 +123,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     more = ["priors", "train", str(tmp_path / "m.png"), "--codec", "bitswap", "-o", str(tmp_path / "more.safetensors")]
     assert main([*more, *options, "--start-from", str(output)]) == 0
     assert main([*more, *options, "-f", "--start-from", "photographs"]) == 2
-    assert "not a lossless model" in capsys.readouterr().err
+    assert "not for codec bitswap" in capsys.readouterr().err
     assert main(["priors", "train", str(tmp_path / "m.png"), "-o", str(output), "-f", "--latent-layers", "2"]) == 2
 
 
@@ -132,7 +132,7 @@ def test_a_training_goes_on_from_a_learned_model() -> None:
     state = made.start()
     made.run(state, until_seconds=1e9, checkpoint=None, progress=silent)
     learned = made.finish(state, {})
-    further = BitSwapTrainer(made.config.going_on(), source(), begin=learned.model)
+    further = BitSwapTrainer(made.config.fine_tuning(), source(), begin=learned.model)
     first = further.finish(further.start(), {})
     assert all(torch.equal(a, learned.tables.weights[name]) for name, a in first.tables.weights.items())
     assert further.config.lr < made.config.lr and further.config.warm_share == 0.0

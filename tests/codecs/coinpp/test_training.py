@@ -58,7 +58,7 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     trainer = CoinPPTrainer(tiny_coinpp_training(steps=8), TileSource(smooth_tiles(256), mirror=True))
     state = trainer.start()
     for _ in range(3):
-        trainer._step(state, second_order=True)
+        trainer._step(state, trainer.share_done(state))
     trainer.save(state, tmp_path)
     back = trainer.resume(tmp_path)
     assert (back.steps, back.seconds) == (state.steps, state.seconds)

@@ -68,9 +68,7 @@ def test_parts_learn() -> None:
     config = tiny_config(network=replace(NETWORK, proposal_hidden=0), parts=2)
     trainer = CombinerTrainer(config, TileSource(smooth_tiles(256), mirror=True), workers=LocalWorkers(1))
     state = trainer.start()
-    for number in range(30):
-        trainer._iterative_pass(state, number / 30, float("inf"))
-    first, last = state.log[0], state.log[-1]
+    first, *_, last = [trainer._iterative_pass(state, number / 30, float("inf")) for number in range(30)]
     assert (state.steps, state.passes) == (30, 30)
     assert last["db_1"] > first["db_1"] + 3.0 and last["db_0"] > first["db_0"] + 1.0
     trainer.finish(state, {})

@@ -9,7 +9,7 @@ import torch
 
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig
 from inrcodec.codecs.hierarchical.elbo import elbo, native_fourier, rounded
-from inrcodec.codecs.hierarchical.growth import grown, network_to_go_on_in
+from inrcodec.codecs.hierarchical.growth import fine_tuning_network, grown
 from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.errors import UsageError
 
@@ -85,8 +85,8 @@ def test_refuses_what_does_not_fit(wrong: dict) -> None:
 
 
 def test_a_network_of_another_shape_is_left_for_the_learned_one() -> None:
-    assert network_to_go_on_in(SMALL, LARGE) == LARGE
+    assert fine_tuning_network(SMALL, LARGE) == LARGE
     other = replace(SMALL, levels=(LevelConfig(8, 32, (8,), 3, 1), LevelConfig(4, 16, (4, 4), 1, 1, phases=2)))
-    assert network_to_go_on_in(SMALL, other) == SMALL
+    assert fine_tuning_network(SMALL, other) == SMALL
     with pytest.raises(UsageError, match="no smaller"):
-        network_to_go_on_in(SMALL, replace(other, channels=1))
+        fine_tuning_network(SMALL, replace(other, channels=1))
