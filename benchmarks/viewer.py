@@ -1,9 +1,10 @@
-"""Seconds from opening the viewer's page to the first picture, in a headless Chromium (needs selenium, chromedriver).
+"""Measure the viewer in a headless Chromium (needs selenium, chromium and chromedriver).
 
     python benchmarks/viewer.py photo.png                 # compressed first, at 0.4 bpp
     python benchmarks/viewer.py photo.inr --screenshot page.png
 
-Also: seconds to show another part at three times the size, and the largest difference from what the package decodes.
+Prints the seconds from opening the page to the first image, the seconds to zoom in by a factor of three, and the
+maximum difference from the values that the package decodes.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ inrViewer.native().then(async ({ values }) => {
 
 
 def main() -> None:
+    """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--runs", type=int, default=3, help="times the page is opened")
-    parser.add_argument("--screenshot", type=Path)
+    parser.add_argument("--runs", type=int, default=3, help="how often to open the page")
+    parser.add_argument("--screenshot", type=Path, help="PNG file to write")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = args.file
@@ -48,6 +50,7 @@ def main() -> None:
 
 
 def measure(file: Path, runs: int, screenshot: Path | None) -> None:
+    """Print the measurements of the page that shows ``file``."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for argument in (
@@ -57,7 +60,7 @@ def measure(file: Path, runs: int, screenshot: Path | None) -> None:
         "--disable-dev-shm-usage",
         "--window-size=1240,900",
     ):
-        options.add_argument(f"--{argument}")
+        options.add_argument(argument)
     server = make_server(file)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
@@ -69,14 +72,14 @@ def measure(file: Path, runs: int, screenshot: Path | None) -> None:
             browser.get("about:blank")
             browser.get(f"http://127.0.0.1:{server.server_port}/{page_address(file)}")
             seconds.append(wait(browser) / 1000)
-        print("first picture:", ", ".join(f"{s:.2f}" for s in seconds), "s after the page was asked for")
-        begun = time.perf_counter()
+        print("first image:", ", ".join(f"{s:.2f}" for s in seconds), "s after opening the page")
+        start = time.perf_counter()
         browser.execute_script("delete document.documentElement.dataset.state; inrViewer.view.zoom(3)")
         wait(browser)
-        print(f"three times as large: {time.perf_counter() - begun:.2f} s")
+        print(f"zoom by three: {time.perf_counter() - start:.2f} s")
 
         values = np.frombuffer(base64.b64decode(browser.execute_async_script(NATIVE)), "<f4")
-        print(f"largest difference: {np.abs(values - inrcodec.decompress(file).values.ravel()).max():.2g}")
+        print(f"maximum difference: {np.abs(values - inrcodec.decompress(file).values.ravel()).max():.2g}")
         if screenshot:
             browser.save_screenshot(str(screenshot))
     finally:
@@ -85,7 +88,7 @@ def measure(file: Path, runs: int, screenshot: Path | None) -> None:
 
 
 def wait(browser: webdriver.Chrome) -> float:
-    """Until the page is ready; milliseconds since it was asked for."""
+    """Wait until the page is ready and return the milliseconds since it was opened."""
     while browser.execute_script(STATE) != "ready":
         error = browser.execute_script("return document.getElementById('error').textContent")
         if error:

@@ -1,4 +1,4 @@
-"""``view``: a page in the browser that decodes a file there."""
+"""The command ``view``: show a file in the browser, which decodes it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ import click
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on this machine; default: a free one.")
-@click.option("--no-browser", is_flag=True, help="Print the page's address and open nothing.")
-@click.option("--prior", metavar="NAME|ID|FILE", help="Prior that the file was made with.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on this machine; by default a free one.")
+@click.option("--no-browser", is_flag=True, help="Print the page's address without opening a browser.")
+@click.option(
+    "--prior", metavar="NAME|ID|FILE", help="Prior that FILE was made with; by default it is found by its id."
+)
 @click.option(
     "--export",
     "folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Write the page, with FILE and what it needs, to a folder for any web server.",
+    help="Write the page, FILE and its prior to FOLDER, for any web server, and exit.",
 )
 def view(file: Path | None, port: int, no_browser: bool, prior: str | None, folder: Path | None) -> None:
-    """Look at FILE in the browser, at any size; without FILE, at what is dropped on the page.
+    """Show FILE in the browser, at any zoom. Without FILE, drop files on the page.
 
-    The page is served to this machine alone until Ctrl-C. It decodes by itself, so that an exported folder works on
-    any web server.
+    The page decodes in JavaScript. It is served to this machine only, until you press Ctrl-C; with --export, it is
+    written to a folder that works on any web server.
 
     \b
     Examples:
@@ -35,11 +37,11 @@ def view(file: Path | None, port: int, no_browser: bool, prior: str | None, fold
 
     if folder is not None:
         size = export(folder, file, prior)
-        click.echo(f"{folder}: {size:,} bytes; open index.html{page_address(file)} through a web server")
+        click.echo(f"{folder}: {size:,} bytes; serve it with a web server and open index.html{page_address(file)}")
         return
     with make_server(file, port=port, prior=prior) as server:
         address = f"http://127.0.0.1:{server.server_port}/{page_address(file)}"
-        click.echo(f"{address}\nCtrl-C ends it.")
+        click.echo(f"{address}\nPress Ctrl-C to stop.")
         if not no_browser:
             import webbrowser
 

@@ -1,7 +1,8 @@
-"""A page that decodes files in the browser: served on this machine alone, or written to a folder for any web server.
+"""Serve the page that decodes files in the browser, to this machine only, or export it to a folder for any web server.
 
-The page (``site``) is plain JavaScript and needs nothing from elsewhere. Beside it lie, under names that it knows,
-the entropy coder's tables and the priors by their ids.
+The page (the folder ``site``) is plain JavaScript without a build step, and loads nothing from other servers. It
+fetches the entropy coder's tables from ``gaussian_tables.npy``, priors from ``priors/<id>.safetensors`` and the file to
+show from ``files/``.
 """
 
 from __future__ import annotations
@@ -37,16 +38,20 @@ _HEADERS = {
 
 
 def page_folder() -> Path:
-    """Return the folder of the page's files."""
+    """Return the folder that holds the page's HTML, CSS and JavaScript."""
     return Path(__file__).resolve().parent / "site"
 
 
 def site_files(file: Path | None = None, prior: str | None = None) -> Iterator[tuple[str, Path]]:
-    """(path within the site, file on this machine) of all that the page fetches.
+    """Yield everything the page fetches, as pairs of a path within the site and a file on this machine.
 
-    With ``file`` that file, and of the priors only its own (``prior``: another place to find that); without, all.
+    Args:
+        file: the ``.inr`` or ``.inrs`` file to include, with its prior; without it, all priors the page supports.
+        prior: name, id or file of the prior of ``file``, where its id alone does not find it.
 
-    Raises DataError when it is no ``.inr`` or ``.inrs`` file, PriorError when its prior is not here.
+    Raises:
+        DataError: ``file`` cannot be read or is not an ``.inr`` or ``.inrs`` file.
+        PriorError: the prior of ``file`` is not found.
     """
     for path in sorted(page_folder().iterdir()):
         if path.suffix in _TYPES:
@@ -59,19 +64,20 @@ def site_files(file: Path | None = None, prior: str | None = None) -> Iterator[t
         return
     try:
         with file.open("rb") as opened:
-            head = opened.read(14)
+            preamble = opened.read(14)
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror}") from None
-    if file_kind(head) is None:
+    if file_kind(preamble) is None:
         raise DataError(f"{file}: not an .inr or .inrs file")
-    if head[4] & 0x20:
-        path = prior_store.path_of(prior or head[6:14].hex())
+    has_prior = preamble[4] & 0x20
+    if has_prior:
+        path = prior_store.path_of(prior or preamble[6:14].hex())
         yield f"priors/{prior_store.file_id(path).hex()}.safetensors", path
     yield f"files/{file.name}", file
 
 
 def _is_viewable(prior: Path) -> bool:
-    """Whether the page decodes files of a prior."""
+    """Return whether the page can decode files made with a prior."""
     with prior.open("rb") as opened:
         head = opened.read(min(int.from_bytes(opened.read(8), "little"), MAX_PRIOR_BYTES))
     formats = [family.prior_format for family in FAMILIES if family.in_viewer]
@@ -79,17 +85,25 @@ def _is_viewable(prior: Path) -> bool:
 
 
 def page_address(file: Path | None) -> str:
-    """What follows the site's address to open a file that ``site_files`` was given."""
+    """Return what to append to the site's address to open ``file``, which the site must include."""
     return "" if file is None else f"?file=files/{quote(file.name)}"
 
 
 def export(folder: Path, file: Path | None = None, prior: str | None = None) -> int:
-    """Write the site to a folder that does not exist or is empty; returns its bytes.
+    """Write the site to ``folder``, which must be empty or not exist yet, and return its size in bytes.
 
-    Raises UsageError when something is in the folder; errors as ``site_files``.
+    Args:
+        folder: where to write the site.
+        file: see ``site_files``.
+        prior: see ``site_files``.
+
+    Raises:
+        UsageError: ``folder`` is not empty or not a folder.
+        DataError: see ``site_files``.
+        PriorError: see ``site_files``.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: exists and is not empty")
+        raise UsageError(f"{folder} is not empty: choose a new or empty folder")
     total = 0
     for name, path in list(site_files(file, prior)):
         data = path.read_bytes()
@@ -100,10 +114,19 @@ def export(folder: Path, file: Path | None = None, prior: str | None = None) -> 
 
 
 def make_server(file: Path | None = None, *, port: int = 0, prior: str | None = None) -> ThreadingHTTPServer:
-    """A server of the site on the loopback interface; ``port`` 0 takes any that is free (``server_port``).
+    """Return a server of the site on the loopback interface; call its ``serve_forever``.
 
-    It answers nobody but a browser on this machine that names it by its own address, and gives out nothing but the
-    site. Call ``serve_forever``. Raises UsageError when the port is taken; errors as ``site_files``.
+    It serves only the files of the site, and only to requests addressed to 127.0.0.1 or localhost.
+
+    Args:
+        file: see ``site_files``.
+        port: the port; 0 takes a free one, which ``server_port`` tells.
+        prior: see ``site_files``.
+
+    Raises:
+        UsageError: the port cannot be used.
+        DataError: see ``site_files``.
+        PriorError: see ``site_files``.
     """
     files = {f"/{name}": path for name, path in site_files(file, prior)}
     files["/"] = files["/index.html"]
@@ -117,10 +140,10 @@ def make_server(file: Path | None = None, *, port: int = 0, prior: str | None = 
 
         def _answer(self, *, body: bool) -> None:
             host = self.headers.get("Host", "")
-            own = server.server_port
+            port = server.server_port
             path = files.get(unquote(urlsplit(self.path).path))
-            if host not in (f"127.0.0.1:{own}", f"localhost:{own}"):
-                # Another site's name that leads here (DNS rebinding).
+            if host not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+                # DNS rebinding: another site's name that resolves to this machine.
                 self.send_error(403)
             elif path is None:
                 self.send_error(404)
@@ -140,10 +163,10 @@ def make_server(file: Path | None = None, *, port: int = 0, prior: str | None = 
                     self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: the browser says what went wrong."""
+            """Log nothing; the browser reports errors."""
 
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     except OSError as error:
-        raise UsageError(f"port {port} cannot be used: {error.strerror}") from None
+        raise UsageError(f"port {port} cannot be used: {error.strerror}; choose another --port") from None
     return server

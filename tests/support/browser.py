@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests that look at pages; they skip where there is none."""
+"""A headless Chromium for tests of web pages, which are skipped without one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 
 def open_browser(width: int = 1240, height: int = 1600) -> Iterator[object]:
-    """A selenium driver, closed at the end."""
+    """Yield a selenium driver with a window of the given size, and close it afterwards."""
     webdriver = pytest.importorskip("selenium.webdriver")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
-        pytest.skip("no chromium and chromedriver here")
+        pytest.skip("needs chromium and chromedriver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):

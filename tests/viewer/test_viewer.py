@@ -1,6 +1,6 @@
-"""The viewer: its modules decode what the package decodes, the page shows it, the server gives out nothing else.
+"""The viewer: its JavaScript decodes what the package decodes, the page shows it, and the server serves only the site.
 
-The modules run in node, the page in a headless Chromium; where there is none these tests skip.
+The modules run in node, the page in a headless Chromium; without these, the tests are skipped.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from tests.support.browser import open_browser
 from tests.support.golden_files import FOLDER, PRIORS, listed
 
 HERE = Path(__file__).parent
-VIEWED = ("hierarchical", "combiner", "coin++", "coin")
-FILES = {name: told["info"] for name, told in listed().items()}
-EXACT = 1e-5
-"""What float32 sums in another order may differ by, of a range of 1."""
+SUPPORTED = ("hierarchical", "combiner", "coin++", "coin")
+FILES = {name: golden["info"] for name, golden in listed().items()}
+TOLERANCE = 1e-5
+"""Float32 sums in another order may differ by this much, for values in a range of 1."""
 
 
 @pytest.fixture
@@ -47,27 +47,28 @@ def _golden_priors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def decode_by_node(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the modules make of files; skips without node 18."""
+    """Decode files with the JavaScript modules; skips the test without node 18 or newer."""
     node = shutil.which("node")
     if node is None or int(subprocess.check_output([node, "--version"], text=True)[1:].split(".")[0]) < 18:
-        pytest.skip("no node here")
-    done = subprocess.run(
+        pytest.skip("needs node 18 or newer")
+    completed = subprocess.run(
         [node, str(HERE / "decode.mjs"), str(page_folder()), str(TABLES_FILE)],
         input=json.dumps(jobs),
         capture_output=True,
         text=True,
         check=True,
     )
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    results: list[dict[str, Any]] = json.loads(completed.stdout)
+    return results
 
 
 def job(path: Path, prior: Path | None, out: Path, **more: Any) -> dict[str, Any]:
+    """Return a job of ``decode.mjs``."""
     return {"file": str(path), "prior": prior and str(prior), "out": str(out), **more}
 
 
 def planes(container: Container, values: np.ndarray) -> np.ndarray:
-    """Values (slices, rows, columns, channels) as the viewer lays them."""
+    """Return values as the viewer arranges them: (slices, rows, columns, channels)."""
     shape = container.header.shape
     axes = 1 if container.header.kind == "audio" or len(shape) == 1 else 2
     rows = (1,) if axes == 1 else ()
@@ -75,15 +76,16 @@ def planes(container: Container, values: np.ndarray) -> np.ndarray:
 
 
 def prior_path(container: Container) -> Path | None:
+    """Return the prior file of a container, None for a codec without a prior."""
     return None if container.prior_id == bytes(8) else prior_store.path_of(container.prior_id.hex())
 
 
 @pytest.mark.usefixtures("_golden_priors")
 def test_modules_decode_what_the_package_decodes(tmp_path: Path) -> None:
-    """All golden files of these codecs, all entries, first and last slice: the same numbers but for rounding."""
-    jobs, wanted = [], []
+    """All golden files of the supported codecs, all entries, first and last slice: equal within rounding."""
+    jobs, expected = [], []
     for name, info in FILES.items():
-        if info["codec"] not in VIEWED:
+        if info["codec"] not in SUPPORTED:
             continue
         opened = inrcodec.open(FOLDER / "files" / name)
         for entry in range(len(opened)):
@@ -92,71 +94,71 @@ def test_modules_decode_what_the_package_decodes(tmp_path: Path) -> None:
             for number in sorted({0, len(values) - 1}):
                 out = tmp_path / f"{len(jobs)}.f32"
                 jobs.append(job(FOLDER / "files" / name, prior_path(container), out, entry=entry, slice=number))
-                wanted.append(values[number])
-    found = decode_by_node(jobs)
-    assert {FILES[Path(one["file"]).name]["codec"] for one in jobs} == set(VIEWED)
-    for told, one, values in zip(found, jobs, wanted, strict=True):
-        assert "error" not in told, (one["file"], told)
-        assert (told["count"], told["channels"]) == (values.size, values.shape[-1]), one["file"]
-        difference = np.abs(np.fromfile(one["out"], "<f4") - values.ravel()).max()
-        assert difference <= EXACT * max(1.0, float(np.abs(values).max())), one["file"]
+                expected.append(values[number])
+    results = decode_by_node(jobs)
+    assert {FILES[Path(each["file"]).name]["codec"] for each in jobs} == set(SUPPORTED)
+    for result, each, values in zip(results, jobs, expected, strict=True):
+        assert "error" not in result, (each["file"], result)
+        assert (result["count"], result["channels"]) == (values.size, values.shape[-1]), each["file"]
+        difference = np.abs(np.fromfile(each["out"], "<f4") - values.ravel()).max()
+        assert difference <= TOLERANCE * max(1.0, float(np.abs(values).max())), each["file"]
 
 
 @pytest.mark.usefixtures("_golden_priors")
-def test_modules_refuse_what_they_do_not_show(tmp_path: Path) -> None:
-    """Other codecs, damage and foreign files: an error of the format in words, never another one."""
-    others = [name for name, info in FILES.items() if info["codec"] not in VIEWED]
+def test_modules_reject_unsupported_and_corrupt_files(tmp_path: Path) -> None:
+    """Other codecs, truncated, altered and foreign files raise FormatError, never another error."""
+    others = [name for name, info in FILES.items() if info["codec"] not in SUPPORTED]
     jobs = []
     for name in others:
         container = inrcodec.open(FOLDER / "files" / name).container()
         jobs.append(job(FOLDER / "files" / name, prior_path(container), tmp_path / "x"))
-    whole = next(n for n, info in FILES.items() if info["codec"] == "hierarchical" and info["format"] == "inr")
+    name = next(n for n, info in FILES.items() if info["codec"] == "hierarchical" and info["format"] == "inr")
     data, prior = (
-        (FOLDER / "files" / whole).read_bytes(),
-        prior_path(inrcodec.open(FOLDER / "files" / whole).container()),
+        (FOLDER / "files" / name).read_bytes(),
+        prior_path(inrcodec.open(FOLDER / "files" / name).container()),
     )
-    for number, damaged in enumerate((b"", b"\x89PNG and more", data[:-5], data[:-1] + bytes([data[-1] ^ 1]))):
-        (tmp_path / f"{number}.inr").write_bytes(damaged)
+    for number, corrupt in enumerate((b"", b"\x89PNG and more", data[:-5], data[:-1] + bytes([data[-1] ^ 1]))):
+        (tmp_path / f"{number}.inr").write_bytes(corrupt)
         jobs.append(job(tmp_path / f"{number}.inr", prior, tmp_path / "x"))
-    for told in decode_by_node(jobs):
-        assert told.get("kind") == "FormatError", told
+    for result in decode_by_node(jobs):
+        assert result.get("kind") == "FormatError", result
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, picture: np.ndarray) -> dict[str, Path]:
-    """A picture and a sound under shipped priors."""
+def compressed(tmp_path_factory: pytest.TempPathFactory, picture: np.ndarray) -> dict[str, Path]:
+    """Compress an image and audio with shipped priors."""
     folder = tmp_path_factory.mktemp("viewed")
-    Image.fromarray(picture[100:229, 120:311]).save(folder / "picture.png")
+    Image.fromarray(picture[100:229, 120:311]).save(folder / "image.png")
     seconds = np.arange(12000) / 16000
     tone = 0.3 * np.sin(2 * np.pi * 330 * seconds * (1 + 0.2 * seconds)) * np.exp(-2 * seconds)
-    soundfile.write(folder / "sound.wav", tone, 16000)
+    soundfile.write(folder / "audio.wav", tone, 16000)
     out = {}
-    for name, rate in (("picture.png", {"target_bpp": 0.8}), ("sound.wav", {})):
+    for name, rate in (("image.png", {"target_bpp": 0.8}), ("audio.wav", {})):
         path = folder / f"{Path(name).stem}.inr"
         path.write_bytes(inrcodec.compress(folder / name, effort="fast", **rate))
         out[path.stem] = path
     return out
 
 
-def test_modules_decode_any_part_at_any_size(made: dict[str, Path], tmp_path: Path) -> None:
-    """Larger, smaller, and windows of these: as ``decompress`` with a size and a region."""
-    container = inrcodec.open(made["picture"]).container()
+def test_modules_decode_any_window_at_any_size(compressed: dict[str, Path], tmp_path: Path) -> None:
+    """Windows of finer and coarser grids equal what ``decompress`` returns for a size and a region."""
+    container = inrcodec.open(compressed["image"]).container()
     prior = prior_path(container)
     cases = [((258, 382), (0, 258, 0, 382)), ((64, 95), (3, 40, 10, 95)), ((129, 400), (100, 129, 333, 400))]
     jobs = [
-        job(made["picture"], prior, tmp_path / f"{i}.f32", size=size, window=window)
+        job(compressed["image"], prior, tmp_path / f"{i}.f32", size=size, window=window)
         for i, (size, window) in enumerate(cases)
     ]
-    for told, one, (size, (top, bottom, left, right)) in zip(decode_by_node(jobs), jobs, cases, strict=True):
+    for result, each, (size, (top, bottom, left, right)) in zip(decode_by_node(jobs), jobs, cases, strict=True):
         window = (slice(top, bottom), slice(left, right))
         values = decompress_container(container, size=size, window=window).values
-        assert "error" not in told, told
-        assert np.abs(np.fromfile(one["out"], "<f4") - values.ravel()).max() <= EXACT
+        assert "error" not in result, result
+        assert np.abs(np.fromfile(each["out"], "<f4") - values.ravel()).max() <= TOLERANCE
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
-    """Starts servers; returns their addresses."""
+    """Return a function that starts a server and returns its address."""
     servers = []
 
     def start(file: Path | None = None) -> str:
@@ -171,20 +173,20 @@ def serve() -> Iterator[Callable[..., str]]:
         server.server_close()
 
 
-def test_server_gives_the_site_and_nothing_else(made: dict[str, Path], serve: Callable[..., str]) -> None:
-    address = serve(made["picture"])
-    with urllib.request.urlopen(address) as answer:
-        assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
-        assert b"viewer.css" in answer.read()
-    with urllib.request.urlopen(f"{address}files/picture.inr") as answer:
-        assert answer.read() == made["picture"].read_bytes()
-    for path in ("files/sound.inr", "../pyproject.toml", "%2e%2e/%2e%2e/etc/passwd", "files/", "priors/"):
+def test_server_serves_only_the_site(compressed: dict[str, Path], serve: Callable[..., str]) -> None:
+    address = serve(compressed["image"])
+    with urllib.request.urlopen(address) as response:
+        assert "script-src 'self'" in response.headers["Content-Security-Policy"]
+        assert b"viewer.css" in response.read()
+    with urllib.request.urlopen(f"{address}files/image.inr") as response:
+        assert response.read() == compressed["image"].read_bytes()
+    for path in ("files/audio.inr", "../pyproject.toml", "%2e%2e/%2e%2e/etc/passwd", "files/", "priors/"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(address + path)
 
 
-def test_server_answers_to_its_own_name_alone(serve: Callable[..., str]) -> None:
-    """A page of another name that leads to this machine learns nothing."""
+def test_server_rejects_other_host_names(serve: Callable[..., str]) -> None:
+    """Another site whose name resolves to this machine gets nothing (DNS rebinding)."""
     port = int(serve().rsplit(":", 1)[1].strip("/"))
     for host, status in ((f"localhost:{port}", 200), ("evil.example", 403), (f"evil.example:{port}", 403)):
         connection = HTTPConnection("127.0.0.1", port)
@@ -195,18 +197,20 @@ def test_server_answers_to_its_own_name_alone(serve: Callable[..., str]) -> None
         connection.close()
 
 
-def test_a_site_to_take_elsewhere(made: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["view", str(made["sound"]), "--export", str(tmp_path / "site")]) == 0
-    assert "index.html?file=files/sound.inr" in capsys.readouterr().out
-    there = {str(p.relative_to(tmp_path / "site")) for p in (tmp_path / "site").rglob("*") if p.is_file()}
-    assert there == {name for name, _ in site_files(made["sound"])}
-    assert sum(name.startswith("priors/") for name in there) == 1
+def test_export_writes_the_site_of_a_file(
+    compressed: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["view", str(compressed["audio"]), "--export", str(tmp_path / "site")]) == 0
+    assert "index.html?file=files/audio.inr" in capsys.readouterr().out
+    exported = {str(p.relative_to(tmp_path / "site")) for p in (tmp_path / "site").rglob("*") if p.is_file()}
+    assert exported == {name for name, _ in site_files(compressed["audio"])}
+    assert sum(name.startswith("priors/") for name in exported) == 1
     with pytest.raises(UsageError, match="not empty"):
-        export(tmp_path / "site", made["sound"])
+        export(tmp_path / "site", compressed["audio"])
 
 
-def test_every_module_of_the_page_is_served() -> None:
-    """What the page's modules import is there, and they take nothing from the network."""
+def test_every_imported_module_is_served() -> None:
+    """All imports are part of the site, and nothing refers to another server."""
     names = {name for name, _ in site_files()}
     for path in page_folder().iterdir():
         text = path.read_text("utf-8")
@@ -216,10 +220,10 @@ def test_every_module_of_the_page_is_served() -> None:
                 assert line.split('"')[1].removeprefix("./") in names
 
 
-def test_what_cannot_be_viewed_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, made: dict[str, Path]
+def test_errors_of_view_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, compressed: dict[str, Path]
 ) -> None:
-    (tmp_path / "x.inr").write_bytes(b"not a file of ours")
+    (tmp_path / "x.inr").write_bytes(b"not an inr file")
     for arguments in (["view", str(tmp_path / "x.inr")], ["view", str(tmp_path / "missing.inr")]):
         assert main(arguments) == 1
         assert capsys.readouterr().err.count("\n") == 1
@@ -227,7 +231,7 @@ def test_what_cannot_be_viewed_is_one_line(
         make_server(tmp_path / "x.inr")
     monkeypatch.setattr(prior_store, "folders", list)
     with pytest.raises(PriorError, match="none found"):
-        make_server(made["picture"])
+        make_server(compressed["image"])
 
 
 @pytest.fixture(scope="module")
@@ -235,8 +239,8 @@ def browser() -> Iterator[Any]:
     yield from open_browser(1240, 900)
 
 
-def opened(browser: Any, address: str) -> None:
-    """Wait until the page shows its file, or says why not."""
+def open_page(browser: Any, address: str) -> None:
+    """Open an address and wait until the page shows its file; fails if it shows an error."""
     browser.get(address)
     for _ in range(600):
         error = browser.find_element("id", "error").text
@@ -250,23 +254,23 @@ def opened(browser: Any, address: str) -> None:
 
 
 def native_values(browser: Any) -> np.ndarray:
-    """Values that the page decoded, at the signal's own size."""
-    found = browser.execute_async_script(
+    """Return the values that the page decodes at the signal's own size."""
+    decoded = browser.execute_async_script(
         "const done = arguments[0];inrViewer.native().then((n) => done([n.rows, n.columns, n.channels, [...n.values]]))"
     )
-    rows, columns, channels, values = found
+    rows, columns, channels, values = decoded
     return np.array(values, np.float32).reshape(rows, columns, channels)
 
 
-def test_the_page_shows_a_picture(
-    made: dict[str, Path], serve: Callable[..., str], browser: Any, tmp_path: Path
+def test_page_shows_an_image(
+    compressed: dict[str, Path], serve: Callable[..., str], browser: Any, tmp_path: Path
 ) -> None:
-    """The decoded values are Python's, what is on the screen is them, and a closer look is another grid."""
-    opened(browser, serve(made["picture"]) + page_address(made["picture"]))
-    signal = inrcodec.decompress(made["picture"])
+    """The page decodes Python's values, shows them pixel by pixel, and decodes a finer grid when zoomed."""
+    open_page(browser, serve(compressed["image"]) + page_address(compressed["image"]))
+    signal = inrcodec.decompress(compressed["image"])
     assert np.abs(native_values(browser) - signal.values).max() <= 1 / 255
     # One sample per screen pixel.
-    browser.find_element("id", "native").click()
+    browser.find_element("id", "one-to-one").click()
     time.sleep(0.5)
     shown = browser.execute_script(
         "const v = inrViewer.view, c = document.getElementById('canvas');"
@@ -279,30 +283,30 @@ def test_the_page_shows_a_picture(
     assert np.abs(pixels[..., :3].astype(int) - signal.to_native().astype(int)).max() <= 1
     browser.execute_script("inrViewer.view.zoom(3)")
     time.sleep(0.5)
-    assert browser.execute_script("return inrViewer.shown.picture.size") == [3 * n for n in signal.header.shape]
-    shot = tmp_path / "picture.png"
+    assert browser.execute_script("return inrViewer.shown.image.size") == [3 * n for n in signal.header.shape]
+    shot = tmp_path / "image.png"
     assert browser.save_screenshot(str(shot))
     assert np.asarray(Image.open(shot).convert("L")).std() > 10
 
 
-def test_the_page_plays_a_sound(made: dict[str, Path], serve: Callable[..., str], browser: Any, tmp_path: Path) -> None:
-    opened(browser, serve(made["sound"]) + page_address(made["sound"]))
-    signal = inrcodec.decompress(made["sound"])
+def test_page_plays_audio(compressed: dict[str, Path], serve: Callable[..., str], browser: Any, tmp_path: Path) -> None:
+    open_page(browser, serve(compressed["audio"]) + page_address(compressed["audio"]))
+    signal = inrcodec.decompress(compressed["audio"])
     values = native_values(browser)
     assert np.abs(values[0] - signal.values).max() <= 1 / 255
-    # What the player was given, decoded by the browser itself.
+    # The WAV file of the audio player, as the browser decodes it.
     played = browser.execute_async_script(
-        "const [rate, done] = arguments; inrViewer.shown.sound.arrayBuffer()"
+        "const [rate, done] = arguments; inrViewer.shown.audio.arrayBuffer()"
         ".then((b) => new OfflineAudioContext(1, 1, rate).decodeAudioData(b))"
         ".then((a) => done([a.sampleRate, a.numberOfChannels, [...a.getChannelData(0)]]))",
         signal.header.sample_rate,
     )
     assert played[:2] == [signal.header.sample_rate, signal.header.channels]
     assert np.abs(np.array(played[2]) - signal.values[:, 0]).max() <= 1 / 255
-    assert browser.save_screenshot(str(tmp_path / "sound.png"))
+    assert browser.save_screenshot(str(tmp_path / "audio.png"))
 
 
-def test_the_page_says_what_is_wrong(serve: Callable[..., str], browser: Any) -> None:
+def test_page_reports_errors(serve: Callable[..., str], browser: Any) -> None:
     address = serve()
     browser.get(address)
     browser.execute_script("inrViewer.openBytes('x.inr', new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]))")
@@ -311,4 +315,4 @@ def test_the_page_says_what_is_wrong(serve: Callable[..., str], browser: Any) ->
         if text:
             break
         time.sleep(0.05)
-    assert text == "x.inr: this is not an .inr or .inrs file"
+    assert text == "x.inr: not an .inr or .inrs file"

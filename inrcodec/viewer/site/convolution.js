@@ -1,21 +1,24 @@
-// Convolutions of tensors in a machine's memory, in exact integers and in float32.
+// Convolutions of tensors in a machine's memory, in exact integers (inrcodec/nn/exact.py) and in float32.
 //
-// A tensor is { at, height, width, channels, stride }: `stride` numbers of four bytes per pixel, channels last.
+// A tensor is { at, height, width, channels, stride }: `at` is its address, and a pixel has `stride` numbers of four
+// bytes, channels last.
 
 import { FormatError } from "./bytes.js";
 import { LANES, MAX_ROW, padded } from "./kernels.js";
 
 const WEIGHT_BITS = 12;
-const LIMIT = 1 << 23;
+const ACTIVATION_LIMIT = 1 << 23;
+// Pixels behind a tensor that the kernels may overwrite, because they compute several pixels at a time.
 const SPILL = 4;
 
-// `written`: every number of it will be, so that it need not be zeroed.
+// Allocate a tensor of zeros, or, if every number will be `written`, of anything.
 export function makeTensor(machine, height, width, channels, written = false) {
   const stride = padded(channels);
-  return { at: machine.take(4 * stride * (height * width + SPILL), written), height, width, channels, stride };
+  return { at: machine.allocate(4 * stride * (height * width + SPILL), written), height, width, channels, stride };
 }
 
-// Weights (outputs, inputs, rows, columns), integers, and biases in units of both together, made ready for the kernel.
+// A convolution in exact integers. Weights (outputs, inputs, rows, columns) are in units of 2^-12, biases in units of a
+// weight times an activation. Both are laid out for the kernel `convolve`.
 export class ExactConv {
   constructor(machine, weight, biases, periodic) {
     const [outputs, inputs, rows, columns] = weight.shape;
@@ -24,7 +27,7 @@ export class ExactConv {
     const stride = padded(inputs);
     const block = (taps * stride) / 2 * 16 + 32;
     this.blocks = padded(outputs) / LANES;
-    this.at = machine.take(2 * block * this.blocks);
+    this.at = machine.allocate(2 * block * this.blocks);
     const halves = machine.shorts(this.at, block * this.blocks);
     for (let o = 0; o < outputs; o++) {
       let sum = 0;
@@ -36,32 +39,32 @@ export class ExactConv {
           sum += Math.abs(value);
         }
       }
-      if (sum >= MAX_ROW) throw new FormatError("the prior's integer network is out of this page's range");
+      if (sum >= MAX_ROW) throw new FormatError("unsupported prior: the sum of a row of its weights is out of range");
       const bias = biases[o] + (1 << (WEIGHT_BITS - 1));
       const high = Math.floor(bias / (1 << WEIGHT_BITS));
-      const ends = machine.ints(this.at + 2 * (first + ((taps * stride) / 2) * 16), 16);
-      ends[o & 7] = high;
-      ends[8 + (o & 7)] = bias - high * (1 << WEIGHT_BITS);
+      const biasHalves = machine.ints(this.at + 2 * (first + ((taps * stride) / 2) * 16), 16);
+      biasHalves[o & 7] = high;
+      biasHalves[8 + (o & 7)] = bias - high * (1 << WEIGHT_BITS);
     }
   }
 
-  // A new tensor; `relu`: of the positive parts of the input.
+  // Return a new tensor of the input's size; with `relu`, negative inputs count as zero.
   run(input, relu = false) {
     const { machine } = this;
     const { height, width, stride } = input;
     const out = makeTensor(machine, height, width, this.outputs, true);
-    machine.within(() => {
+    machine.scope(() => {
       const [down, across] = [this.rows >> 1, this.columns >> 1];
       const line = (width + 2 * across) * stride * 4;
-      const packed = machine.take(line * (height + 2 * down) + 4 * SPILL * stride);
+      const packed = machine.allocate(line * (height + 2 * down) + 4 * SPILL * stride);
       const taps = writeTaps(machine, this.rows, this.columns, line, 4 * stride);
       const { pack, convolve } = machine.kernels;
       for (let y = 0; y < height; y++) {
         pack(input.at + y * width * stride * 4, packed + (y + down) * line + across * stride * 4, width, stride,
-          relu ? 0 : -LIMIT);
+          relu ? 0 : -ACTIVATION_LIMIT);
       }
       if (this.periodic && across) wrap(machine, packed, down, height, width, across, 4 * stride);
-      // One place of the kernel and no border: the whole grid is one long row.
+      // A kernel of one pixel has no border, so the whole grid is one long row.
       const single = this.rows * this.columns === 1;
       for (let y = 0; y < (single ? 1 : height); y++) {
         convolve(packed + y * line, 4 * stride, stride / 2, taps, this.rows * this.columns, this.at,
@@ -72,7 +75,7 @@ export class ExactConv {
   }
 }
 
-// The same with weights and biases in float32.
+// A convolution with weights and biases in float32.
 export class FloatConv {
   constructor(machine, weight, biases, periodic) {
     const [outputs, inputs, rows, columns] = weight.shape;
@@ -82,7 +85,7 @@ export class FloatConv {
     const block = (taps * stride + 1) * LANES;
     this.block = block;
     this.blocks = padded(outputs) / LANES;
-    this.at = machine.take(4 * block * this.blocks);
+    this.at = machine.allocate(4 * block * this.blocks);
     const numbers = machine.floats(this.at, block * this.blocks);
     for (let o = 0; o < outputs; o++) {
       const first = (o >> 3) * block + (o & 7);
@@ -100,18 +103,18 @@ export class FloatConv {
     for (let o = 0; o < this.outputs; o++) numbers[((o >> 3) + 1) * this.block - LANES + (o & 7)] = biases[o];
   }
 
-  // A new tensor of the rows of `input` but for half a kernel at both ends, which it must have.
+  // Return a new tensor. Columns are padded, rows are not: the output lacks half a kernel of rows at either end.
   run(input) {
     const { machine, rows, columns } = this;
     const { stride, width } = input;
     const [down, across] = [rows >> 1, columns >> 1];
     const height = input.height - 2 * down;
     const out = makeTensor(machine, height, width, this.outputs, true);
-    machine.within(() => {
+    machine.scope(() => {
       let from = input.at;
       const line = (width + 2 * across) * stride * 4;
       if (across) {
-        from = machine.take(line * input.height + 4 * SPILL * stride);
+        from = machine.allocate(line * input.height + 4 * SPILL * stride);
         for (let y = 0; y < input.height; y++) {
           const row = machine.floats(input.at + y * width * stride * 4, width * stride);
           machine.floats(from + y * line + across * stride * 4, width * stride).set(row);
@@ -129,7 +132,7 @@ export class FloatConv {
   }
 }
 
-// The border of rows on a circle: what lies at their other ends.
+// Fill the border of rows that wrap around from their other ends. `bytes` is the size of a pixel.
 function wrap(machine, at, first, height, width, across, bytes) {
   const line = (width + 2 * across) * bytes;
   const memory = new Uint8Array(machine.memory.buffer);
@@ -140,14 +143,15 @@ function wrap(machine, at, first, height, width, across, bytes) {
   }
 }
 
+// Write the byte offsets of a kernel's pixels and return their address.
 function writeTaps(machine, rows, columns, line, bytes) {
-  const at = machine.take(4 * rows * columns);
+  const at = machine.allocate(4 * rows * columns);
   machine.ints(at, rows * columns).set(
     Array.from({ length: rows * columns }, (_, t) => Math.floor(t / columns) * line + (t % columns) * bytes));
   return at;
 }
 
-// Depth to space: channel c f^axes + .. of a pixel to f x f (or 1 x f) pixels.
+// Move groups of channels to `factor` x `factor` pixels each (1 x `factor` with one axis): depth to space.
 export function shuffleUp(machine, input, factor, axes) {
   const down = axes === 2 ? factor : 1;
   const channels = input.channels / (down * factor);
@@ -168,16 +172,16 @@ export function shuffleUp(machine, input, factor, axes) {
   return out;
 }
 
-// The values (inputs, outputs) of a matrix as the weights of a convolution with one place, which is its product.
+// Return a matrix (inputs, outputs), whose values begin at `first`, as the weights of a 1 x 1 convolution.
 export function asConv({ shape: [inputs, outputs], values }, first = 0) {
-  const turned = new Float32Array(inputs * outputs);
+  const transposed = new Float32Array(inputs * outputs);
   for (let i = 0; i < inputs; i++) {
-    for (let o = 0; o < outputs; o++) turned[o * inputs + i] = values[first + i * outputs + o];
+    for (let o = 0; o < outputs; o++) transposed[o * inputs + i] = values[first + i * outputs + o];
   }
-  return { shape: [outputs, inputs, 1, 1], values: turned };
+  return { shape: [outputs, inputs, 1, 1], values: transposed };
 }
 
-// Rows (count, n) as a tensor of one row of pixels, and back.
+// Return rows (count, n) as a tensor with one row of `count` pixels.
 export function toTensor(machine, rows, count) {
   const n = rows.length / count;
   const out = makeTensor(machine, 1, count, n);
@@ -186,6 +190,7 @@ export function toTensor(machine, rows, count) {
   return out;
 }
 
+// Return the pixels of a tensor with one row as rows (pixels, channels).
 export function fromTensor(machine, { at, width, stride }, channels) {
   const numbers = machine.floats(at, width * stride);
   const out = new Float32Array(width * channels);

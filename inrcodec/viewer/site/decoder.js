@@ -1,77 +1,86 @@
-// Any file that this page can show: container entry and prior to values of a slice on any grid.
+// Decode any signal this page supports: from a container's entry and its prior to values of a slice on any grid.
 
 import { ByteReader, FormatError, inflate } from "./bytes.js";
+import { CoinDecoder } from "./coin.js";
+import { CoinPPDecoder } from "./coinpp.js";
+import { CombinerDecoder } from "./combiner.js";
 import { SECTIONS } from "./container.js";
-import { CombinerFile } from "./combiner.js";
-import { CoinFile } from "./coin.js";
-import { HierarchicalFile } from "./hierarchical.js";
-import { ModulationFile } from "./modulation.js";
+import { HierarchicalDecoder } from "./hierarchical.js";
 import { hasAlpha } from "./planes.js";
 import { resample } from "./resample.js";
 
-const FILES = { hierarchical: HierarchicalFile, combiner: CombinerFile, "coin++": ModulationFile, coin: CoinFile };
+// A codec's decoder has `planes`, `values(slice, size, window)` and a static `skipParameters(reader, prior)`.
+const DECODERS = {
+  hierarchical: HierarchicalDecoder, combiner: CombinerDecoder, "coin++": CoinPPDecoder, coin: CoinDecoder,
+};
 
-// `entry`: one of container.js readFile; `prior`: of safetensors.js readPrior, null for a codec without one; `tables`:
-// the GaussianTables.
+// Return the SignalDecoder of an entry of `readFile` (container.js). `prior` is what `readPrior` (prior_file.js)
+// returns, null for a codec without one; `tables` are the GaussianTables.
 export async function openEntry(entry, prior, tables) {
-  const File = FILES[entry.codec];
-  if (!File) {
-    throw new FormatError(`files of codec ${entry.codec} are not shown here: use inrcodec decompress`);
+  const CodecDecoder = DECODERS[entry.codec];
+  if (!CodecDecoder) {
+    throw new FormatError(`codec ${entry.codec} is unsupported on this page: use inrcodec decompress`);
   }
   if (entry.prior && prior?.id !== entry.prior) throw new FormatError(`the file needs prior ${entry.prior}`);
-  const shared = entry.sections.get(SECTIONS.parameters);
-  const parameters = new ByteReader(shared ?? entry.payload);
-  const given = { header: entry.header, prior, tables, parameters, body: entry.payload };
-  if (!shared) {
-    // The parameters end where the codec has read enough; the body follows.
+  const sharedParameters = entry.sections.get(SECTIONS.parameters);
+  let parameterReader, body;
+  if (sharedParameters) {
+    parameterReader = new ByteReader(sharedParameters);
+    body = entry.payload;
+  } else {
+    // The payload begins with the parameters, whose length only the codec knows.
     const probe = new ByteReader(entry.payload);
-    File.skipParameters(probe, prior);
-    given.parameters = new ByteReader(entry.payload, probe.at);
-    given.body = entry.payload.subarray(probe.at);
+    CodecDecoder.skipParameters(probe, prior);
+    parameterReader = new ByteReader(entry.payload, probe.at);
+    body = entry.payload.subarray(probe.at);
   }
-  return new Decoder(new File(given), entry.header, await readAlpha(entry));
+  const codecDecoder = new CodecDecoder({ header: entry.header, prior, tables, parameterReader, body });
+  return new SignalDecoder(codecDecoder, entry.header, await readAlpha(entry));
 }
 
+// Return the alpha channel in 0 .. 1, or null without one. It is stored losslessly, as differences between rows
+// (inrcodec/container/alpha.py).
 async function readAlpha({ header, sections }) {
   if (!hasAlpha(header)) return null;
-  const wide = header.sample_type === "u16";
+  const is16Bit = header.sample_type === "u16";
   const [rows, columns] = header.shape;
-  const size = rows * columns * (wide ? 2 : 1);
+  const size = rows * columns * (is16Bit ? 2 : 1);
   const raw = await inflate(sections.get(SECTIONS.alpha) ?? new Uint8Array(), size);
-  if (raw.length !== size) throw new FormatError("damaged file: its alpha channel does not fit");
+  if (raw.length !== size) throw new FormatError(`corrupt file: expected ${size} bytes of alpha, got ${raw.length}`);
   const view = new DataView(raw.buffer, raw.byteOffset);
   const out = new Float32Array(rows * columns);
-  const top = wide ? 65535 : 255;
+  const max = is16Bit ? 65535 : 255;
   const levels = new Uint32Array(rows * columns);
   for (let i = 0; i < levels.length; i++) {
-    const own = wide ? view.getUint16(2 * i, true) : raw[i];
-    levels[i] = (own + (i >= columns ? levels[i - columns] : 0)) & top;
-    out[i] = levels[i] / top;
+    const difference = is16Bit ? view.getUint16(2 * i, true) : raw[i];
+    levels[i] = (difference + (i >= columns ? levels[i - columns] : 0)) & max;
+    out[i] = levels[i] / max;
   }
   return out;
 }
 
-export class Decoder {
-  constructor(file, header, alpha) {
-    Object.assign(this, { file, header, alpha });
+class SignalDecoder {
+  constructor(codecDecoder, header, alpha) {
+    Object.assign(this, { codecDecoder, header, alpha });
   }
 
+  // The rows and columns of a slice; audio has one row.
   get shape() {
-    return this.file.planes.shape;
+    return this.codecDecoder.planes.shape;
   }
 
   get slices() {
-    return this.file.planes.slices;
+    return this.codecDecoder.planes.slices;
   }
 
   get channels() {
     return this.header.channels;
   }
 
-  // Values (rows, columns, channels) of a slice, on a grid of `size` [rows, columns], in `window` [top, bottom, left,
-  // right] of it; images in 0 .. 1, sounds in -1 .. 1, fields in 0 .. 1.
+  // Return the values (rows, columns, channels) of a slice in `window` [top, bottom, left, right] of a grid of `size`
+  // [rows, columns]. Images and fields are in 0 .. 1, audio is in -1 .. 1.
   values(slice = 0, size = this.shape, window = [0, size[0], 0, size[1]]) {
-    const colours = this.file.values(slice, size, window);
+    const colours = this.codecDecoder.values(slice, size, window);
     if (!this.alpha) return colours;
     const alpha = resample(this.alpha, this.shape, 1, size, window);
     const n = this.channels - 1;

@@ -1,35 +1,39 @@
-// The arithmetic that takes the time, on four or eight numbers at once in WebAssembly.
+// The inner loops of the networks, in WebAssembly with SIMD: four or eight numbers at a time.
 //
-// Tensors lie channels last: a pixel is `stride` numbers, a multiple of eight, those beyond its channels 0.
+// Tensors are channels last: a pixel has `stride` numbers, a multiple of eight; those beyond its channels are 0.
 //
-// Exact integers: an activation a (magnitude up to 2^23) is sent to a product as two 16-bit numbers, a = 2^12 high +
-// low with low in 0 .. 4095, a weight is one. Pairs of products are added in 32 bits, which no sum leaves as long as the
-// magnitudes of a row of weights sum to less than 2^19 (`ConvWeights` checks). With the bias cut the same way,
-// floor((sum + bias) / 2^12) is high sum + high bias + ((low sum + low bias) >> 12): the integers of
-// inrcodec/maths/exact_network.py.
+// Exact integers. A product takes an activation a (magnitude up to 2^23) as two 16-bit numbers, a = 2^12 high + low
+// with low in 0 .. 4095, and a weight as one. Pairs of products are summed in 32 bits, which cannot overflow while
+// the magnitudes of a row of weights sum to less than 2^19 (ExactConv in convolution.js checks this). With the bias
+// split the same way, floor((sum + bias) / 2^12) = high sum + high bias + ((low sum + low bias) >> 12), which are the
+// integers of inrcodec/nn/exact.py.
 
 import { Assembler, op } from "./wasm.js";
 
-const LIMIT = 1 << 23;
-const PAGE = 1 << 16;
+const ACTIVATION_LIMIT = 1 << 23;
+const PAGE_BYTES = 1 << 16;
 export const LANES = 8;
+// The sum of the magnitudes of a row of integer weights is below this.
 export const MAX_ROW = 1 << 19;
 
+// Return the stride of a pixel with so many channels.
 export const padded = (channels) => Math.ceil(channels / LANES) * LANES;
 
+// Compile the kernels. Below, get(l.x) is the value of a local variable, `step(local, by)` adds a constant to it.
 function assemble() {
   const wasm = new Assembler();
   const { get, set, add, mul, constant, less } = op;
   const step = (local, by) => set(local, add(get(local), by));
 
-  // Integers [i32] to pairs of halves [low i16 .., high i16 ..], clamped to lowest .. 2^23.
+  // Split 32-bit integers, clamped to lowest .. 2^23, into halves: per pixel all low ones, then all high ones, 16
+  // bits each.
   wasm.add("pack", ["from", "to", "pixels", "stride", "lowest"], (l, locals) => {
     locals.i32("left");
     locals.v128("a", "b", "floor", "top", "mask");
     const half = (v) => op.i_max(op.i_min(v, get(l.top)), get(l.floor));
     return [
       set(l.floor, op.i_splat(get(l.lowest))),
-      set(l.top, op.i_splat(constant(LIMIT))),
+      set(l.top, op.i_splat(constant(ACTIVATION_LIMIT))),
       set(l.mask, op.i_splat(constant(4095))),
       op.repeat([
         set(l.left, get(l.stride)),
@@ -51,13 +55,14 @@ function assemble() {
     ];
   });
 
-  // Some pixels of a row of a convolution, `wide` at a time, so that up to wide - 1 more than asked for are written.
-  // taps: byte offsets of the kernel's places. A block of eight outputs has its weights, 32 bytes for every tap and
-  // every four bytes of a pixel's input, then `ends` bytes of biases. `each(i)`: products with the weights w0
-  // and w1 for pixel i at address p; `out(i, k)`: half k of the outputs of pixel i.
-  function addProduct(name, { wide, sums, each, out, ends, prepare = () => [] }) {
-    const places = [...Array(wide).keys()];
-    const names = places.flatMap((i) => sums.map((part) => `${part}_${i}`));
+  // Add a kernel that computes a row of pixels of a convolution, `wide` pixels at a time; it may write up to wide - 1
+  // pixels too many. `taps` points to the byte offsets of the convolution's pixels. A block of eight outputs has 32
+  // bytes of weights for every tap and every four bytes of a pixel's input, then `biasBytes` bytes of biases.
+  // `each(l, i)` adds the products with the weights w0 and w1 for pixel i at address p; `out(l, i, k)` is half k of
+  // the outputs of pixel i.
+  function addProduct(name, { wide, sums, each, out, biasBytes, prepare = () => [] }) {
+    const pixels = [...Array(wide).keys()];
+    const names = pixels.flatMap((i) => sums.map((sum) => `${sum}_${i}`));
     wasm.add(name, ["from", "step", "inputs", "taps", "n_taps", "weights", "to", "to_step", "blocks", "pixels"],
       (l, locals) => {
         locals.i32("w", "left", "tap", "p", "at", "in", "out", "end", "last_tap", "bytes");
@@ -81,14 +86,14 @@ function assemble() {
                   set(l.w0, op.v_load(get(l.w))),
                   set(l.w1, op.v_load(get(l.w), 16)),
                   set(l.p, get(l.at)),
-                  places.map((i) => [each(l, i), i + 1 < wide ? step(l.p, get(l.step)) : []]),
+                  pixels.map((i) => [each(l, i), i + 1 < wide ? step(l.p, get(l.step)) : []]),
                   step(l.w, constant(32)),
                   step(l.at, constant(4)),
                 ], less(get(l.at), get(l.end))),
                 step(l.tap, constant(4)),
               ], less(get(l.tap), get(l.last_tap))),
               set(l.p, get(l.out)),
-              places.map((i) => [
+              pixels.map((i) => [
                 [0, 1].map((k) => op.v_store(get(l.p), out(l, i, k), 16 * k)),
                 i + 1 < wide ? step(l.p, get(l.to_step)) : [],
               ]),
@@ -96,7 +101,7 @@ function assemble() {
               step(l.out, mul(get(l.to_step), constant(wide))),
               step(l.left, constant(-wide)),
             ], less(constant(0), get(l.left))),
-            set(l.weights, add(get(l.w), constant(ends))),
+            set(l.weights, add(get(l.w), constant(biasBytes))),
             step(l.to, constant(32)),
             step(l.blocks, constant(-1)),
           ], less(constant(0), get(l.blocks))),
@@ -104,32 +109,33 @@ function assemble() {
       });
   }
 
-  // In exact integers; `inputs`: pairs of them, whose high halves lie behind the low ones. Biases: 8 high, 8 low.
-  const grown = (l, sum, w) => set(l[sum], op.i_add(get(l[sum]), op.i_dot(get(l.x), get(l[w]))));
+  // In exact integers. `inputs` counts pairs of channels; a pixel's high halves follow its low ones. Biases: 8 high,
+  // 8 low.
+  const accumulate = (l, sum, w) => set(l[sum], op.i_add(get(l[sum]), op.i_dot(get(l.x), get(l[w]))));
   addProduct("convolve", {
     wide: 3,
     sums: ["l0", "l1", "h0", "h1"],
-    ends: 64,
-    prepare: (l) => set(l.top, op.i_splat(constant(LIMIT))),
+    biasBytes: 64,
+    prepare: (l) => set(l.top, op.i_splat(constant(ACTIVATION_LIMIT))),
     each: (l, i) => [
       set(l.x, op.v_load_splat(get(l.p))),
-      grown(l, `l0_${i}`, "w0"),
-      grown(l, `l1_${i}`, "w1"),
+      accumulate(l, `l0_${i}`, "w0"),
+      accumulate(l, `l1_${i}`, "w1"),
       set(l.x, op.v_load_splat(add(get(l.p), get(l.bytes)))),
-      grown(l, `h0_${i}`, "w0"),
-      grown(l, `h1_${i}`, "w1"),
+      accumulate(l, `h0_${i}`, "w0"),
+      accumulate(l, `h1_${i}`, "w1"),
     ],
     out: (l, i, k) => op.i_max(op.i_min(op.i_add(
       op.i_add(get(l[`h${k}_${i}`]), op.v_load(get(l.w), 16 * k)),
       op.i_shr(op.i_add(get(l[`l${k}_${i}`]), op.v_load(get(l.w), 32 + 16 * k)), constant(12)),
-    ), get(l.top)), op.i_splat(constant(-LIMIT))),
+    ), get(l.top)), op.i_splat(constant(-ACTIVATION_LIMIT))),
   });
 
-  // In float32; 8 biases.
+  // In float32, with 8 biases.
   addProduct("multiply", {
     wide: 4,
     sums: ["a0", "a1"],
-    ends: 32,
+    biasBytes: 32,
     each: (l, i) => [
       set(l.x, op.v_load_splat(get(l.p))),
       [0, 1].map((k) =>
@@ -138,8 +144,8 @@ function assemble() {
     out: (l, i, k) => op.f_add(get(l[`a${k}_${i}`]), op.v_load(get(l.w), 16 * k)),
   });
 
-  // x <- sin(x): less the nearest multiple k of pi, whose parity is the sign; then an odd polynomial (Taylor's, with
-  // the last coefficients moved for [-pi/2, pi/2]; within 4e-7).
+  // x <- sin(x), within 4e-7: subtract the nearest multiple k of pi, whose parity gives the sign, then evaluate an odd
+  // polynomial (Taylor's, with the last coefficients adjusted to [-pi/2, pi/2]).
   wasm.add("sine", ["at", "count"], (l, locals) => {
     locals.v128("x", "k", "y", "s");
     const real = (value) => op.f_splat(op.real(value));
@@ -162,7 +168,7 @@ function assemble() {
     ];
   });
 
-  // to <- to + from, integers, count a multiple of four.
+  // to <- to + from, in integers; count is a multiple of four.
   wasm.add("increase", ["to", "from", "count"], (l) => [
     op.repeat([
       op.v_store(get(l.to), op.i_add(op.v_load(get(l.to)), op.v_load(get(l.from)))),
@@ -172,7 +178,7 @@ function assemble() {
     ], less(constant(0), get(l.count))),
   ]);
 
-  // to <- a + t (b - a), count a multiple of four.
+  // to <- a + t (b - a), in float32; count is a multiple of four.
   wasm.add("mix", ["a", "b", "to", "count", "t:f32"], (l, locals) => {
     locals.v128("x", "share");
     return [
@@ -191,8 +197,7 @@ function assemble() {
   return new WebAssembly.Module(wasm.toBytes());
 }
 
-// Memory and kernels. `take(bytes)` gives an address, aligned, zeroed unless it is `written` over anyway; `within(f)`
-// frees what f has taken.
+// The kernels and their memory, which is allocated as a stack.
 export class Machine {
   constructor() {
     this.memory = new WebAssembly.Memory({ initial: 16 });
@@ -200,16 +205,18 @@ export class Machine {
     this.top = 64;
   }
 
-  take(bytes, written = false) {
+  // Return the aligned address of new memory: zeros, or, if it will be `written`, anything.
+  allocate(bytes, written = false) {
     const at = this.top;
     this.top += (bytes + 63 + 64) & ~63;
     const missing = this.top - this.memory.buffer.byteLength;
-    if (missing > 0) this.memory.grow(Math.ceil(missing / PAGE) + 64);
+    if (missing > 0) this.memory.grow(Math.ceil(missing / PAGE_BYTES) + 64);
     if (!written) new Uint8Array(this.memory.buffer, at, this.top - at).fill(0);
     return at;
   }
 
-  within(work) {
+  // Call `work` and free what it allocates.
+  scope(work) {
     const before = this.top;
     try {
       return work();
@@ -218,7 +225,7 @@ export class Machine {
     }
   }
 
-  // Views are made anew each time: growing the memory ends those that there are.
+  // Views of memory. Allocating may grow the memory, which detaches all views.
   ints(at, count) {
     return new Int32Array(this.memory.buffer, at, count);
   }

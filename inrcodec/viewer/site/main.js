@@ -1,56 +1,65 @@
-// The page: files in, pictures and sounds out.
+// The page: opens files, has the worker decode them, and shows images and fields on a canvas, audio as a waveform.
 
-import { drawWave, toWav } from "./sound.js";
-import { drawBar, toPixels } from "./pixels.js";
+import { drawWaveform, toWav } from "./audio.js";
+import { drawColourBar, toPixels } from "./pixels.js";
 import { View } from "./view.js";
 
-const at = (id) => document.getElementById(id);
+const element = (id) => document.getElementById(id);
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-const shown = { name: "", bytes: 0, opened: null, slice: 0, wave: null, sound: null, picture: null };
-const waiting = new Map();
-let next = 0;
-let rendering = false;
-let again = false;
+// What the page shows: `opened` is the worker's message about the entry, `waveform` the samples and `audio` the WAV
+// file of audio, `image` the last rendered part of an image or field, { bitmap, size, window }.
+const shown = { name: "", bytes: 0, opened: null, slice: 0, waveform: null, audio: null, image: null };
+const pendingRenders = new Map();
+let lastRenderId = 0;
+let isRendering = false;
+let renderAgain = false;
 
-const view = new View(at("stage"), at("canvas"), draw);
+const view = new View(element("stage"), element("canvas"), draw);
 
-function say(id, text) {
-  at(id).textContent = text ?? "";
-  at(id).hidden = !text;
+// Set the text of an element, and hide the element if there is none.
+function setText(id, text) {
+  element(id).textContent = text ?? "";
+  element(id).hidden = !text;
 }
 
-// A part of a slice on a grid of `size`: { data, width, height, size, window }; data are pixels, or values if `raw`.
+function showError(text) {
+  element("hint").hidden = true;
+  setText("busy");
+  setText("error", text);
+}
+
+// Decode a window of a slice on a grid of `size`. Returns { data, width, height, size, window }; the data are pixels,
+// or values if `raw`.
 function render(slice, size, window, raw = false) {
-  const id = ++next;
+  const id = ++lastRenderId;
   worker.postMessage({ type: "render", id, slice, size, window, raw });
-  return new Promise((done, failed) => waiting.set(id, { done, failed }));
+  return new Promise((resolve, reject) => pendingRenders.set(id, { resolve, reject }));
 }
 
 worker.onmessage = ({ data }) => {
   if (data.type === "rendered") {
-    waiting.get(data.id)?.done(data);
-    waiting.delete(data.id);
+    pendingRenders.get(data.id)?.resolve(data);
+    pendingRenders.delete(data.id);
   } else if (data.type === "failed") {
-    waiting.get(data.id)?.failed(new Error(data.text));
-    waiting.delete(data.id);
-    say("busy");
-    say("error", `${shown.name}: ${data.text}`);
+    pendingRenders.get(data.id)?.reject(new Error(data.text));
+    pendingRenders.delete(data.id);
+    showError(`${data.name ?? shown.name}: ${data.text}`);
   } else if (data.type === "entries") {
     listEntries(data.names);
-  } else if (data.type === "wanted") {
-    say("busy");
-    say("error", `${shown.name} needs the prior ${data.prior}: drop its .safetensors file here too.`);
+  } else if (data.type === "priorNeeded") {
+    showError(`${shown.name} needs prior ${data.prior}, which is not here: drop its .safetensors file on this page.`);
   } else if (data.type === "opened") {
-    begin(data);
+    showEntry(data);
   }
 };
 
-async function give(files) {
+// Open the user's files: signals, archives and priors.
+async function openFiles(files) {
   for (const file of files) {
     const bytes = new Uint8Array(await file.arrayBuffer());
     if (file.name.endsWith(".safetensors")) {
-      say("error");
-      worker.postMessage({ type: "prior", bytes }, [bytes.buffer]);
+      setText("error");
+      worker.postMessage({ type: "prior", name: file.name, bytes }, [bytes.buffer]);
     } else {
       openBytes(file.name, bytes);
     }
@@ -58,81 +67,86 @@ async function give(files) {
 }
 
 function openBytes(name, bytes) {
-  Object.assign(shown, { name, bytes: bytes.length, opened: null, picture: null, wave: null, slice: 0 });
+  Object.assign(shown, { name, bytes: bytes.length, opened: null, image: null, waveform: null, slice: 0 });
   document.documentElement.dataset.state = "opening";
-  at("name").textContent = name;
+  element("name").textContent = name;
   document.title = `${name} - inrcodec viewer`;
-  for (const id of ["hint", "canvas", "tools", "sound", "entry-box", "slice-box", "range"]) at(id).hidden = true;
-  say("error");
-  say("facts");
-  say("place");
-  say("busy", "decoding");
+  for (const id of ["hint", "canvas", "tools", "audio", "entry-box", "slice-box", "range"]) element(id).hidden = true;
+  setText("error");
+  setText("facts");
+  setText("position");
+  setText("busy", "Decoding…");
   worker.postMessage({ type: "open", bytes }, [bytes.buffer]);
 }
 
 function listEntries(names) {
-  at("entry-box").hidden = names.length < 2;
-  at("entry").replaceChildren(...names.map((name, i) => new Option(name, i)));
+  element("entry-box").hidden = names.length < 2;
+  element("entry").replaceChildren(...names.map((name, i) => new Option(name, i)));
 }
 
-async function begin(opened) {
-  Object.assign(shown, { opened, picture: null, wave: null, slice: 0 });
+// Show an entry that the worker has opened.
+async function showEntry(opened) {
+  Object.assign(shown, { opened, image: null, waveform: null, slice: 0 });
   const { header, slices, shape } = opened;
-  at("slice-box").hidden = slices < 2;
-  at("slice").max = slices - 1;
-  at("slice").value = 0;
-  at("slice-number").textContent = "0";
-  const single = at("entry").options.length < 2;
-  at("facts").textContent = facts(opened, single ? shown.bytes : null);
-  at("facts").hidden = false;
+  element("slice-box").hidden = slices < 2;
+  element("slice").max = slices - 1;
+  element("slice").value = 0;
+  element("slice-number").textContent = "0";
+  const isSingle = element("entry").options.length < 2;
+  element("facts").textContent = describeEntry(opened, isSingle ? shown.bytes : null);
+  element("facts").hidden = false;
   showRange(opened);
-  at("tools").hidden = at("canvas").hidden = false;
+  element("tools").hidden = element("canvas").hidden = false;
   const flat = shape[0] === 1 && header.kind !== "image";
   if (flat) {
     const { data } = await render(0, shape, [0, 1, 0, shape[1]], true);
-    shown.wave = data;
+    shown.waveform = data;
     if (header.kind === "audio") {
-      shown.sound = toWav(data, header.channels, header.sample_rate);
-      at("sound").src = URL.createObjectURL(shown.sound);
-      at("sound").hidden = false;
+      shown.audio = toWav(data, header.channels, header.sample_rate);
+      element("audio").src = URL.createObjectURL(shown.audio);
+      element("audio").hidden = false;
     }
   }
   view.show(shape, flat);
 }
 
-// The values that the ends of the colour map stand for.
+// Show the colour bar with the values at its ends, in the field's units.
 function showRange({ header, extra }) {
-  at("range").hidden = header.kind !== "field" || header.channels > 1;
-  if (at("range").hidden) return;
+  element("range").hidden = header.kind !== "field" || header.channels > 1;
+  if (element("range").hidden) return;
   const [offset, scale] = extra.affine ?? [0, 1];
   const units = extra.attributes?.units;
-  const text = (value) => `${Number(value.toPrecision(4))}`;
-  at("least").textContent = `${extra.variable ? `${extra.variable} ` : ""}${text(offset)}`;
-  at("most").textContent = `${text(offset + scale)}${typeof units === "string" ? ` ${units}` : ""}`;
-  drawBar(at("bar"));
+  const format = (value) => `${Number(value.toPrecision(4))}`;
+  element("range-min").textContent = `${extra.variable ? `${extra.variable} ` : ""}${format(offset)}`;
+  element("range-max").textContent = `${format(offset + scale)}${typeof units === "string" ? ` ${units}` : ""}`;
+  drawColourBar(element("colour-bar"));
 }
 
-function facts({ header, codec, prior, payload }, fileBytes) {
-  const bytes = fileBytes ?? payload;
+// Return a line about the entry; `fileBytes` is null for an entry of an archive, whose payload is counted.
+function describeEntry({ header, codec, prior, payloadBytes }, fileBytes) {
+  const bytes = fileBytes ?? payloadBytes;
   const points = header.shape.reduce((a, b) => a * b, 1);
   const size = [...header.shape].reverse().join(" x ");
   const rate = header.kind === "audio"
     ? `${((8e-3 * bytes * header.sample_rate) / points).toFixed(2)} kbit/s`
-    : `${((8 * bytes) / points).toFixed(3)} bits per point`;
-  const about = header.kind === "audio"
-    ? `${(points / header.sample_rate).toFixed(2)} s at ${header.sample_rate} Hz, ${header.layout}` : `${size}, ${header.layout}`;
-  const counted = fileBytes === null ? `${bytes.toLocaleString("en")} bytes of the archive` : `${bytes.toLocaleString("en")} bytes`;
-  return `${header.kind}, ${about} · ${counted}, ${rate} · codec ${codec}${prior ? `, prior ${prior}` : ""}`;
+    : `${((8 * bytes) / points).toFixed(3)} bits per ${header.kind === "image" ? "pixel" : "point"}`;
+  const extent = header.kind === "audio"
+    ? `${(points / header.sample_rate).toFixed(2)} s at ${header.sample_rate} Hz` : size;
+  const byteText = `${bytes.toLocaleString("en")} bytes${fileBytes === null ? " in the archive" : ""}`;
+  return `${header.kind}, ${extent}, ${header.layout} · ${byteText}, ${rate} · codec ${codec}${prior ? `, prior ${prior}` : ""}`;
 }
 
-// What the last render gave is shown at its place at once, however the view has moved; then the view is rendered anew.
+// Draw the current view: at once from the last rendered part, then from a new one at the view's resolution.
 function draw() {
   const { opened } = shown;
   if (!opened) return;
-  at("zoom").textContent = `${Math.round(100 * view.scale * (view.scale < 1 ? 10 : 1)) / (view.scale < 1 ? 10 : 1)} %`;
-  if (shown.wave) {
-    const now = at("sound").hidden ? -1 : at("sound").currentTime * opened.header.sample_rate;
-    drawWave(at("canvas"), shown.wave, opened.header.channels, view.left, view.left + at("canvas").width / view.scale, now);
+  const digits = view.scale < 1 ? 10 : 1;
+  element("zoom").textContent = `${Math.round(100 * view.scale * digits) / digits} %`;
+  if (shown.waveform) {
+    const playhead = element("audio").hidden ? -1 : element("audio").currentTime * opened.header.sample_rate;
+    const canvas = element("canvas");
+    const end = view.left + canvas.width / view.scale;
+    drawWaveform(canvas, shown.waveform, opened.header.channels, view.left, end, playhead);
     ready();
     return;
   }
@@ -140,134 +154,145 @@ function draw() {
   refine();
 }
 
+// Draw the last rendered part where it lies in the view.
 function paint() {
-  const { picture } = shown;
-  const pen = at("canvas").getContext("2d");
-  pen.clearRect(0, 0, at("canvas").width, at("canvas").height);
-  if (!picture) return;
-  const { size, window: [top, bottom, left, right] } = picture;
+  const { image } = shown;
+  const context = element("canvas").getContext("2d");
+  context.clearRect(0, 0, element("canvas").width, element("canvas").height);
+  if (!image) return;
+  const { size, window: [top, bottom, left, right] } = image;
   const [rows, columns] = shown.opened.shape;
   const across = (view.scale * columns) / size[1];
   const down = (view.scale * rows) / size[0];
-  pen.imageSmoothingEnabled = Math.abs(across - 1) > 1e-3 || Math.abs(down - 1) > 1e-3;
-  const snap = pen.imageSmoothingEnabled ? (x) => x : Math.round;
-  pen.drawImage(picture.bitmap, snap(left * across - view.left * view.scale), snap(top * down - view.top * view.scale),
+  context.imageSmoothingEnabled = Math.abs(across - 1) > 1e-3 || Math.abs(down - 1) > 1e-3;
+  const snap = context.imageSmoothingEnabled ? (x) => x : Math.round;
+  context.drawImage(
+    image.bitmap, snap(left * across - view.left * view.scale), snap(top * down - view.top * view.scale),
     snap((right - left) * across), snap((bottom - top) * down));
 }
 
+// Render the visible part on the grid of the screen. One render runs at a time; the latest view follows it.
 async function refine() {
-  if (rendering) {
-    again = true;
+  if (isRendering) {
+    renderAgain = true;
     return;
   }
   const { opened, slice } = shown;
   const window = view.window(view.size);
   if (!window) return;
-  rendering = true;
+  isRendering = true;
   try {
-    if (!shown.picture) say("busy", "decoding");
-    const found = await render(slice, view.size, window);
-    const bitmap = await createImageBitmap(new ImageData(found.data, found.width, found.height));
+    if (!shown.image) setText("busy", "Decoding…");
+    const rendered = await render(slice, view.size, window);
+    const bitmap = await createImageBitmap(new ImageData(rendered.data, rendered.width, rendered.height));
     if (shown.opened === opened && shown.slice === slice) {
-      shown.picture?.bitmap.close();
-      shown.picture = { ...found, bitmap };
+      shown.image?.bitmap.close();
+      shown.image = { ...rendered, bitmap };
       paint();
-      say("busy");
-      if (!again) ready();
+      setText("busy");
+      if (!renderAgain) ready();
     }
   } catch {
-    // Said where it came from.
+    // The worker's message `failed` has been shown.
   } finally {
-    rendering = false;
-    if (again) {
-      again = false;
+    isRendering = false;
+    if (renderAgain) {
+      renderAgain = false;
       refine();
     }
   }
 }
 
 function ready() {
-  say("busy");
+  setText("busy");
   document.documentElement.dataset.state = "ready";
 }
 
-// Values at the signal's own size, (rows, columns, channels), of the current slice.
+// Return the values (rows, columns, channels) of the current slice at the signal's own size.
 async function native() {
   const { opened, slice } = shown;
   const [rows, columns] = opened.shape;
-  const found = await render(slice, opened.shape, [0, rows, 0, columns], true);
-  return { values: found.data, rows, columns, channels: opened.header.channels };
+  const rendered = await render(slice, opened.shape, [0, rows, 0, columns], true);
+  return { values: rendered.data, rows, columns, channels: opened.header.channels };
 }
 
+// Save the audio as WAV, or the current slice at its own size as PNG.
 async function save() {
   const { header } = shown.opened;
   const stem = shown.name.replace(/\.inrs?$/, "");
   const link = document.createElement("a");
   if (header.kind === "audio") {
-    link.href = at("sound").src;
+    link.href = element("audio").src;
     link.download = `${stem}.wav`;
   } else {
     const { values, rows, columns } = await native();
-    const sheet = document.createElement("canvas");
-    [sheet.width, sheet.height] = [columns, rows];
-    sheet.getContext("2d").putImageData(new ImageData(toPixels(values, header), columns, rows), 0, 0);
-    link.href = URL.createObjectURL(await new Promise((done) => sheet.toBlob(done)));
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [columns, rows];
+    canvas.getContext("2d").putImageData(new ImageData(toPixels(values, header), columns, rows), 0, 0);
+    link.href = URL.createObjectURL(await new Promise((done) => canvas.toBlob(done)));
     link.download = `${stem}.png`;
   }
   link.click();
 }
 
-at("pick").addEventListener("change", (event) => give([...event.target.files]));
-at("entry").addEventListener("change", (event) => {
-  say("busy", "decoding");
+element("file-input").addEventListener("change", (event) => openFiles([...event.target.files]));
+element("entry").addEventListener("change", (event) => {
+  setText("busy", "Decoding…");
   worker.postMessage({ type: "choose", entry: Number(event.target.value) });
 });
-at("slice").addEventListener("input", (event) => {
+element("slice").addEventListener("input", (event) => {
   shown.slice = Number(event.target.value);
-  at("slice-number").textContent = event.target.value;
-  say("busy", "decoding");
+  element("slice-number").textContent = event.target.value;
+  setText("busy", "Decoding…");
   if (shown.opened) refine();
 });
-at("larger").addEventListener("click", () => view.zoom(1.25));
-at("smaller").addEventListener("click", () => view.zoom(0.8));
-at("native").addEventListener("click", () => view.zoom(1 / view.scale));
-at("fit").addEventListener("click", () => view.fit());
-at("save").addEventListener("click", () => save());
-at("sound").addEventListener("play", function follow() {
+element("zoom-in").addEventListener("click", () => view.zoom(1.25));
+element("zoom-out").addEventListener("click", () => view.zoom(0.8));
+element("one-to-one").addEventListener("click", () => view.zoom(1 / view.scale));
+element("fit").addEventListener("click", () => view.fit());
+element("save").addEventListener("click", () => save());
+element("audio").addEventListener("play", function drawPlayhead() {
   view.changed();
-  if (!at("sound").paused) requestAnimationFrame(follow);
+  if (!element("audio").paused) requestAnimationFrame(drawPlayhead);
 });
-at("sound").addEventListener("seeked", () => view.changed());
-at("canvas").addEventListener("pointermove", (event) => {
+element("audio").addEventListener("seeked", () => view.changed());
+element("canvas").addEventListener("pointermove", (event) => {
   if (!shown.opened) return;
-  const box = at("canvas").getBoundingClientRect();
+  const box = element("canvas").getBoundingClientRect();
   const x = view.left + ((event.clientX - box.left) * view.ratio) / view.scale;
   const y = view.top + ((event.clientY - box.top) * view.ratio) / view.scale;
   const { header } = shown.opened;
-  at("place").hidden = false;
-  at("place").textContent = shown.wave && header.sample_rate ? `${(x / header.sample_rate).toFixed(3)} s` : `${x.toFixed(1)}, ${y.toFixed(1)}`;
+  element("position").hidden = false;
+  element("position").textContent = shown.waveform && header.sample_rate
+    ? `${(x / header.sample_rate).toFixed(3)} s` : `${x.toFixed(1)}, ${y.toFixed(1)}`;
 });
-for (const [kind, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
-  document.addEventListener(kind, (event) => {
+for (const [type, isOver] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  document.addEventListener(type, (event) => {
     event.preventDefault();
-    at("stage").classList.toggle("over", over);
-    if (kind === "drop") give([...event.dataTransfer.files]);
+    element("stage").classList.toggle("over", isOver);
+    if (type === "drop") openFiles([...event.dataTransfer.files]);
   });
 }
 
-// Of this site alone, never of another one.
-const wanted = new URLSearchParams(location.search).get("file");
-if (wanted) {
-  const url = new URL(wanted, location.href);
+async function fetchFile(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`the server answered with status ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+// The page's address may name a file, but only one of the same site.
+const fileParameter = new URLSearchParams(location.search).get("file");
+if (fileParameter) {
+  const url = new URL(fileParameter, location.href);
   const name = decodeURIComponent(url.pathname.split("/").at(-1));
-  if (url.origin !== location.origin) say("error", "only files of this site can be opened by its address");
-  else {
-    fetch(url)
-      .then((answer) => (answer.ok ? answer.arrayBuffer() : Promise.reject(new Error(answer.statusText))))
-      .then((buffer) => openBytes(name, new Uint8Array(buffer)))
-      .catch((error) => say("error", `${name}: ${error.message}`));
+  if (url.origin !== location.origin) {
+    showError("The address names a file on another site: download that file and drop it here.");
+  } else {
+    fetchFile(url)
+      .then((bytes) => openBytes(name, bytes))
+      .catch((error) => showError(`${name} cannot be loaded: ${error.message}`));
   }
 }
 
-// For scripts that drive the page.
+// For scripts that drive the page (tests/viewer, benchmarks/viewer.py).
 globalThis.inrViewer = { view, native, shown, openBytes };

@@ -1,10 +1,11 @@
-// A very small assembler of WebAssembly: kernels.js writes its inner loops with it, so that nothing has to be built.
+// A minimal WebAssembly assembler, with which kernels.js writes its inner loops, so that the page needs no build step.
 //
-// A function is made of nested arrays of bytes. Only what the kernels use is here; the numbers are those of the
-// WebAssembly core specification, section 5.4, and of its vector instructions.
+// Code is nested arrays of bytes. The opcodes, of which only the ones in use are here, are those of the WebAssembly
+// core specification, section 5.4.
 
 const TYPES = { i32: 0x7f, f32: 0x7d, v128: 0x7b };
 
+// Return an integer in LEB128.
 function unsigned(value) {
   const out = [];
   do {
@@ -15,6 +16,7 @@ function unsigned(value) {
   return out;
 }
 
+// Return an integer in signed LEB128.
 function signed(value) {
   const out = [];
   for (;;) {
@@ -25,19 +27,20 @@ function signed(value) {
   }
 }
 
-const vector = (number) => (...operands) => [...operands, 0xfd, ...unsigned(number)];
-const plain = (number) => (...operands) => [...operands, number];
+const vector = (opcode) => (...operands) => [...operands, 0xfd, ...unsigned(opcode)];
+const scalar = (opcode) => (...operands) => [...operands, opcode];
 const float32 = (value) => [...new Uint8Array(new Float32Array([value]).buffer)];
 
-// Operands come first, as on the stack: op.add(a, b).
+// Instructions: functions of their operands' code, as in op.add(a, b). The prefixes are v (128-bit vectors), i (four
+// 32-bit integers) and f (four 32-bit floats).
 export const op = {
   get: (local) => [0x20, ...unsigned(local)],
   set: (local, value) => [value, 0x21, ...unsigned(local)],
   constant: (value) => [0x41, ...signed(value)],
   real: (value) => [0x43, ...float32(value)],
-  add: plain(0x6a),
-  mul: plain(0x6c),
-  less: plain(0x48),
+  add: scalar(0x6a),
+  mul: scalar(0x6c),
+  less: scalar(0x48),
   load: (address, offset = 0) => [address, 0x28, 2, ...unsigned(offset)],
   v_load: (address, offset = 0) => [address, 0xfd, 0, 0, ...unsigned(offset)],
   v_load_splat: (address, offset = 0) => [address, 0xfd, 9, 0, ...unsigned(offset)],
@@ -58,47 +61,49 @@ export const op = {
   f_add: vector(0xe4),
   f_sub: vector(0xe5),
   f_mul: vector(0xe6),
-  // Again and again while `condition` holds; at least once.
+  // Run `body` once, and again while `condition` holds.
   repeat: (body, condition) => [0x03, 0x40, body, condition, 0x0d, 0, 0x0b],
 };
 
-// One function: `write(locals)` gives its body; parameters are the names of i32 (or, with a colon, other) locals.
-// locals.v128("a", "b") and locals.i32("x") make more of them, each a number for op.get and op.set.
+// Assembles a module of functions.
 export class Assembler {
   constructor() {
     this.functions = [];
   }
 
+  // Add a function. `parameters` are the names of its i32 parameters; "t:f32" is one of another type. `write(local,
+  // locals)` returns the body: `local` maps names to numbers for op.get and op.set, locals.i32("x") and
+  // locals.v128("a", "b") declare more variables.
   add(name, parameters, write) {
-    const given = parameters.map((p) => p.split(":"));
+    const typed = parameters.map((p) => p.split(":"));
     const local = {};
-    const made = [];
-    given.forEach(([key], i) => (local[key] = i));
+    const declared = [];
+    typed.forEach(([key], i) => (local[key] = i));
     const declare = (type) => (...names) => {
       for (const key of names) {
-        local[key] = given.length + made.length;
-        made.push(type);
+        local[key] = typed.length + declared.length;
+        declared.push(type);
       }
     };
     const body = write(local, { i32: declare("i32"), v128: declare("v128") }).flat(Infinity);
-    const locals = [...unsigned(made.length), ...made.flatMap((type) => [1, TYPES[type]])];
-    const types = given.map(([, type]) => TYPES[type ?? "i32"]);
+    const locals = [...unsigned(declared.length), ...declared.flatMap((type) => [1, TYPES[type]])];
+    const types = typed.map(([, type]) => TYPES[type ?? "i32"]);
     this.functions.push({ name, types, code: [...locals, ...body, 0x0b] });
   }
 
-  // The module's bytes; its memory is imported as env.memory.
+  // Return the module's bytes; it imports its memory as env.memory.
   toBytes() {
     const section = (id, content) => [id, ...unsigned(content.length), ...content];
     const list = (items) => [...unsigned(items.length), ...items.flat(Infinity)];
     const text = (value) => list([...new TextEncoder().encode(value)]);
-    const n = this.functions;
+    const { functions } = this;
     return new Uint8Array([
       0, 0x61, 0x73, 0x6d, 1, 0, 0, 0,
-      ...section(1, list(n.map((f) => [0x60, ...list(f.types), 0]))),
+      ...section(1, list(functions.map((f) => [0x60, ...list(f.types), 0]))),
       ...section(2, list([[...text("env"), ...text("memory"), 2, 0, 1]])),
-      ...section(3, list(n.map((_, i) => unsigned(i)))),
-      ...section(7, list(n.map((f, i) => [...text(f.name), 0, ...unsigned(i)]))),
-      ...section(10, list(n.map((f) => [...unsigned(f.code.length), ...f.code]))),
+      ...section(3, list(functions.map((_, i) => unsigned(i)))),
+      ...section(7, list(functions.map((f, i) => [...text(f.name), 0, ...unsigned(i)]))),
+      ...section(10, list(functions.map((f) => [...unsigned(f.code.length), ...f.code]))),
     ]);
   }
 }

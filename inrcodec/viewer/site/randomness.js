@@ -1,17 +1,18 @@
-// Shared randomness (inrcodec/ground/randomness.py): Philox-4x64-10 words by counter, and what is made of them.
+// Shared randomness, a function of its key alone: Philox-4x64-10 words by counter, and the candidates, signs and
+// permutations made of them (inrcodec/coding/randomness.py).
 //
 // A 64-bit word is two 32-bit halves, high and low.
 
 const DOMAINS = { candidates: 1, signs: 2, permutations: 3 };
 const ROUNDS = 10;
 const TWO_32 = 2 ** 32;
-const SORTED_BY_DIGITS_FROM = 1 << 12;
+const RADIX_SORT_FROM = 1 << 12;
 
-// 128-bit product of a word and a constant, as four halves in `out`, highest first: by digits of 16 bits, in columns
-// whose sums a double holds.
-function multiply(high, low, by_high, by_low, out) {
+// Write the 128-bit product of two words to `out` as four halves, highest first: by digits of 16 bits, in columns whose
+// sums are exact in a double.
+function multiply(high, low, otherHigh, otherLow, out) {
   const [a0, a1, a2, a3] = [low & 0xffff, low >>> 16, high & 0xffff, high >>> 16];
-  const [b0, b1, b2, b3] = [by_low & 0xffff, by_low >>> 16, by_high & 0xffff, by_high >>> 16];
+  const [b0, b1, b2, b3] = [otherLow & 0xffff, otherLow >>> 16, otherHigh & 0xffff, otherHigh >>> 16];
   let sum = a0 * b0 + (a1 * b0 + a0 * b1) * 65536;
   out[3] = sum % TWO_32;
   sum = Math.floor(sum / TWO_32) + a2 * b0 + a1 * b1 + a0 * b2 + (a3 * b0 + a2 * b1 + a1 * b2 + a0 * b3) * 65536;
@@ -23,7 +24,8 @@ function multiply(high, low, by_high, by_low, out) {
 
 const PRODUCT = [new Uint32Array(4), new Uint32Array(4)];
 
-// Four words under the key (seed, 0) for the counter (quad, row, 0, domain): eight halves, high before low.
+// Write the four words of the key (seed, 0) and the counter (quad, row, 0, domain) to `out`: eight halves, high before
+// low.
 function philox(seed, quad, row, domain, out) {
   const c = [Math.floor(quad / 2 ** 32), quad >>> 0, Math.floor(row / 2 ** 32), row >>> 0, 0, 0, 0, domain];
   let [k0h, k0l, k1h, k1l] = [Math.floor(seed / 2 ** 32) >>> 0, seed >>> 0, 0, 0];
@@ -50,7 +52,7 @@ function philox(seed, quad, row, domain, out) {
   out.set(c);
 }
 
-// Halves of the first `length` words of a row, high before low.
+// Return the halves of the first `length` words of a row, high before low.
 function words(seed, domain, row, length) {
   const quads = Math.ceil(length / 4);
   const out = new Uint32Array(8 * quads);
@@ -58,32 +60,33 @@ function words(seed, domain, row, length) {
   return out.subarray(0, 2 * length);
 }
 
-// A row of the candidate table: `dim` standard normal numbers.
+// Return a row of the candidate table: `dim` standard normal numbers.
 export function candidateRow(seed, dim, row) {
   const raw = words(seed, DOMAINS.candidates, row, dim);
   return Float32Array.from({ length: dim }, (_, i) =>
     normal((raw[2 * i] * 2 ** 20 + (raw[2 * i + 1] >>> 12) + 0.5) * 2 ** -52));
 }
 
-// Signs of a block, -1 or 1.
+// Return the signs of a block, -1 or 1.
 export function signs(seed, block, dim) {
   const raw = words(seed, DOMAINS.signs, block, Math.ceil(dim / 64));
   return Float32Array.from({ length: dim }, (_, i) => {
-    const place = i % 64;
-    const half = raw[2 * (i >> 6) + (place < 32 ? 1 : 0)];
-    return (half >>> (place % 32)) & 1 ? -1 : 1;
+    const bit = i % 64;
+    const half = raw[2 * (i >> 6) + (bit < 32 ? 1 : 0)];
+    return (half >>> (bit % 32)) & 1 ? -1 : 1;
   });
 }
 
-// A permutation of 0 .. n - 1: a stable sort of words, of many 16 bits at a time.
+// Return a permutation of 0 .. n - 1: the order of a stable sort of n words; many words are sorted by radix, 16 bits
+// at a time.
 export function permutation(seed, stream, n) {
   const raw = words(seed, DOMAINS.permutations, stream, n);
-  if (n < SORTED_BY_DIGITS_FROM) {
+  if (n < RADIX_SORT_FROM) {
     return Uint32Array.from({ length: n }, (_, i) => i).sort(
       (a, b) => raw[2 * a] - raw[2 * b] || raw[2 * a + 1] - raw[2 * b + 1] || a - b);
   }
   let order = Uint32Array.from({ length: n }, (_, i) => i);
-  let other = new Uint32Array(n);
+  let sorted = new Uint32Array(n);
   for (let digit = 0; digit < 4; digit++) {
     const half = digit < 2 ? 1 : 0;
     const shift = digit % 2 ? 16 : 0;
@@ -92,28 +95,29 @@ export function permutation(seed, stream, n) {
     for (let i = 0; i < 65536; i++) starts[i + 1] += starts[i];
     for (let i = 0; i < n; i++) {
       const at = order[i];
-      other[starts[(raw[2 * at + half] >>> shift) & 0xffff]++] = at;
+      sorted[starts[(raw[2 * at + half] >>> shift) & 0xffff]++] = at;
     }
-    [order, other] = [other, order];
+    [order, sorted] = [sorted, order];
   }
   return order;
 }
 
-const ratio = (x, above, below) => {
+// Return the ratio of two polynomials at x; coefficients are in ascending order.
+const ratio = (x, numerator, denominator) => {
   let [p, q] = [0, 0];
-  for (let i = above.length - 1; i >= 0; i--) p = p * x + above[i];
-  for (let i = below.length - 1; i >= 0; i--) q = q * x + below[i];
+  for (let i = numerator.length - 1; i >= 0; i--) p = p * x + numerator[i];
+  for (let i = denominator.length - 1; i >= 0; i--) q = q * x + denominator[i];
   return p / q;
 };
 
-// Inverse of the standard normal distribution function: Wichura's algorithm AS 241 (Applied Statistics 1988), about
-// sixteen digits.
+// Return the inverse of the standard normal distribution function, to about sixteen digits: Wichura's algorithm AS 241
+// (Applied Statistics, 1988).
 export function normal(uniform) {
-  const away = uniform - 0.5;
-  if (Math.abs(away) <= 0.425) return away * ratio(0.180625 - away * away, ...CENTRE);
+  const offset = uniform - 0.5;
+  if (Math.abs(offset) <= 0.425) return offset * ratio(0.180625 - offset * offset, ...CENTRE);
   const tail = Math.sqrt(-Math.log(Math.min(uniform, 1 - uniform)));
-  const size = tail <= 5 ? ratio(tail - 1.6, ...MIDDLE) : ratio(tail - 5, ...FAR);
-  return away < 0 ? -size : size;
+  const magnitude = tail <= 5 ? ratio(tail - 1.6, ...MIDDLE) : ratio(tail - 5, ...FAR);
+  return offset < 0 ? -magnitude : magnitude;
 }
 
 const CENTRE = [
