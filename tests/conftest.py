@@ -24,12 +24,16 @@ def find_data_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+TORCH_THREADS = int(os.environ.get("INRCODEC_TEST_THREADS", "1"))
+"""Other numbers show which tests hold by the order of sums alone."""
+
+
 @pytest.fixture(autouse=True)
-def _one_torch_thread() -> None:
+def _torch_threads() -> None:
     """Torch takes one thread: sums do not depend on the machine, and a shared core is not fought over."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
+    if torch is not None and torch.get_num_threads() != TORCH_THREADS:
+        torch.set_num_threads(TORCH_THREADS)
 
 
 @pytest.fixture(scope="session")

@@ -250,6 +250,8 @@ def test_an_interruption_of_the_start_is_one_line_too(module: str) -> None:
     """SIGINT while modules are being loaded, before any command has begun: sent by the first that asks for one."""
     script = (
         "import builtins, os, signal, sys\n"
+        # Whoever starts tests in the background of a shell has them ignore it, and so their children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from inrcodec.__main__ import entry_point\n"
         "found = builtins.__import__\n"
         "def load(name, *rest):\n"

@@ -4,7 +4,8 @@
     -> weights rounded as finely as pays -> latents rounded -> messages
 
 Weights move in units of the prior's standard deviations, and what they take under the prior counts. Where bits are
-wanted, lambda follows while the fit goes on, along the usual slope, and a few more steps correct what is left.
+wanted, lambda follows while the fit goes on, along the usual slope, and a few more steps correct what is left. What
+they leave, a search on the coded length does: along the line between two states of the fit, one above and one below.
 """
 
 from __future__ import annotations
@@ -53,8 +54,17 @@ TOLERANCE = 0.01
 MIN_CORRECTION = 0.002
 """Of log(lambda); smaller ones are out of reach of what they are for."""
 MIN_SLOPE = 0.1
-MAX_CORRECTIONS, CORRECTION_SHARE, CORRECTION_FROM = 4, 0.08, 0.5
-"""How often a fit goes on for a wanted rate, for which share of its steps, and from where in its course."""
+DEFAULT_CORRECTIONS, MAX_CORRECTIONS, CORRECTION_SHARE, CORRECTION_FROM = 4, 8, 0.08, 0.5
+"""How often a fit goes on for a wanted rate, and at most while that is on one side of it; for which share of its steps,
+and from where in its course."""
+FAR = 0.1
+"""Of log(bits): beyond it, after the usual corrections, a new fit is worth more than another correction."""
+MAX_DIVISIONS = 16
+"""Of the interval between two places of a fit."""
+MAX_FITS, MIN_RESTART = 4, 0.2
+"""How many fits a wanted rate takes at most, and how far apart in log(lambda) they begin at least."""
+WORD_BITS = 32
+"""What the length of a message of latents is a multiple of."""
 LOG2E = 1.0 / math.log(2.0)
 
 
@@ -177,64 +187,52 @@ class GridEncoder:
     def encode(
         self, problems: Sequence[GridProblem], *, log_lambda: float | None = None, bits: float | None = None
     ) -> tuple[int, list[CodedGrids]]:
-        """Quality and messages: at a ``log_lambda``, or nearest below ``bits`` of all messages together."""
-        if log_lambda is None:
-            assert bits is not None
-            log_lambda = self._log_lambda_for(problems, bits)
-        quality = self.prior.quality_of(log_lambda)
-        fits = self._fits(problems, quality)
-        excess, looks = None, [round(self.steps * part) for part in CONTROL_AT]
-        for step in range(self.steps):
-            if bits is not None and step in looks:
-                found = sum(fit.bits() for fit in fits) / (1.0 + STILL_TO_FALL * (1.0 - step / self.steps) ** 2)
-                if step >= CODED_FROM * self.steps:
-                    # What messages take beyond the estimate, rounding of weights above all, is learned once.
-                    if excess is None:
-                        excess = _bits([self._coded(fit, quality, log_lambda) for fit in fits]) / found
-                    found *= excess
-                move = math.log(bits * (1.0 - TOLERANCE) / found) / SLOPE
-                log_lambda += min(max(move, -MAX_MOVE), MAX_MOVE)
-            self._step(fits, step / self.steps, log_lambda)
-        coded = [self._coded(fit, quality, log_lambda) for fit in fits]
-        if bits is not None:
-            coded = self._corrected(fits, coded, quality, log_lambda, bits)
-        return quality, coded
+        """Fit planes and code them, at a ``log_lambda`` or for ``bits`` of all messages together.
 
-    def _fits(self, problems: Sequence[GridProblem], quality: int) -> list[GridFit]:
+        The coded length is at most ``bits`` and within 2 % of them, or within about a word of a message where that is
+        more. Where the prior's qualities do not reach so far, it is the nearest that a bounded number of steps reaches.
+
+        Returns:
+            The quality, and the messages of every plane.
+        """
+        if log_lambda is not None:
+            search = _RateSearch(self, problems, self.prior.quality_of(log_lambda), None)
+            search.fit(log_lambda)
+            return search.quality, search.coded
+        assert bits is not None
+        low, high = self.prior.config.log_lambdas
+        log_lambda, slope = self._log_lambda_for(problems, bits), SLOPE
+        best: tuple[int, list[CodedGrids]] | None = None
+        tried: list[int] = []
+        move, before = 0.0, 0.0
+        while len(tried) < MAX_FITS and (quality := self.prior.quality_of(log_lambda)) not in tried:
+            tried.append(quality)
+            search = _RateSearch(self, problems, quality, bits)
+            search.fit(log_lambda)
+            coded = search.corrected()
+            if best is None or _miss(coded, bits) < _miss(best[1], bits):
+                best = quality, coded
+            if search.enclosed or _near(coded, bits):
+                break
+            # This fit began too far from the wanted bits for its steps: another one begins nearer to them, and ever
+            # farther from it while that is not enough.
+            excess = math.log(_bits(coded) / bits)
+            if move:
+                slope = min(max((excess - before) / move, 0.5 * SLOPE), 2.0 * SLOPE)
+            least = max(MIN_RESTART, 2.0 * abs(move) if before * excess > 0.0 else 0.0)
+            move, before = -math.copysign(max(abs(excess) / slope, least), excess), excess
+            log_lambda = min(max(log_lambda + move, low), high)
+        assert best is not None
+        return best
+
+    def fits(self, problems: Sequence[GridProblem], quality: int) -> list[GridFit]:
+        """Return fits of planes that begin at what the prior proposes at a quality."""
         prior = self.prior
         start = torch.from_numpy(prior.mean_at(quality)).float() / (1 << WEIGHT_BITS)
         deviation, proposal = prior.deviation_at(quality), prior.proposal_at(quality)
         step = torch.from_numpy(2.0 ** (prior.steps(0) - WEIGHT_BITS)).float()
         with torch.no_grad():
             return [GridFit(prior.config, p, start, deviation, proposal(p.values), step) for p in problems]
-
-    def _step(self, fits: Sequence[GridFit], part: float, log_lambda: float) -> None:
-        for fit in fits:
-            fit.step(part, log_lambda)
-            self.tick(1)
-
-    def _corrected(
-        self, fits: Sequence[GridFit], coded: list[CodedGrids], quality: int, log_lambda: float, bits: float
-    ) -> list[CodedGrids]:
-        """Messages nearest below ``bits``: fits go on at other lambdas while they are not near enough."""
-        best, slope, reached = coded, SLOPE, log_lambda
-        count = max(8, round(self.steps * CORRECTION_SHARE))
-        again = np.linspace(CORRECTION_FROM, 1.0, count).tolist()
-        for _ in range(MAX_CORRECTIONS):
-            if 1.0 - 2 * TOLERANCE <= _bits(best) / bits <= 1.0:
-                break
-            wanted = log_lambda + math.log(bits * (1.0 - TOLERANCE) / _bits(coded)) / slope
-            move = min(max(wanted, reached - FARTHEST), reached + FARTHEST) - log_lambda
-            if abs(move) < MIN_CORRECTION:
-                break
-            log_lambda += move
-            for part in again:
-                self._step(fits, part, log_lambda)
-            before, kept = _bits(coded), [plane.fineness for plane in coded]
-            coded = [self._coded(fit, quality, log_lambda, at) for fit, at in zip(fits, kept, strict=True)]
-            slope = min(max(math.log(_bits(coded) / before) / move, MIN_SLOPE), 2 * SLOPE)
-            best = min(best, coded, key=lambda found: (_bits(found) > bits, abs(_bits(found) - bits)))
-        return best
 
     @torch.no_grad()
     def _log_lambda_for(self, problems: Sequence[GridProblem], bits: float) -> float:
@@ -256,8 +254,8 @@ class GridEncoder:
                 break
         return log_lambda
 
-    def _coded(self, fit: GridFit, quality: int, log_lambda: float, fineness: int | None = None) -> CodedGrids:
-        """Weights rounded as finely as costs least, or to a ``fineness``, and everything coded."""
+    def coded(self, fit: GridFit, quality: int, log_lambda: float, fineness: int | None = None) -> CodedGrids:
+        """Round weights as finely as costs least, or to a ``fineness``, and code everything."""
         wanted = fit.weights.detach().double().numpy() * (1 << WEIGHT_BITS) - self.prior.mean_at(quality)
         found: dict[int, tuple[float, IntArray, bytes]] = {}
 
@@ -286,6 +284,141 @@ class GridEncoder:
         if max(int(np.abs(grid).max()) for grid in grids) >= MAX_LATENT:
             raise LimitError("a latent is out of the range of its code: the signal is far from what the prior knows")
         return CodedGrids(place, message, encode_grids(grids, self.prior.context_network(weights)))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Messages, with the latents and weights of every plane that they are of."""
+
+    coded: list[CodedGrids]
+    values: list[list[Tensor]]
+
+
+class _RateSearch:
+    """A fit of planes at one quality, to a lambda or to ``bits``, that goes on once the length of messages is known.
+
+    Attributes:
+        coded: Messages of the planes as they are now.
+        log_lambda: The last one that the fit went on at.
+        enclosed: Whether messages on both sides of the wanted bits were found, so that nothing is left to be searched.
+    """
+
+    def __init__(self, encoder: GridEncoder, problems: Sequence[GridProblem], quality: int, bits: float | None) -> None:
+        self.encoder, self.quality, self.bits = encoder, quality, bits
+        self.fits = encoder.fits(problems, quality)
+        self.coded: list[CodedGrids] = []
+        self.log_lambda = 0.0
+        self.enclosed = False
+
+    def fit(self, log_lambda: float) -> None:
+        """Take all steps of the fit and code its planes; lambda follows where bits are wanted."""
+        steps, bits = self.encoder.steps, self.bits
+        excess, looks = None, [round(steps * part) for part in CONTROL_AT]
+        for step in range(steps):
+            if bits is not None and step in looks:
+                expected = sum(fit.bits() for fit in self.fits) / (1.0 + STILL_TO_FALL * (1.0 - step / steps) ** 2)
+                if step >= CODED_FROM * steps:
+                    # What messages take beyond the estimate, rounding of weights above all, is learned once.
+                    if excess is None:
+                        excess = _bits(self._code(log_lambda)) / expected
+                    expected *= excess
+                move = math.log(bits * (1.0 - TOLERANCE) / expected) / SLOPE
+                log_lambda += min(max(move, -MAX_MOVE), MAX_MOVE)
+            self._step(step / steps, log_lambda)
+        self.log_lambda = log_lambda
+        self.coded = self._code(log_lambda)
+
+    def corrected(self) -> list[CodedGrids]:
+        """Go on at other lambdas while messages are not near enough; return those nearest below the wanted bits.
+
+        What a correction does to the length differs between signals and, in the last bits of floating point and all
+        that follows from them, between processors. So nothing is left to it alone: when there are messages on both
+        sides of the wanted bits, `_between` finds some that meet them.
+        """
+        assert self.bits is not None
+        bits, slope, first = self.bits, SLOPE, self.log_lambda
+        count = max(8, round(self.encoder.steps * CORRECTION_SHARE))
+        below: _Place | None = None
+        above: _Place | None = None
+        for number in range(MAX_CORRECTIONS + 1):
+            if _near(self.coded, bits):
+                return self.coded
+            before, old = _bits(self.coded), self.log_lambda
+            if before > bits and (above is None or before < _bits(above.coded)):
+                above = self._place()
+            elif before <= bits and (below is None or before > _bits(below.coded)):
+                below = self._place()
+            enough = (below is not None and above is not None) or abs(math.log(before / bits)) > FAR
+            if number == MAX_CORRECTIONS or (number >= DEFAULT_CORRECTIONS and enough):
+                break
+            wanted = old + math.log(bits * (1.0 - TOLERANCE) / before) / slope
+            self.log_lambda = min(max(wanted, first - FARTHEST), first + FARTHEST)
+            for part in np.linspace(CORRECTION_FROM, 1.0, count).tolist():
+                self._step(part, self.log_lambda)
+            self.coded = self._code(self.log_lambda, self.coded)
+            # Where lambda is at its bound the fit still goes on, and its bits with it: not for lambda's sake.
+            if abs(self.log_lambda - old) >= MIN_CORRECTION:
+                slope = math.log(_bits(self.coded) / before) / (self.log_lambda - old)
+                slope = min(max(slope, MIN_SLOPE), 2 * SLOPE)
+        if below is not None and above is not None:
+            self.enclosed = True
+            return self._between(below, above)
+        nearest = below or above
+        assert nearest is not None
+        return nearest.coded
+
+    def _between(self, below: _Place, above: _Place) -> list[CodedGrids]:
+        """Messages nearest below the wanted bits of latents and weights on the line between two places.
+
+        The places are those of one fit, a few steps apart, so that what lies between them describes the planes as well.
+        Along the line one number after the other is rounded to its neighbour, by which the length changes little: the
+        interval about the wanted bits shrinks, by the rule of false position, until its lower end is near enough.
+        """
+        assert self.bits is not None
+        for _ in range(MAX_DIVISIONS):
+            least, most = _bits(below.coded), _bits(above.coded)
+            if _near(below.coded, self.bits) or most - least < WORD_BITS:
+                break
+            # Away from both ends, so that the interval shrinks whatever lies between them.
+            share = min(max((self.bits * (1.0 - TOLERANCE) - least) / (most - least), 0.1), 0.9)
+            self._go_to(below, above, share)
+            self.coded = self._code(self.log_lambda, below.coded)
+            if _bits(self.coded) > self.bits:
+                above = self._place()
+            else:
+                below = self._place()
+        return below.coded
+
+    @torch.no_grad()
+    def _go_to(self, first: _Place, second: _Place, share: float) -> None:
+        for fit, start, end in zip(self.fits, first.values, second.values, strict=True):
+            for value, a, b in zip([*fit.latents, fit.moved], start, end, strict=True):
+                value.copy_(torch.lerp(a, b, share))
+
+    def _place(self) -> _Place:
+        return _Place(self.coded, [[v.detach().clone() for v in (*fit.latents, fit.moved)] for fit in self.fits])
+
+    def _step(self, part: float, log_lambda: float) -> None:
+        for fit in self.fits:
+            fit.step(part, log_lambda)
+            self.encoder.tick(1)
+
+    def _code(self, log_lambda: float, before: Sequence[CodedGrids] = ()) -> list[CodedGrids]:
+        """Messages of the planes as they are now, their weights as fine as those of others of the same fit."""
+        code = self.encoder.coded
+        if not before:
+            return [code(fit, self.quality, log_lambda) for fit in self.fits]
+        return [code(f, self.quality, log_lambda, b.fineness) for f, b in zip(self.fits, before, strict=True)]
+
+
+def _near(coded: Sequence[CodedGrids], bits: float) -> bool:
+    """Return whether messages take at most ``bits``, and as nearly as is asked or as words of messages allow."""
+    return 0.0 <= bits - _bits(coded) <= max(2 * TOLERANCE * bits, WORD_BITS)
+
+
+def _miss(coded: Sequence[CodedGrids], bits: float) -> tuple[bool, float]:
+    """Return what orders messages: those below ``bits`` before those above, then the nearer ones first."""
+    return _bits(coded) > bits, abs(_bits(coded) - bits)
 
 
 def _bits(coded: Sequence[CodedGrids]) -> float:

@@ -23,6 +23,7 @@ from inrcodec.codecs import tiles as tiles_module
 from inrcodec.codecs.base import Coded, CodedEntry, DecodeRequest, EncodeOptions, Rate, Source, Window
 from inrcodec.codecs.grids import codec as grids_module
 from inrcodec.codecs.grids import coder as grid_coder
+from inrcodec.codecs.grids import fit as grid_fitting
 from inrcodec.codecs.grids.codec import GridsCodec
 from inrcodec.codecs.grids.coder import ContextNetwork, decode_grids, encode_grids
 from inrcodec.codecs.grids.config import (
@@ -423,6 +424,23 @@ def test_rates_are_met(bpp: float, picture: np.ndarray) -> None:
     bits = bpp * 160 * 192
     coded = encode(source, Rate(bits=bits), "default")
     assert 0.98 * bits <= 8 * len(coded.bodies[0]) <= bits
+
+
+@pytest.mark.parametrize("slope", [0.3, 1.3])
+@pytest.mark.parametrize("start", [-1.0, 1.0])
+def test_rates_are_met_however_a_fit_answers_to_lambda(
+    slope: float, start: float, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begin elsewhere and expect other slopes: more than what fits on different processors differ by."""
+    monkeypatch.setattr(grid_fitting, "SLOPE", slope)
+    guess = grid_fitting.GridEncoder._log_lambda_for
+    monkeypatch.setattr(grid_fitting.GridEncoder, "_log_lambda_for", lambda *asked: guess(*asked) + start)
+    values = picture[100:196, 100:228].astype(np.float32) / 255
+    source = Source(values, SignalHeader("image", "rgb", "u8", (96, 128), 3))
+    bits = 1.2 * 96 * 128
+    coded = encode(source, Rate(bits=bits))
+    assert 0.98 * bits <= 8 * len(coded.bodies[0]) <= bits
+    assert psnr(decode(coded, source), values) > 24
 
 
 def test_windows_and_sizes() -> None:
