@@ -1,11 +1,11 @@
-"""What each part of the default codec is worth: bits, PSNR, and decibels against the whole at equal bits.
+"""Measure what each part of the default codec contributes: bits, PSNR, and dB relative to the full codec at equal bits.
 
 python benchmarks/ablation.py --count 200
 python benchmarks/ablation.py --photograph 3
 
-Images are CIFAR-10 test images, or one Kodak photograph. The whole codec is measured at several betas; every other row
-at the middle one, and its loss is how far below the curve of the whole it lies. Levels that are off send the prior's
-mean; the model has not been trained for that.
+Images are CIFAR-10 test images, or one Kodak photograph. The full codec is measured at several betas. Every other row
+is measured at one of them; the last column but one is its distance in dB from the curve of the full codec. Levels that
+are switched off send the prior's mean, which the model has not been trained for.
 """
 
 from __future__ import annotations
@@ -14,101 +14,98 @@ import argparse
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from common import data_folder, mosaic, table
+from common import hierarchical_prior, kodak_path, mosaic, table
 
-from inrcodec.codecs import prior_store
 from inrcodec.codecs.base import CodedEntry, DecodeRequest, EncodeOptions, Rate, Source
-from inrcodec.codecs.hierarchical import encoder as latent_presets
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
-from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
+from inrcodec.codecs.hierarchical.effort import HIERARCHICAL_EFFORTS, HierarchicalEffort
 from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.signals.files import read_signal
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import image_psnr
 
 BETAS = (3e-2, 1.1e-2, 4.5e-3, 1.5e-3, 5e-4)
-MIDDLE = 3
+"""Betas of the full codec's curve."""
+VARIANT_BETA = BETAS[3]
+"""Beta of every other row."""
+FULL_EFFORT = HierarchicalEffort("full", 40)
 
 
 def main() -> None:
-    """Measure every row, print the table."""
+    """Measure every row and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--photograph", type=int, help="Number of a Kodak photograph.")
+    parser.add_argument("--count", type=int, default=200, help="number of CIFAR-10 test images")
+    parser.add_argument("--photograph", type=int, help="number of a Kodak photograph to use instead")
     options = parser.parse_args()
     if options.photograph:
-        signal = read_signal(data_folder() / "kodak" / f"kodim{options.photograph:02d}.png")
+        signal = read_signal(kodak_path(options.photograph))
         sources, name = [Source(signal.values, signal.header)], "photographs"
     else:
         header = SignalHeader("image", "rgb", "u8", (32, 32), 3)
         tiles = mosaic("cifar10/test_*.webp", 32)[: options.count]
         sources, name = [Source(tile.astype(np.float32) / np.float32(255), header) for tile in tiles], "images32"
-    codec = HierarchicalCodec(prior_store.find(name))
-    curve = sorted(_measure(codec, sources, beta, HierarchicalEffort("x", 40))[:2] for beta in BETAS)
+    codec = HierarchicalCodec(hierarchical_prior(name))
+    curve = sorted(_measure(codec, sources, beta, FULL_EFFORT)[:2] for beta in BETAS)
     rows = []
     for label, effort, coder, change in _variants(codec):
         with change():
-            bpp, psnr, seconds = _measure(codec, sources, BETAS[MIDDLE], effort, coder)
-        whole = float(np.interp(np.log(bpp), np.log([p[0] for p in curve]), [p[1] for p in curve]))
-        rows.append([label, f"{bpp:.3f}", f"{psnr:.2f}", f"{psnr - whole:+.2f}", f"{seconds / len(sources):.3f}"])
-    print(f"{len(sources)} signals, prior {name}, {torch.get_num_threads()} threads")
-    print(table(("variant", "payload bpp", "PSNR dB", "dB against the whole", "encode s each"), rows))
+            bpp, psnr, seconds = _measure(codec, sources, VARIANT_BETA, effort, coder)
+        full = float(np.interp(np.log(bpp), np.log([p[0] for p in curve]), [p[1] for p in curve]))
+        rows.append([label, f"{bpp:.3f}", f"{psnr:.2f}", f"{psnr - full:+.2f}", f"{seconds / len(sources):.3f}"])
+    print(f"{len(sources)} images, prior {name}, {torch.get_num_threads()} threads")
+    print(table(("variant", "payload bpp", "PSNR dB", "dB vs. full codec", "encode s/image"), rows))
 
 
 Variant = tuple[str, HierarchicalEffort, str, Callable[[], AbstractContextManager[object]]]
 
 
 def _variants(codec: HierarchicalCodec) -> list[Variant]:
-    whole = HierarchicalEffort("x", 40)
+    no_encoder = partial(_without_proposals, "")
     rows: list[Variant] = [
-        ("all, 40 trial steps", whole, "round", nullcontext),
+        ("all, 40 trial steps", FULL_EFFORT, "round", nullcontext),
         ("no trial steps", HierarchicalEffort("x", 0), "round", nullcontext),
         ("10 trial steps", HierarchicalEffort("x", 10), "round", nullcontext),
         ("200 trial steps", HierarchicalEffort("x", 200), "round", nullcontext),
-        ("with weights of its own", HierarchicalEffort("x", 40, 100), "round", nullcontext),
-        ("no learned encoder, 40 steps", whole, "round", lambda: _silenced(lambda block: True)),
-        (
-            "no learned encoder, 200 trial steps",
-            HierarchicalEffort("x", 200),
-            "round",
-            lambda: _silenced(lambda block: True),
-        ),
-        ("relative entropy coding", whole, "rec", nullcontext),
+        ("with head weights", HierarchicalEffort("x", 40, 100), "round", nullcontext),
+        ("no learned encoder, 40 trial steps", FULL_EFFORT, "round", no_encoder),
+        ("no learned encoder, 200 trial steps", HierarchicalEffort("x", 200), "round", no_encoder),
+        ("relative entropy coding", FULL_EFFORT, "rec", nullcontext),
     ]
     for index, level in enumerate(codec.prior.config.levels):
-        prefix = f"{index}."
-        rows.append(
-            (
-                f"no level of stride {level.stride}, no trial steps",
-                HierarchicalEffort("x", 0),
-                "round",
-                lambda prefix=prefix: _silenced(lambda block: block.startswith(prefix)),
-            )
-        )
+        label = f"no level of stride {level.stride}, no trial steps"
+        rows.append((label, HierarchicalEffort("x", 0), "round", partial(_without_proposals, f"{index}.")))
     return rows
 
 
-def _silenced(off: Callable[[str], bool]) -> AbstractContextManager[object]:
-    """The encoder network proposes the prior's mean for some latent blocks."""
-    ask = HierarchicalINR.propose
+def _without_proposals(prefix: str) -> AbstractContextManager[object]:
+    """Make the encoder network propose the prior's mean for latent blocks whose names start with ``prefix``."""
+    propose = HierarchicalINR.propose
 
-    def quiet(self: HierarchicalINR, name: str, *others: object) -> torch.Tensor:
-        proposed = ask(self, name, *others)  # type: ignore[arg-type]
-        return proposed * 0.0 if off(name) else proposed
+    def quiet(
+        self: HierarchicalINR,
+        name: str,
+        h: torch.Tensor,
+        risen: list[torch.Tensor],
+        rate: torch.Tensor,
+        unit: float = 1.0,
+    ) -> torch.Tensor:
+        proposed = propose(self, name, h, risen, rate, unit)
+        return proposed * 0.0 if name.startswith(prefix) else proposed
 
-    return patch.object(HierarchicalINR, "ask", quiet)
+    return patch.object(HierarchicalINR, "propose", quiet)
 
 
 def _measure(
     codec: HierarchicalCodec, sources: list[Source], beta: float, effort: HierarchicalEffort, coder: str = "round"
 ) -> tuple[float, float, float]:
-    """Payload bits per pixel, mean PSNR, seconds of encoding."""
+    """Return payload bits per pixel, mean PSNR in dB, and the seconds of encoding."""
     begun = time.perf_counter()
-    with patch.dict(latent_presets.HIERARCHICAL_EFFORTS, {"default": effort}):
+    with patch.dict(HIERARCHICAL_EFFORTS, {"default": effort}):
         coded = codec.encoding(sources, EncodeOptions(effort="default", coder=coder)).at(Rate(beta=beta))
     seconds = time.perf_counter() - begun
     decoded = [

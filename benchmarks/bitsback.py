@@ -1,12 +1,17 @@
-"""BB-ANS against Bit-Swap by number of latent layers: negative ELBO, net rate, initial bits, totals.
+"""Compare BB-ANS with Bit-Swap by number of latent layers: negative ELBO, net rate, initial bits, totals.
 
 python benchmarks/bitsback.py bitswap-digits-1 bitswap-digits-2 bitswap-digits-4 bitswap-digits-8
 python benchmarks/bitsback.py bitswap-colour-1 bitswap-colour-2 bitswap-colour-4 bitswap-colour-8
 python benchmarks/bitsback.py bitswap-binary-1 bitswap-binary-2 bitswap-binary-4 bitswap-binary-8
 
-Test images are pushed one after the other on a message of random bits. Initial bits: how far the message falls below
-its start at most. Totals: initial bits and net bits of the first 1, 10 and 100 images, per dimension (Bit-Swap, section
-4.2); "from nothing": what this package's chain of them takes, which starts empty. Draws a figure.
+Test images are pushed one after the other on a message of random bits.
+
+Initial bits: the largest amount by which the message is ever shorter than at its start.
+Totals: initial bits plus net bits of the first 1, 10 and 100 images, per dimension (Bit-Swap, arXiv 1905.06845,
+section 4.2).
+Chain: bits per dimension of this package's chain of all images, which starts from an empty message.
+
+The script also draws a figure.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ IntArray = NDArray[np.int64]
 
 
 def test_images(prior: BitSwapPrior, count: int) -> NDArray[np.uint8]:
-    """(N, C, H, W) levels of the test set that the model is for."""
+    """Return levels, (N, C, H, W), of the test set that the model is for."""
     if prior.channels == 3:
         return mosaic("cifar10/test_*.webp", 32)[:count].transpose(0, 3, 1, 2)
     digits = mosaic("mnist/test_*.webp", 28)[:count, ..., :1].transpose(0, 3, 1, 2)
@@ -40,14 +45,14 @@ def test_images(prior: BitSwapPrior, count: int) -> NDArray[np.uint8]:
 
 
 def negative_elbo(prior: BitSwapPrior, images: NDArray[np.uint8]) -> float:
-    """Bits per dimension, in floating point, one drawing of latents."""
+    """Return the negative ELBO in bits per dimension, in floating point, for one sample of the latents."""
     torch.manual_seed(0)
     nats = prior.model.elbo(torch.from_numpy(np.ascontiguousarray(images)).float())
-    return float(sum(part.sum() for part in nats.values())) / math.log(2.0) / images.size
+    return float(sum(term.sum() for term in nats.values())) / math.log(2.0) / images.size
 
 
 def lengths(prior: BitSwapPrior, scheme: str, images: NDArray[np.uint8]) -> tuple[int, IntArray]:
-    """Initial bits, and net bits after each image."""
+    """Return the initial bits, and the net bits after each image."""
     noise = np.random.default_rng(1).integers(1, 256, 1 << 16).astype(np.uint8)
     message = WatchedMessage(noise.tobytes())
     coder, start, net = BitsBack(prior.layers, scheme), message.n_bits, []
@@ -58,10 +63,10 @@ def lengths(prior: BitSwapPrior, scheme: str, images: NDArray[np.uint8]) -> tupl
 
 
 def main() -> None:
-    """Code, print the tables, draw the figure."""
+    """Code the images, print the table and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("priors", nargs="+", help="names or files of lossless priors")
-    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("priors", nargs="+", help="names or files of Bit-Swap priors")
+    parser.add_argument("--count", type=int, default=100, help="number of test images")
     parser.add_argument("--figure", type=Path, default=OUT / "bitsback.png")
     options = parser.parse_args()
     rows, curves = [], []
@@ -88,14 +93,15 @@ def main() -> None:
             )
             curves.append((prior.name, layers, scheme, (initial + net) / (np.arange(1, len(net) + 1) * dims)))
             print(*rows[-1], flush=True)
-    head = ("model", "layers", "scheme", "-ELBO", "net", "initial bits", "1 image", "10", "100", "from nothing")
+    totals_head = ("1 image", "10 images", "100 images")[: len(rows[0]) - 7]
+    head = ("model", "layers", "scheme", "-ELBO", "net", "initial bits", *totals_head, "chain")
     print(table(head, rows))
     draw(curves, options.figure)
     print(f"figure {options.figure}")
 
 
 def draw(curves: list[tuple[str, int, str, NDArray[np.float64]]], path: Path) -> None:
-    """Bits per dimension, initial bits and all, against the number of images."""
+    """Draw bits per dimension, initial bits included, over the number of images."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""CIFAR-10 test images as one .inrs archive: file and payload rate, PSNR, seconds per image, published points beside.
+"""Measure CIFAR-10 test images in one .inrs archive: file and payload rate, PSNR, seconds per image, published results.
 
 python benchmarks/cifar10.py --count 2000 --bpp 0.5 0.94 1.92 3.3
 python benchmarks/cifar10.py --count 500 --bpp 0.9 1.9 --codec combiner
@@ -19,10 +19,10 @@ from inrcodec.signals.signal import Signal
 
 
 def main() -> None:
-    """Compress, decode, measure, print a table."""
+    """Compress and decode an archive at every rate, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--bpp", type=float, nargs="+", default=[0.5, 0.94, 1.92, 3.3])
+    parser.add_argument("--count", type=int, default=2000, help="number of images")
+    parser.add_argument("--bpp", type=float, nargs="+", default=[0.5, 0.94, 1.92, 3.3], help="target rates")
     parser.add_argument("--effort", default="default")
     parser.add_argument("--codec", default="auto")
     options = parser.parse_args()
@@ -32,18 +32,18 @@ def main() -> None:
     count, points = len(signals), 1024 * len(signals)
     rows = []
     for bpp in options.bpp:
-        settings = Settings(options.codec, target_bpp=bpp, effort=options.effort)
-        found = run_codec(signals, settings, f"cifar10_{bpp:g}_{options.effort}.inrs", archive=True)
-        psnr = float(np.mean([signal_psnr(a, b) for a, b in zip(signals, found.decoded, strict=True)]))
-        rate, payload = 8 * found.size / points, 8 * found.payload / points
+        settings = Settings(codec=options.codec, target_bpp=bpp, effort=options.effort)
+        measured = run_codec(signals, settings, f"cifar10_{bpp:g}_{options.effort}.inrs", archive=True)
+        psnr = float(np.mean([signal_psnr(a, b) for a, b in zip(signals, measured.decoded, strict=True)]))
+        rate, payload = 8 * measured.size / points, 8 * measured.payload / points
         rows.append(
             [
                 f"{rate:.3f}",
                 f"{payload:.3f}",
                 f"{psnr:.2f}",
-                f"{found.size:,}",
-                f"{found.encode_seconds / count:.3f}",
-                f"{found.decode_seconds / count:.4f}",
+                f"{measured.size:,}",
+                f"{measured.encode_seconds / count:.3f}",
+                f"{measured.decode_seconds / count:.4f}",
                 published("cifar10_rd.csv", ("RECOMBINER", "COIN++", "BPG"), payload),
             ]
         )

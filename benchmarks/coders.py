@@ -1,11 +1,11 @@
-"""Ways of sending latents (quantisation, relative entropy coding) against the KL of Gaussian posteriors at equal PSNR.
+"""Compare the latent coders (quantisation, relative entropy coding) with the KL of Gaussian posteriors at equal PSNR.
 
 python benchmarks/coders.py --count 100
 
-Images are CIFAR-10 test images; the KL is that of the proposals, without trial steps. The ideal code sends an exact
-sample of every Gaussian posterior in its
-KL. The posterior of a latent is prior times a Gaussian likelihood around the proposal, whose scale (in steps) is set so
-that the PSNR is that of the coder.
+Images are CIFAR-10 test images; the KL is that of the encoder network's proposals, without trial steps. An ideal coder
+would send an exact sample of every Gaussian posterior in as many bits as its KL. The posterior of a latent is the prior
+times a Gaussian likelihood around the proposal, whose scale (in step sizes) is set so that its samples have the PSNR of
+the coder.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import time
 
 import numpy as np
 import torch
-from common import mosaic, table
+from common import hierarchical_prior, mosaic, table
 
-from inrcodec.codecs import prior_store
 from inrcodec.codecs.base import CodedEntry, DecodeRequest, EncodeOptions, Rate, Source
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.elbo import MAX_LOG_SCALE, MIN_LOG_SCALE, native_fourier
@@ -33,14 +32,14 @@ SIZE = 32
 
 
 def main() -> None:
-    """Measure both coders at three betas, print the table."""
+    """Measure both coders at three betas and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--count", type=int, default=100, help="number of images")
     options = parser.parse_args()
     tiles = mosaic("cifar10/test_*.webp", SIZE)[: options.count].astype(np.float32) / np.float32(255)
     header = SignalHeader("image", "rgb", "u8", (SIZE, SIZE), 3)
     sources = [Source(tile, header) for tile in tiles]
-    codec = HierarchicalCodec(prior_store.find("images32"))
+    codec = HierarchicalCodec(hierarchical_prior("images32"))
     values = torch.from_numpy(tiles).permute(0, 3, 1, 2)
     rows = []
     for coder, effort in ((CODERS[0], "fast"), (CODERS[0], "default"), (CODERS[1], "fast")):
@@ -65,24 +64,33 @@ def main() -> None:
                     f"{seconds:.3f}",
                 ]
             )
-    head = ("coder", "beta", "coded bpp", "PSNR dB", "KL at this PSNR", "posterior scale", "over KL", "encode s each")
+    head = (
+        "coder",
+        "beta",
+        "coded bpp",
+        "PSNR dB",
+        "KL bpp at this PSNR",
+        "posterior scale",
+        "over KL",
+        "encode s/image",
+    )
     print(f"{len(sources)} images, {torch.get_num_threads()} threads")
     print(table(head, rows))
 
 
-def _kl_at(model: HierarchicalINR, values: torch.Tensor, log_lambda: float, wanted: float) -> tuple[float, float]:
-    """Posterior scale at which samples have a mean PSNR, and the KL in bits per pixel there."""
+def _kl_at(model: HierarchicalINR, values: torch.Tensor, log_lambda: float, target_psnr: float) -> tuple[float, float]:
+    """Return the posterior scale at which samples have a mean PSNR, and the KL in bits per pixel there."""
     low, high = 0.02, 1.5
     for _ in range(14):
         middle = math.sqrt(low * high)
         _, psnr = _ideal(model, values, log_lambda, middle)
-        low, high = (low, middle) if psnr < wanted else (middle, high)
+        low, high = (low, middle) if psnr < target_psnr else (middle, high)
     return middle, _ideal(model, values, log_lambda, middle)[0]
 
 
 @torch.no_grad()
 def _ideal(model: HierarchicalINR, values: torch.Tensor, log_lambda: float, scale: float) -> tuple[float, float]:
-    """KL in bits per pixel and mean PSNR of samples of Gaussian posteriors of a scale in steps."""
+    """Return KL in bits per pixel and mean PSNR of samples of Gaussian posteriors; ``scale`` is in step sizes."""
     torch.manual_seed(0)
     rate = model.rates(torch.full((len(values),), log_lambda))
     risen = model.bottom_up(values, rate)
@@ -94,10 +102,12 @@ def _ideal(model: HierarchicalINR, values: torch.Tensor, log_lambda: float, scal
         step = model.steps(name, rate)
         variance = (2.0 * log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE)).exp()
         share = variance / (variance + scale**2)
-        centre, own = share * model.propose(name, h, risen, rate) / step, share * scale**2
-        kl = 0.5 * ((centre.square() + own) / variance - 1.0 - (own / variance).log())
-        total += float(kl.sum()) / math.log(2.0)
-        return mean + step * (centre + own.sqrt() * torch.randn_like(centre))
+        centre, posterior_variance = share * model.propose(name, h, risen, rate) / step, share * scale**2
+        kl_nats = 0.5 * (
+            (centre.square() + posterior_variance) / variance - 1.0 - (posterior_variance / variance).log()
+        )
+        total += float(kl_nats.sum()) / math.log(2.0)
+        return mean + step * (centre + posterior_variance.sqrt() * torch.randn_like(centre))
 
     cells = SIZE // model.config.coarsest
     h = top_down(model.layers(rate), len(values), cells, cells, choose)

@@ -1,11 +1,11 @@
-"""One file decoded at other sizes: seconds, and how far each is from what the picture itself says of that size.
+"""Decode one file at other sizes, and measure seconds and quality at each.
 
 python benchmarks/scales.py --bpp 0.5 --out out/benchmarks/scales.png
 
-Files are of a Kodak photograph (or --image) and of the same photograph averaged over 2x2 points. Below the native size
-a decode is compared with the picture averaged to that size; above it, the file of the halved picture, decoded twice as
-large, is compared with the picture itself, beside bicubic interpolation of its native decode. *Consistent*: PSNR
-between a larger decode, averaged back, and the native one.
+The script codes a Kodak photograph (or --image), and the same photograph averaged over 2x2 points. A decode below the
+native size is compared with the photograph averaged to that size. Above the native size, the file of the halved image
+is decoded at twice its size and compared with the photograph, and so is bicubic interpolation of its native decode.
+*Consistent* is the PSNR between a larger decode, averaged back, and the native decode.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import OUT, data_folder, run_codec, table
+from common import OUT, kodak_path, run_codec, table
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,52 +28,54 @@ from inrcodec.signals.signal import Signal
 
 SCALES = (0.5, 1.0, 2.0, 4.0)
 DETAIL = 96
-"""Side, in native points, of the detail that the picture of all scales shows."""
+"""Side, in native points, of the detail that the figure of all scales shows."""
 
 FloatArray = NDArray[np.float32]
 
 
 def main() -> None:
-    """Encode twice, decode at every scale, print the table, draw a detail at all scales."""
+    """Encode twice, decode at every scale, print the tables, and draw a detail at all scales."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", type=Path, help="A picture; kodim04 by default.")
-    parser.add_argument("--bpp", type=float, default=0.5)
+    parser.add_argument("--image", type=Path, help="image file; default: kodim04")
+    parser.add_argument("--bpp", type=float, default=0.5, help="target rate")
     parser.add_argument("--effort", default="default")
-    parser.add_argument("--out", type=Path, default=OUT / "scales.png")
+    parser.add_argument("--out", type=Path, default=OUT / "scales.png", help="figure to write")
     options = parser.parse_args()
-    path = options.image or data_folder() / "kodak" / "kodim04.png"
-    picture = np.asarray(Image.open(path).convert("RGB"), np.float32) / np.float32(255)
-    picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+    path = options.image or kodak_path(4)
+    image: FloatArray = np.asarray(Image.open(path).convert("RGB"), np.float32) / np.float32(255)
+    image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
     settings = Settings(target_bpp=options.bpp, effort=options.effort)
-    full, half = (_encoded(values, settings, name) for name, values in (("full", picture), ("half", mean(picture, 2))))
-    rows, shown = [], []
+    full, half = (_encoded(values, settings, name) for name, values in (("full", image), ("half", mean(image, 2))))
+    rows, details = [], []
     native = full.render().values
     for scale in SCALES:
         begun = time.perf_counter()
         decoded = full.render(scale=scale).values
         seconds = time.perf_counter() - begun
-        shown.append(_detail(decoded, scale))
-        truth = image_psnr(decoded, mean(picture, round(1 / scale))) if scale <= 1 else None
-        back = image_psnr(mean(decoded, round(scale)), native) if scale > 1 else None
-        rows.append([f"{scale:g}", f"{decoded.shape[1]}x{decoded.shape[0]}", f"{seconds:.2f}", _db(truth), _db(back)])
+        details.append(_detail(decoded, scale))
+        psnr = image_psnr(decoded, mean(image, round(1 / scale))) if scale <= 1 else None
+        consistent = image_psnr(mean(decoded, round(scale)), native) if scale > 1 else None
+        size = f"{decoded.shape[1]}x{decoded.shape[0]}"
+        rows.append([f"{scale:g}", size, f"{seconds:.2f}", _db(psnr), _db(consistent)])
     print(f"{path.name} at {options.bpp:g} bpp, effort {options.effort}, {torch.get_num_threads()} threads")
-    print(table(("scale", "size", "decode s", "PSNR against the averaged picture", "consistent, dB"), rows))
+    print(table(("scale", "size", "decode s", "PSNR vs. averaged image", "consistent, dB"), rows))
     print()
     small = half.render()
-    bicubic = Image.fromarray(small.to_native()).resize(picture.shape[1::-1], Image.Resampling.BICUBIC)
-    twice = image_psnr(half.render(scale=2.0).values, picture)
-    other = image_psnr(np.asarray(bicubic, np.float32) / np.float32(255), picture)
-    print("the halved picture's file, decoded twice as large, against the picture")
-    print(table(("by the function", "native decode and bicubic"), [[f"{twice:.2f} dB", f"{other:.2f} dB"]]))
+    bicubic = Image.fromarray(small.to_native()).resize(image.shape[1::-1], Image.Resampling.BICUBIC)
+    decoded_psnr = image_psnr(half.render(scale=2.0).values, image)
+    bicubic_psnr = image_psnr(np.asarray(bicubic, np.float32) / np.float32(255), image)
+    print("PSNR of the halved image's file at twice its size, against the full image")
+    head = ("decoded at scale 2", "native decode, bicubic")
+    print(table(head, [[f"{decoded_psnr:.2f} dB", f"{bicubic_psnr:.2f} dB"]]))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.rint(np.clip(np.hstack(shown), 0, 1) * 255).astype(np.uint8)).save(options.out)
-    print(f"\na detail at all scales: {options.out.name}")
+    Image.fromarray(np.rint(np.clip(np.hstack(details), 0, 1) * 255).astype(np.uint8)).save(options.out)
+    print(f"\ndetail at all scales: {options.out}")
 
 
-def mean(values: FloatArray, times: int) -> FloatArray:
-    """Average over squares of points."""
-    rows, columns = values.shape[0] // times, values.shape[1] // times
-    squares = values[: rows * times, : columns * times].reshape(rows, times, columns, times, -1)
+def mean(values: FloatArray, side: int) -> FloatArray:
+    """Return averages over squares of ``side`` x ``side`` points."""
+    rows, columns = values.shape[0] // side, values.shape[1] // side
+    squares = values[: rows * side, : columns * side].reshape(rows, side, columns, side, -1)
     return np.asarray(squares.mean(axis=(1, 3)), np.float32)
 
 
@@ -84,7 +86,7 @@ def _encoded(values: FloatArray, settings: Settings, name: str) -> InrFile:
 
 
 def _detail(values: FloatArray, scale: float) -> FloatArray:
-    """The middle of a decode, all scales at the size of the largest by repeated points."""
+    """Return the centre of a decode, enlarged to the size of the largest scale by repeating points."""
     side = round(DETAIL * scale)
     top, left = (n // 2 - side // 2 for n in values.shape[:2])
     times = round(SCALES[-1] / scale)

@@ -1,7 +1,8 @@
-"""Speech, the first 3 s of test clips: file rate, PSNR ([0, 1] convention), SNR, seconds; MP3, Opus and Vorbis by
-libsndfile on the same clips, published points beside.
+"""Measure speech, the first 3 s of test clips: rate, PSNR, SNR and seconds, with other codecs and published results.
 
 python benchmarks/speech.py --kbps 10.7 22.1
+
+PSNR maps samples from [-1, 1] to [0, 1], as publications do. MP3, Opus and Vorbis are libsndfile's, on the same clips.
 """
 
 from __future__ import annotations
@@ -29,31 +30,31 @@ BASELINES = {
 
 
 def main() -> None:
-    """Compress, decode, measure, print a table."""
+    """Compress and decode every clip at every rate, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=12)
-    parser.add_argument("--kbps", type=float, nargs="+", default=[10.7, 22.1])
+    parser.add_argument("--count", type=int, default=12, help="number of clips")
+    parser.add_argument("--kbps", type=float, nargs="+", default=[10.7, 22.1], help="target rates")
     parser.add_argument("--effort", default="default")
     parser.add_argument("--codec", default="auto")
-    parser.add_argument("--means", action="store_true", help="Print means alone.")
+    parser.add_argument("--means", action="store_true", help="print only means")
     options = parser.parse_args()
     paths = sorted((data_folder() / "librispeech" / "test").glob("*.flac"))[: options.count]
     signals = {path.stem: first_seconds(read_signal(path), SECONDS) for path in paths}
     rows: list[list[str]] = []
     for target in options.kbps:
-        measured = []
+        results: list[tuple[float, ...]] = []
         for name, signal in signals.items():
-            settings = Settings(options.codec, target_kbps=target, effort=options.effort)
-            found = run_codec([signal], settings, f"{name}_{target:g}_{options.effort}.inr")
-            decoded = found.decoded[0]
+            settings = Settings(codec=options.codec, target_kbps=target, effort=options.effort)
+            measured = run_codec([signal], settings, f"{name}_{target:g}_{options.effort}.inr")
+            decoded = measured.decoded[0]
             write_signal(decoded, OUT / f"{name}_{target:g}_{options.effort}.wav", force=True)
-            rate = kbps(found.size, signal.header.n_points, signal.header.sample_rate)
+            rate = kbps(measured.size, signal.header.n_points, signal.header.sample_rate)
             quality = audio_psnr(signal.values, decoded.values), snr(signal.values, decoded.values)
             silence = audio_psnr(signal.values, 0 * signal.values)
-            measured.append((rate, *quality, silence, found.encode_seconds, found.decode_seconds))
+            results.append((rate, *quality, silence, measured.encode_seconds, measured.decode_seconds))
             if not options.means:
-                rows.append([name, f"{found.size:,}", *_cells(measured[-1]), ""])
-        mean = tuple(np.mean(measured, axis=0))
+                rows.append([name, f"{measured.size:,}", *_cells(results[-1]), ""])
+        mean = tuple(np.mean(results, axis=0))
         rows.append(
             ["mean", "", *_cells(mean), published("librispeech_rd.csv", ("RECOMBINER", "COIN++", "MP3"), mean[0])]
         )
@@ -78,13 +79,13 @@ def main() -> None:
 
 
 def first_seconds(signal: Signal, seconds: float) -> Signal:
-    """The start of a sound."""
+    """Return the start of an audio signal."""
     values = signal.values[: int(seconds * signal.header.sample_rate)]
     return Signal(values, dataclasses.replace(signal.header, shape=values.shape[:1]), signal.meta)
 
 
 def _baseline(kind: str, level: float, signals: list[Signal]) -> tuple[float, float, float] | None:
-    """Mean kbit/s, PSNR and SNR of another codec at a compression level; None where it has no such level."""
+    """Return mean kbit/s, PSNR and SNR of another codec at a compression level; None if it has no such level."""
     points = []
     for signal in signals:
         rate = round(signal.header.sample_rate)

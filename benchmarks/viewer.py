@@ -1,10 +1,10 @@
-"""Measure the viewer in a headless Chromium (needs selenium, chromium and chromedriver).
+"""Time the viewer's page from opening it to the first image, in headless Chromium.
 
     python benchmarks/viewer.py photo.png                 # compressed first, at 0.4 bpp
     python benchmarks/viewer.py photo.inr --screenshot page.png
 
-Prints the seconds from opening the page to the first image, the seconds to zoom in by a factor of three, and the
-maximum difference from the values that the package decodes.
+The script also prints the seconds to zoom in three times, and the max difference from what the package decodes. It
+needs Chromium, chromedriver and selenium: pip install 'inrcodec[browser]'.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from selenium import webdriver
 
 import inrcodec
 from inrcodec.viewer.server import make_server, page_address
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 STATE = "return document.documentElement.dataset.state"
 NATIVE = """
@@ -35,22 +38,24 @@ inrViewer.native().then(async ({ values }) => {
 
 
 def main() -> None:
-    """Read the command line and measure."""
+    """Compress the image if it is not a file of this package, and measure the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--runs", type=int, default=3, help="how often to open the page")
-    parser.add_argument("--screenshot", type=Path, help="PNG file to write")
-    args = parser.parse_args()
+    parser.add_argument("file", type=Path, help="an image, or a file of this package")
+    parser.add_argument("--runs", type=int, default=3, help="number of times to open the page")
+    parser.add_argument("--screenshot", type=Path, help="PNG file to write a screenshot to")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        file = args.file
+        file = options.file
         if file.suffix not in (".inr", ".inrs"):
-            file = Path(folder) / f"{args.file.stem}.inr"
-            file.write_bytes(inrcodec.compress(args.file, target_bpp=0.4, effort="fast"))
-        measure(file, args.runs, args.screenshot)
+            file = Path(folder) / f"{options.file.stem}.inr"
+            file.write_bytes(inrcodec.compress(options.file, target_bpp=0.4, effort="fast"))
+        measure(file, options.runs, options.screenshot)
 
 
 def measure(file: Path, runs: int, screenshot: Path | None) -> None:
-    """Print the measurements of the page that shows ``file``."""
+    """Open the page of a file in a browser and print what it takes."""
+    from selenium import webdriver
+
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for argument in (
@@ -73,13 +78,13 @@ def measure(file: Path, runs: int, screenshot: Path | None) -> None:
             browser.get(f"http://127.0.0.1:{server.server_port}/{page_address(file)}")
             seconds.append(wait(browser) / 1000)
         print("first image:", ", ".join(f"{s:.2f}" for s in seconds), "s after opening the page")
-        start = time.perf_counter()
+        begun = time.perf_counter()
         browser.execute_script("delete document.documentElement.dataset.state; inrViewer.view.zoom(3)")
         wait(browser)
-        print(f"zoom by three: {time.perf_counter() - start:.2f} s")
+        print(f"zoom by three: {time.perf_counter() - begun:.2f} s")
 
         values = np.frombuffer(base64.b64decode(browser.execute_async_script(NATIVE)), "<f4")
-        print(f"maximum difference: {np.abs(values - inrcodec.decompress(file).values.ravel()).max():.2g}")
+        print(f"max difference: {np.abs(values - inrcodec.decompress(file).values.ravel()).max():.2g}")
         if screenshot:
             browser.save_screenshot(str(screenshot))
     finally:

@@ -1,7 +1,7 @@
-"""``make demo``: a photograph and a sound through the codec, with the shipped priors, and a picture of the result.
+"""Compress and decompress an image and audio with the shipped priors (``make demo``), and draw the result.
 
-The photograph is one of scikit-image's. The sound is the first speech recording of the data folder (INRCODEC_DATA, or
-``../shared/data``), or, where there is none, a sung vowel made here.
+The image is a sample of scikit-image. The audio is the first speech recording in the data folder (INRCODEC_DATA, or
+``../shared/data``) or, if there is none, a synthetic sung vowel.
 """
 
 from __future__ import annotations
@@ -11,33 +11,44 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+from tqdm import tqdm
+
+import inrcodec
+from inrcodec.signals.files import default_suffix, write_signal
+from inrcodec.signals.metrics import bpp, image_psnr, kbps, signal_psnr, snr
+from inrcodec.storage import write_whole
 
 OUT = Path("out/demo")
-PHOTO_BPP = 0.5
-SOUND_KBPS = 22.0
+IMAGE = "chelsea"
+"""Name of the function of skimage.data that returns the image."""
+IMAGE_BPP = 0.5
+AUDIO_KBPS = 22.0
 
 
 def main() -> None:
-    """Run the demo; everything it makes is in ``out/demo``."""
+    """Run the demo and write all files to ``out/demo``."""
     OUT.mkdir(parents=True, exist_ok=True)
-    from PIL import Image
-    from skimage import data
+    image, audio = OUT / "cat.png", OUT / "audio.wav"
+    Image.fromarray(getattr(data, IMAGE)()).save(image)
+    _write_audio(audio)
+    summaries = [
+        _round_trip(image, inrcodec.Settings(target_bpp=IMAGE_BPP)),
+        _round_trip(audio, inrcodec.Settings(target_kbps=AUDIO_KBPS)),
+    ]
+    figure = _draw_comparison(image, image.with_suffix(".inr"))
+    print("\nSummary")
+    print("\n".join(summaries))
+    print(f"Original, decoded image and residual side by side: {figure}")
+    print(f"Next, decode at three times the size: inrcodec decompress {OUT / 'cat.inr'} -o big.png --scale 3")
 
-    photo, sound = OUT / "cat.png", OUT / "sound.wav"
-    Image.fromarray(data.chelsea()).save(photo)
-    _write_sound(sound)
-    for source, options in ((photo, {"target_bpp": PHOTO_BPP}), (sound, {"target_kbps": SOUND_KBPS})):
-        _round_trip(source, options)
-    picture = _side_by_side(photo, OUT / "cat.inr")
-    print(f"\nOriginal, decoded and residual side by side: {picture}")
-    print(f"Try:  inrcodec decompress {OUT / 'cat.inr'} -o big.png --scale 3")
 
-
-def _write_sound(path: Path) -> None:
-    import soundfile
-
+def _write_audio(path: Path) -> None:
     folder = Path(os.environ.get("INRCODEC_DATA", "../shared/data")) / "librispeech" / "test"
     recordings = sorted(folder.glob("*.flac")) if folder.is_dir() else []
     if recordings:
@@ -48,8 +59,13 @@ def _write_sound(path: Path) -> None:
 
 
 def sung_vowel(seconds: float, rate: int) -> NDArray[np.float32]:
-    """A gliding vowel: harmonics of a swaying pitch under three formants, in syllables."""
-    t = np.arange(int(seconds * rate)) / rate
+    """Return a sung vowel, (samples,): harmonics of a swaying pitch under three formants, in syllables.
+
+    Args:
+        seconds: duration.
+        rate: sample rate in Hz.
+    """
+    t: NDArray[np.float64] = np.arange(int(seconds * rate)) / rate
     pitch = 130.0 * 2.0 ** (0.25 * np.sin(2 * np.pi * 0.7 * t) + 0.02 * np.sin(2 * np.pi * 5.5 * t))
     phase = 2 * np.pi * np.cumsum(pitch) / rate
     voice = np.zeros_like(t)
@@ -62,66 +78,48 @@ def sung_vowel(seconds: float, rate: int) -> NDArray[np.float32]:
     return np.asarray(0.3 * voice / np.abs(voice).max(), np.float32)
 
 
-def _round_trip(source: Path, options: dict[str, float]) -> None:
-    import inrcodec
-    from inrcodec.signals.files import default_suffix, write_signal
-    from inrcodec.signals.metrics import bpp, kbps, signal_psnr, snr
-    from inrcodec.storage import write_whole
-
+def _round_trip(source: Path, settings: inrcodec.Settings) -> str:
+    """Compress and decompress a file, write the results beside it, and return a line that describes them."""
     original = inrcodec.read_signal(source)
-    print(f"{source}: {source.stat().st_size:,} bytes, compressing ...", flush=True)
-    begun = time.perf_counter()
-    blob = inrcodec.compress(original, progress=_dots(), **options)  # type: ignore[arg-type]
-    coded = time.perf_counter()
-    decoded = inrcodec.decompress(blob)
+    n_bytes = source.stat().st_size
+    print(f"Compressing {source} ({n_bytes:,} bytes) ...", flush=True)
+    with tqdm(unit="step", disable=not sys.stderr.isatty(), leave=False) as bar:
+        begun = time.perf_counter()
+        encoded = inrcodec.encode(original, settings, progress=bar.update).data
+        middle = time.perf_counter()
+    decoded = inrcodec.decompress(encoded)
     done = time.perf_counter()
-    write_whole(source.with_suffix(".inr"), blob, force=True)
+    write_whole(source.with_suffix(".inr"), encoded, force=True)
     write_signal(decoded, source.with_name(f"{source.stem}_decoded{default_suffix(decoded)}"), force=True)
     header = original.header
     if header.kind == "audio":
-        rate = f"{kbps(len(blob), header.n_points, header.sample_rate):.2f} kbit/s"
+        rate = f"{kbps(len(encoded), header.n_points, header.sample_rate):.2f} kbit/s"
         rate += f", SNR {snr(original.values, decoded.values):.2f} dB"
     else:
-        rate = f"{bpp(len(blob), header.n_points):.3f} bpp"
-    print(
-        f"  {len(blob):,} bytes, {rate}, PSNR {signal_psnr(original, decoded):.2f} dB, "
-        f"encoded in {coded - begun:.1f} s, decoded in {done - coded:.2f} s"
+        rate = f"{bpp(len(encoded), header.n_points):.3f} bpp"
+    return (
+        f"{header.kind}: {n_bytes:,} -> {len(encoded):,} bytes, {rate}, PSNR {signal_psnr(original, decoded):.2f} dB, "
+        f"encoded in {middle - begun:.1f} s, decoded in {done - middle:.2f} s"
     )
 
 
-class _dots:  # noqa: N801
-    """A bar of gradient steps on a terminal, nothing elsewhere."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        self.bar = tqdm(unit="step", disable=not sys.stderr.isatty(), leave=False)
-
-    def __call__(self, steps: int) -> None:
-        self.bar.update(steps)
-
-
-def _side_by_side(photo: Path, coded: Path) -> Path:
-    import matplotlib
-
+def _draw_comparison(image: Path, coded: Path) -> Path:
+    """Draw the original, the decoded image and their difference, and return the figure's path."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    import inrcodec
-    from inrcodec.signals.metrics import bpp, image_psnr
-
-    original = inrcodec.read_signal(photo).values
+    original = inrcodec.read_signal(image).values
     decoded = inrcodec.decompress(coded).values
     figure, axes = pyplot.subplots(1, 3, figsize=(13.5, 3.5), layout="constrained")
     size = coded.stat().st_size
     titles = (
-        f"original, {photo.stat().st_size:,} bytes (PNG)",
+        f"original, {image.stat().st_size:,} bytes (PNG)",
         f"decoded, {size:,} bytes, {bpp(size, original.shape[0] * original.shape[1]):.2f} bpp, "
         f"{image_psnr(original, decoded):.1f} dB",
-        "residual x 4",
+        "residual x 2",
     )
-    for axis, image, title in zip(axes, (original, decoded, 0.5 + 2.0 * (decoded - original)), titles, strict=True):
-        axis.imshow(np.clip(image, 0.0, 1.0))
+    for axis, values, title in zip(axes, (original, decoded, 0.5 + 2.0 * (decoded - original)), titles, strict=True):
+        axis.imshow(np.clip(values, 0.0, 1.0))
         axis.set_title(title, fontsize=10)
         axis.set_axis_off()
     path = OUT / "side_by_side.png"

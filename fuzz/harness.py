@@ -1,10 +1,10 @@
-"""What is fuzzed: targets by name, each a function of bytes that any bytes must pass through unharmed.
+"""The fuzz targets by name: each is a function of bytes that must handle any input safely.
 
-A target returns True where the bytes were accepted and used to the end, False where they were refused by an error of
-the package's own family. Whatever else comes out is a *finding* (``running``): another exception, a warning of an
-overflow, a broken law, too much time or memory.
+A target returns True when it accepted the bytes and used them to the end, and False when it rejected part of them. An
+error of the package's own family also counts as a rejection. Anything else is a *finding* (see ``running``): another
+exception, an overflow warning, a broken law, or too much time or memory.
 
-Checksums are no hurdle: the targets seal what they are given.
+The targets write correct checksums over their input, so that mutations get past them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import warnings
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -28,12 +29,12 @@ import inrcodec.pillow
 from inrcodec import decoding
 from inrcodec.api import InrFile
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.base import Prior
-from inrcodec.codecs.bitswap import prior as bitsback_prior
-from inrcodec.codecs.combiner.prior import CombinerPrior
-from inrcodec.codecs.hierarchical import prior as hierarchy_prior
+from inrcodec.codecs.base import DecodeRequest, Prior
+from inrcodec.codecs.bitswap.prior import BitSwapPrior
+from inrcodec.codecs.grids.prior import GridsPrior
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.prior_file import read_prior_bytes
-from inrcodec.codecs.registry import codec_for, codec_ids
+from inrcodec.codecs.registry import codec_for, codec_ids, family_of_format, provided
 from inrcodec.container.framing import MAGICS, ByteReader, file_kind, seal
 from inrcodec.container.inr import CHAIN, EXTRA, Container, Section, pack, peek, unpack
 from inrcodec.container.inrs import ArchiveReader
@@ -56,67 +57,64 @@ LIMITS = Limits(
     max_multiply_adds=1 << 26,
     max_file_bytes=1 << 20,
 )
-"""Small enough that whatever they let through is done in a moment."""
+"""Limits so small that any input within them is decoded in a moment."""
 CODECS = {
     "combiner": ("combiner",),
     "hierarchical": ("hierarchical",),
     "coinpp": ("coin++",),
     "coin": ("coin",),
     "grids": ("grids",),
-    "lossless": ("bitswap", "bbans"),
+    "bitswap": ("bitswap", "bbans"),
 }
-"""Targets of decoders, and the codecs that each is of."""
+"""Decoder targets, and the codecs that each one covers."""
 
 
 class LawBroken(Exception):
-    """What was accepted is not what it should be."""
+    """An accepted input broke a law: what was read does not match what was written."""
 
 
-# Priors and files to begin with.
+# Priors and initial files.
 
 
 def read_corpus(folder: str) -> dict[str, bytes]:
-    """Files of a folder of the corpus by name."""
+    """Return the files of a corpus folder by name."""
     return {path.name: path.read_bytes() for path in sorted((CORPUS / folder).iterdir())}
 
 
 def load_prior(data: bytes) -> Prior:
-    """As ``prior_store`` loads it."""
+    """Load a prior from the bytes of its file, as ``prior_store`` does."""
     head, _ = read_prior_bytes(data, "fuzzed")
-    return prior_store._CLASSES.get(str(head.get("format")), CombinerPrior).from_bytes(data, "fuzzed")
+    family = family_of_format(str(head.get("format")), "fuzzed")
+    return provided(family, family.load_prior, "no learned priors")(data, "fuzzed")
 
 
-_HELD: dict[bytes, Prior] = {}
+_PRIORS: dict[bytes, Prior] = {}
 
 
 def hold_priors() -> None:
-    """Put the tiny priors where files find theirs, in memory: looking through folders is not what is fuzzed."""
+    """Keep the tiny priors in memory and let decoders find them there: searching folders is not under test."""
     for data in read_corpus("priors").values():
         prior = load_prior(data)
-        _HELD[prior.id] = prior
+        _PRIORS[prior.id] = prior
 
     def find_id(identity: bytes) -> Prior:
-        if identity not in _HELD:
+        if identity not in _PRIORS:
             raise PriorError(f"the file needs prior {identity.hex()}, which is not here")
-        return _HELD[identity]
+        return _PRIORS[identity]
 
     prior_store.find_id = find_id
     prior_store.prior_files = dict
 
 
 def containers(codecs: tuple[str, ...]) -> list[Container]:
-    """First entries of the golden files of some codecs."""
+    """Return the first entry of every golden file of some codecs."""
     numbers = {codec_ids()[name] for name in codecs}
-    found = []
-    for data in read_corpus("files").values():
-        first = InrFile(data).container(0)
-        if first.codec_id in numbers:
-            found.append(first)
-    return found
+    first_entries = [InrFile(data).container(0) for data in read_corpus("files").values()]
+    return [entry for entry in first_entries if entry.codec_id in numbers]
 
 
 def resealed(data: bytes) -> bytes:
-    """A file with the right CRC-32 in place of its last four bytes."""
+    """Return a file with its last four bytes replaced by the correct CRC-32."""
     return seal(data[:-4])
 
 
@@ -124,43 +122,45 @@ def resealed(data: bytes) -> bytes:
 
 
 def header(data: bytes) -> bool:
-    """A signal header; what is read is written back as the same bytes."""
+    """Read a signal header; writing it back must give the same bytes."""
     reader = ByteReader(data)
-    found = read_header(reader, LIMITS)
+    decoded = read_header(reader, LIMITS)
     used = data[: len(data) - reader.left]
-    if write_header(found) != used:
-        raise LawBroken(f"{used.hex()} was read as {found}")
+    if write_header(decoded) != used:
+        raise LawBroken(f"{used.hex()} was read as {decoded}")
     return True
 
 
 def container(data: bytes) -> bool:
-    """An ``.inr`` file without its magic and checksum; what is read is written back as the same bytes."""
+    """Read an ``.inr`` file without its magic and checksum; writing it back must give the same bytes."""
     whole = seal(MAGICS["inr"] + data)
-    seen = peek(whole, LIMITS)
-    found = unpack(whole, LIMITS)
-    if pack(found) != whole or seen.header != found.header:
-        raise LawBroken(f"{whole.hex()} was read as {found}")
-    found.meta(LIMITS)
+    peeked = peek(whole, LIMITS)
+    unpacked = unpack(whole, LIMITS)
+    if pack(unpacked) != whole or peeked.header != unpacked.header:
+        raise LawBroken(f"{whole.hex()} was read as {unpacked}")
+    unpacked.meta(LIMITS)
     return True
 
 
 def archive(data: bytes) -> bool:
-    """An ``.inrs`` file without its magic and checksum: entries, names, runs, sections."""
-    found = ArchiveReader(seal(MAGICS["inrs"] + data), LIMITS)
-    total = sum(len(entry.payload) for entry in found)
-    if total != sum(map(found.payload_bytes, range(len(found)))) or len(set(found.names)) != len(found):
-        raise LawBroken(f"{len(found)} entries with {total} bytes and names {list(found.names)}")
-    for name in found.names:
+    """Read an ``.inrs`` file without its magic and checksum: entries, names, runs, sections."""
+    reader = ArchiveReader(seal(MAGICS["inrs"] + data), LIMITS)
+    total = sum(len(entry.payload) for entry in reader)
+    if total != sum(map(reader.payload_bytes, range(len(reader)))) or len(set(reader.names)) != len(reader):
+        raise LawBroken(f"{len(reader)} entries with {total} bytes and names {list(reader.names)}")
+    for name in reader.names:
         place = Path("out", *name.split("/"))
         if name_fault(name) or not str(place).startswith("out" + os.sep) or ".." in place.parts:
             raise LawBroken(f"an entry of the name {name!r}")
-    found.index_of(found.names[-1])
+    reader.index_of(reader.names[-1])
     return True
 
 
 def metadata(data: bytes) -> bool:
-    """Extra metadata of a picture, a sound or a field, as JSON: read, written back, carried to other grids and into
-    files of every kind."""
+    """Read extra metadata of an image, audio or a field as JSON, write it back, and carry it to other grids and files.
+
+    The first byte says which signal the metadata is attached to.
+    """
     number, text = (data[0], data[1:]) if data else (0, b"")
     extra = b"\x01" + zlib.compress(text, 1)
     golden = _METADATA_SIGNALS[number % len(_METADATA_SIGNALS)]
@@ -172,18 +172,18 @@ def metadata(data: bytes) -> bool:
     size = tuple(n + 1 for n in shape)
     window = tuple(slice(0, max(1, n // 2)) for n in size)
     larger = np.resize(golden.values, (*size, golden.header.channels))
-    found = Signal.from_parts(golden.header, extra, golden.values, LIMITS)
+    native = Signal.from_parts(golden.header, extra, golden.values, LIMITS)
     others = [
         Signal.from_parts(golden.header, extra, larger, LIMITS),
         Signal.from_parts(golden.header, extra, larger[window], LIMITS, (size, window)),
     ]
-    for part in (found, *others):
-        part.to_native()
+    for signal in (native, *others):
+        signal.to_native()
     used = True
     for suffix in _SUFFIXES[golden.header.kind]:
         with tempfile.NamedTemporaryFile(suffix=suffix, dir=_SCRATCH) as place:
             try:
-                write_signal(others[number // 4 % 2] if number & 1 else found, place.name, force=True)
+                write_signal(others[number // 4 % 2] if number & 1 else native, place.name, force=True)
             except InrcodecError:
                 used = False
             else:
@@ -198,15 +198,16 @@ _METADATA_SIGNALS: list[Signal] = []
 
 
 def prior(data: bytes) -> bool:
-    """A prior's file, as description, line feed, tensors; the length that stands before the description and the known
-    answer pass for right. A prior that is accepted decodes the golden payloads."""
+    """Load a prior from description, line feed and tensors, and decode the golden payloads with it.
+
+    The length before the description and the known answer are taken to be correct.
+    """
     description, _, tensors = data.partition(b"\n")
-    found = load_prior(len(description).to_bytes(8, "little") + description + tensors)
-    codec = codec_for(found)
-    for golden in _CONTAINERS[{"coin++": "coinpp", "bitswap": "lossless"}.get(codec.name, codec.name)]:
+    codec = codec_for(load_prior(len(description).to_bytes(8, "little") + description + tensors))
+    target = next(name for name, codecs in CODECS.items() if codec.name in codecs)
+    for golden in _CONTAINERS[target]:
         with contextlib.suppress(InrcodecError):
-            *_, end = codec.read_parameters(golden.payload)
-            codec.decode(golden.payload[:end], golden.payload[end:], golden.header, None, LIMITS)
+            codec.decode(decoding.coded_entry(golden, codec), DecodeRequest(limits=LIMITS))
     return True
 
 
@@ -226,43 +227,43 @@ def _decoder(name: str) -> Target:
             chosen = replace(chosen, payload=payload)
         return _render(chosen, how)
 
-    decode.__doc__ = f"A payload of codec {name} in a golden file: which file, how it is asked for, payload."
+    decode.__doc__ = f"Decode a payload of codec {name}; two bytes before it choose the golden file and the request."
     return decode
 
 
 def _render(chosen: Container, how: int) -> bool:
-    """Decode as it is; or, by the lowest bits of ``how``, on a finer grid, a coarser one, in a window."""
+    """Decode on the native grid or, by the lowest bits of ``how``, on a finer grid, a coarser grid or in a window."""
     shape = chosen.header.shape
     lead = max(0, len(shape) - 2)
     size = None
     if how & 7 in (1, 2) and chosen.codec_id not in (codec_ids()["bitswap"], codec_ids()["bbans"]):
         size = tuple(n if axis < lead else (2 * n - 1 if how & 1 else -(-n // 2)) for axis, n in enumerate(shape))
     window = tuple(slice(n // 3, n // 3 + max(1, n // 2)) for n in size or shape) if how & 7 == 3 else None
-    found = decoding.decompress_container(chosen, size=size, limits=LIMITS, window=window)
+    decoded = decoding.decompress_container(chosen, size=size, limits=LIMITS, window=window)
     expected = tuple(w.stop - w.start for w in window) if window else size or shape
-    if found.header.shape != expected:
-        raise LawBroken(f"grid {found.header.shape} where {expected} was asked for")
-    found.to_native()
+    if decoded.header.shape != expected:
+        raise LawBroken(f"grid {decoded.header.shape} where {expected} was asked for")
+    decoded.to_native()
     return True
 
 
 def file(data: bytes) -> bool:
-    """A whole file of either kind, sealed again: looked at and decoded, up to three entries of it."""
+    """Inspect a whole file of either kind with a corrected checksum, and decode up to three of its entries."""
     return opened(resealed(data))
 
 
 def opened(data: bytes) -> bool:
-    """As ``file``, sealed or not as it is."""
-    with InrFile(data, limits=LIMITS) as found:
-        json.dumps(found.info)
+    """Do the same as ``file`` without correcting the checksum."""
+    with InrFile(data, limits=LIMITS) as opened_file:
+        json.dumps(opened_file.info)
         used = False
-        for entry in range(min(len(found), 3)):
-            used |= _render(found.container(entry), 0)
+        for entry in range(min(len(opened_file), 3)):
+            used |= _render(opened_file.container(entry), 0)
     return used
 
 
 def pillow(data: bytes) -> bool:
-    """A whole file of one picture, sealed again, opened and decoded by Pillow, which has errors of its own."""
+    """Open and decode a whole file of one image, with a corrected checksum, through Pillow and its own errors."""
     try:
         with Image.open(io.BytesIO(resealed(data)), formats=[inrcodec.pillow.FORMAT]) as image:
             image.load()
@@ -272,7 +273,7 @@ def pillow(data: bytes) -> bool:
 
 
 def source(data: bytes) -> bool:
-    """What a sender is given: a picture, a sound or a field of any format."""
+    """Read an input of the encoder: an image, audio or a field in any format."""
     signal_from_bytes(data, "fuzzed", limits=LIMITS)
     return True
 
@@ -291,14 +292,14 @@ TARGETS: dict[str, Target] = {
 
 
 def prepare() -> None:
-    """Load priors and golden files; must come before any target."""
+    """Load priors and golden files; call this before any target."""
     torch.set_num_threads(1)
     hold_priors()
     inrcodec.pillow.LIMITS = LIMITS
     _CONTAINERS.update({name: containers(codecs) for name, codecs in CODECS.items()})
-    # Who makes up a prior makes up its known answer too.
-    for module in (hierarchy_prior, bitsback_prior):
-        module.check_known_answer = lambda found, stated, source: None
+    # Whoever forges a prior can forge its known answer too.
+    for prior_class in (HierarchicalPrior, GridsPrior, BitSwapPrior):
+        mock.patch.object(prior_class, "_computed_answer", lambda self: self.known_answer).start()
     files = read_corpus("files")
     names = ("hierarchical-rgb.inr", "hierarchical-sound.inr", "hierarchical-field.inr")
     _METADATA_SIGNALS.extend(InrFile(files[name]).render() for name in names)
@@ -306,26 +307,27 @@ def prepare() -> None:
     watch()
 
 
-# Inputs to begin with.
+# Initial inputs.
 
 
-def _in_parts(data: bytes) -> bytes:
+def _split_prior_file(data: bytes) -> bytes:
+    """Return a prior's file as the target ``prior`` takes it."""
     end = 8 + int.from_bytes(data[:8], "little")
     return data[8:end].rstrip() + b"\n" + data[end:]
 
 
 def _source_files() -> list[bytes]:
-    found = []
+    written = []
     for golden in _METADATA_SIGNALS:
         for suffix in _SUFFIXES[golden.header.kind]:
             with tempfile.NamedTemporaryFile(suffix=suffix) as place, contextlib.suppress(InrcodecError):
                 write_signal(golden, place.name, force=True)
-                found.append(Path(place.name).read_bytes())
-    return found
+                written.append(Path(place.name).read_bytes())
+    return written
 
 
 def inputs(name: str) -> list[bytes]:
-    """Inputs of a target to begin with; ``prepare`` must have run."""
+    """Return the initial inputs of a target; ``prepare`` must have run."""
     files = read_corpus("files")
     if name == "header":
         return [write_header(InrFile(data).container(0).header) for data in files.values()]
@@ -337,7 +339,7 @@ def inputs(name: str) -> list[bytes]:
         texts = [zlib.decompress(extra[1:]) for extra in extras if extra]
         return [bytes([number]) + text for text in [*texts, *_METADATA_TEXTS] for number in range(3)]
     if name == "prior":
-        return [_in_parts(data) for data in read_corpus("priors").values()]
+        return [_split_prior_file(data) for data in read_corpus("priors").values()]
     if name in CODECS:
         return [
             bytes([number, how]) + (golden.section(CHAIN) or golden.payload)

@@ -1,11 +1,12 @@
-"""Mutants of golden inputs through the fuzz targets, without a fuzzer: every one can be made again from its number.
+"""Run mutants of golden inputs through the fuzz targets. No fuzzer is needed: a mutant is reproduced by its number.
 
-    python fuzz/mutants.py file --count 200000            # mutants, checksum sealed again
+    python fuzz/mutants.py file --count 200000            # mutants with a correct checksum
     python fuzz/mutants.py file --seed 0 --first 4711 --count 1
     python fuzz/mutants.py exhaustive                     # every truncation, all values of every byte of 20 files
     python fuzz/mutants.py all --count 1000               # some of every target
 
-Prints a line of JSON for every target; ends with 1 when there are findings, which are kept in ``--findings``.
+The script prints one line of JSON per target. It exits with code 1 when there are findings, which it keeps in
+``--findings``.
 """
 
 from __future__ import annotations
@@ -26,19 +27,20 @@ from inrcodec.coding.bits import write_varint
 
 EXTREMES = (0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 63, 64, 100, 127, 128, 255)
 VARINTS = (0, 1, 127, 128, 16383, 16384, 1 << 20, 1 << 28, (1 << 28) + 1, 1 << 31, 1 << 32, 1 << 46, (1 << 63) - 1)
-WORDS = (
-    b"0", b"-1", b"1", b"2", b"1.5", b"4096", b"65536", b"1000000", b"1e308", b"-1e308", b"1e999", b"1e-320", b"NaN",
-    b"-Infinity", b"9223372036854775807", b"18446744073709551616", b"null", b"true", b'""', b'"a"', b"[]", b"{}",
-    b"[[]]", b"[" * 3000, b"F64", b"F32", b"F16", b"BF16", b"I64", b"I32", b"U8", b"BOOL", b"<f8", b"<i8", b"|u1",
-    b"shape", b"data", b"/", b"\\u0000", b"\xff",
-)  # fmt: skip
-"""What numbers and words of a text are replaced by."""
+NUMBERS = (
+    b"0 -1 1 2 1.5 4096 65536 1000000 1e308 -1e308 1e999 1e-320 NaN -Infinity 9223372036854775807 18446744073709551616"
+)
+TOKENS = b'null true "" "a" [] {} [[]]'
+TYPES = b"F64 F32 F16 BF16 I64 I32 U8 BOOL <f8 <i8 |u1 shape data / \\u0000 \xff"
+WORDS = (*NUMBERS.split(), *TOKENS.split(), b"[" * 3000, *TYPES.split())
+"""Replacements for the numbers and words of a text."""
 TEXTS = ("metadata", "prior")
+"""Targets whose input is, or begins with, JSON."""
 EXHAUSTIVE_FILES = 20
 
 
 def mutate(rng: random.Random, data: bytes, others: list[bytes], text: bool = False) -> bytes:
-    """One to four changes; of what begins with a ``text``, mostly to its words."""
+    """Return ``data`` with one to four changes; in input that begins with a ``text``, most of them change words."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
         if text and out and rng.random() < 0.7:
@@ -71,7 +73,7 @@ def mutate(rng: random.Random, data: bytes, others: list[bytes], text: bool = Fa
 
 
 def _change_word(rng: random.Random, out: bytearray, at: int) -> None:
-    """Replace the next number or word of a text, if it looks like one."""
+    """Replace the next number or word after ``at``, if there is one within 200 bytes."""
     start = next((i for i in range(at, min(at + 200, len(out))) if chr(out[i]).isalnum()), None)
     if start is None:
         return
@@ -82,7 +84,7 @@ def _change_word(rng: random.Random, out: bytearray, at: int) -> None:
 
 
 def mutants(name: str, seed: int, first: int, count: int) -> Iterator[tuple[str, bytes]]:
-    """Mutants of a target's inputs with their labels; number i is the same whatever is made before it."""
+    """Yield mutants of a target's inputs with their labels; mutant i does not depend on those before it."""
     golden = harness.inputs(name)
     for number in range(first, first + count):
         rng = random.Random(f"{name}-{seed}-{number}")
@@ -93,7 +95,7 @@ def mutants(name: str, seed: int, first: int, count: int) -> Iterator[tuple[str,
 
 
 def exhaustive(files: int, step: int = 1) -> Iterator[tuple[str, bytes]]:
-    """Every truncation and every other value of every byte (of every ``step``-th) of the shortest golden files."""
+    """Yield every truncation, and every other value of each ``step``-th byte, of the shortest golden files."""
     for name, data in sorted(harness.read_corpus("files").items(), key=lambda item: len(item[1]))[:files]:
         for end in range(len(data)):
             yield f"{name}[:{end}]", data[:end]
@@ -103,48 +105,48 @@ def exhaustive(files: int, step: int = 1) -> Iterator[tuple[str, bytes]]:
                     yield f"{name}[{place}] = {value}", data[:place] + bytes([value]) + data[place + 1 :]
 
 
-def run(runner: Runner, made: Iterator[tuple[str, bytes]]) -> float:
-    """Run what is made; seconds."""
+def run(runner: Runner, labelled: Iterator[tuple[str, bytes]]) -> float:
+    """Run labelled inputs and return the seconds that they took."""
     begun = time.monotonic()
-    for label, data in made:
+    for label, data in labelled:
         runner(data, label)
     return time.monotonic() - begun
 
 
-def plans(asked: argparse.Namespace) -> Iterator[tuple[Runner, Iterator[tuple[str, bytes]]]]:
-    """What is asked for: runners and what they are to be given."""
-    for target in asked.targets:
+def plans(options: argparse.Namespace) -> Iterator[tuple[Runner, Iterator[tuple[str, bytes]]]]:
+    """Yield the runners that the command line asks for, and their inputs."""
+    for target in options.targets:
         if target == "exhaustive":
-            yield Runner("exhaustive", harness.opened), exhaustive(asked.files, asked.step)
-            yield Runner("exhaustive, sealed", harness.file), exhaustive(asked.files, asked.step)
+            yield Runner("exhaustive", harness.opened), exhaustive(options.files, options.step)
+            yield Runner("exhaustive, sealed", harness.file), exhaustive(options.files, options.step)
         else:
             for name in harness.TARGETS if target == "all" else (target,):
-                yield Runner(name, harness.TARGETS[name]), mutants(name, asked.seed, asked.first, asked.count)
+                yield Runner(name, harness.TARGETS[name]), mutants(name, options.seed, options.first, options.count)
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="+", choices=[*harness.TARGETS, "all", "exhaustive"])
     parser.add_argument("--count", type=int, default=1000, help="mutants of each target")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
-    parser.add_argument("--files", type=int, default=EXHAUSTIVE_FILES, help="golden files of exhaustive")
-    parser.add_argument("--step", type=int, default=1, help="of exhaustive: change every so many bytes only")
-    parser.add_argument("--findings", type=Path, default=Path("fuzz/findings"))
-    asked = parser.parse_args()
+    parser.add_argument("--files", type=int, default=EXHAUSTIVE_FILES, help="exhaustive: number of golden files")
+    parser.add_argument("--step", type=int, default=1, help="exhaustive: change only every STEP-th byte")
+    parser.add_argument("--findings", type=Path, default=Path("fuzz/findings"), help="folder for findings")
+    options = parser.parse_args()
     faulthandler.enable()
     harness.prepare()
-    planned = list(plans(asked))
+    planned = list(plans(options))
     for runner, _ in planned:
         warm = Runner(runner.name, runner.target)
         for data in harness.inputs(runner.name if runner.name in harness.TARGETS else "file"):
             warm(data)
     bound_memory()
     failed = False
-    for runner, made in planned:
-        seconds = run(runner, made)
-        save_findings(list(runner.findings.values()), asked.findings)
+    for runner, labelled in planned:
+        seconds = run(runner, labelled)
+        save_findings(list(runner.findings.values()), options.findings)
         kinds = [f"{f.kind} at {f.place}: {f.label}" for f in runner.findings.values()]
         line = {"target": runner.name, **vars(runner.tally), "seconds": round(seconds, 1), "findings": kinds}
         sys.stdout.write(json.dumps(line) + "\n")

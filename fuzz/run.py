@@ -1,17 +1,19 @@
-"""The fuzz targets under atheris, which keeps what reaches new code and goes on from there.
+"""Run the fuzz targets under atheris, which keeps inputs that reach new code and mutates them further.
 
-    python fuzz/run.py --minutes 12                       # the minutes divided among all targets
-    python fuzz/run.py header --runs 20000000             # one target, so many executions
+    python fuzz/run.py --minutes 12                       # 12 minutes, divided among all targets
+    python fuzz/run.py header --runs 20000000             # one target, 20 million executions
 
-Every target runs in a process of its own with ``running.MEMORY_BYTES`` over what it has when it begins. A finding is
-kept and counted, and the target goes on. Prints a table; ends with 1 when there are findings.
+Each target runs in its own process, which may use ``running.MEMORY_BYTES`` more memory than it has at the start. A
+finding is kept and counted, and the target continues. The script prints a table and exits with code 1 when there are
+findings.
 
-Needs atheris: ``pip install 'inrcodec[fuzz]'``; ``mutants.py`` does without.
+This needs atheris (``pip install 'inrcodec[fuzz]'``); ``mutants.py`` does not.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -33,7 +35,7 @@ TARGETS = (
     "coinpp",
     "coin",
     "grids",
-    "lossless",
+    "bitswap",
     "file",
     "pillow",
     "source",
@@ -41,11 +43,11 @@ TARGETS = (
 STARTUP_SECONDS = 120
 MAX_INPUT_BYTES = 4096
 CHECKED_EVERY = 64
-"""Executions between looks at the clock."""
+"""Number of executions between checks of the clock."""
 
 
 def fuzz(name: str, seconds: float, runs: int, seed: int, kept: Path, report: Path) -> None:
-    """Fuzz one target in this process until its time is over or its executions are done; does not return."""
+    """Fuzz one target in this process until its time is up or it has run often enough; does not return."""
     import atheris
 
     with atheris.instrument_imports(include=["inrcodec"]):
@@ -57,7 +59,7 @@ def fuzz(name: str, seconds: float, runs: int, seed: int, kept: Path, report: Pa
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(harness.inputs(name)):
         (corpus / f"seed-{number:03d}").write_bytes(data)
-        # What is loaded at its first use is no memory of the inputs to come.
+        # Load what is loaded at first use now, so that it does not count as memory of later inputs.
         Runner(name, harness.TARGETS[name])(data)
     runner = Runner(name, harness.TARGETS[name])
     bound_memory()
@@ -71,7 +73,7 @@ def fuzz(name: str, seconds: float, runs: int, seed: int, kept: Path, report: Pa
             kinds = [f"{f.kind} at {f.place}" for f in runner.findings.values()]
             line = {**vars(runner.tally), "seconds": time.monotonic() - begun, "findings": kinds}
             report.write_text(json.dumps(line))
-            # The fuzzer ends the process without Python's farewell; so does this.
+            # The fuzzer ends the process without running exit handlers; so does this.
             os._exit(0)
 
     options = [
@@ -90,12 +92,12 @@ def fuzz(name: str, seconds: float, runs: int, seed: int, kept: Path, report: Pa
 
 
 def longest(inputs: Sequence[bytes]) -> int:
-    """Most bytes of an input: some more than the seeds have."""
+    """Return the maximum length of an input in bytes: at least twice that of the longest seed."""
     return max(MAX_INPUT_BYTES, *(2 * len(data) for data in inputs))
 
 
 def run_target(name: str, seconds: float, runs: int, seed: int, kept: Path) -> dict[str, Any]:
-    """Fuzz one target in a process of its own; what it reports, or that it died."""
+    """Fuzz one target in its own process and return its report, or one that says how the process died."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         command = [
@@ -129,29 +131,33 @@ def run_target(name: str, seconds: float, runs: int, seed: int, kept: Path) -> d
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], help="all by default")
-    parser.add_argument("--minutes", type=float, default=12.0, help="of all targets together")
-    parser.add_argument("--seconds", type=float, help="of each target, instead")
-    parser.add_argument("--runs", type=int, default=1 << 62, help="executions of each target, at most")
-    parser.add_argument("--seed", type=int, default=0, help="0: another one every time")
-    parser.add_argument("--findings", type=Path, default=Path("fuzz/findings"))
+    parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], help="default: all")
+    parser.add_argument("--minutes", type=float, default=12.0, help="time for all targets together")
+    parser.add_argument("--seconds", type=float, help="time for each target; replaces --minutes")
+    parser.add_argument("--runs", type=int, default=1 << 62, help="max executions of each target")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the fuzzer; 0 draws a new one every time")
+    parser.add_argument("--findings", type=Path, default=Path("fuzz/findings"), help="folder for findings")
     parser.add_argument("--report", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    asked.findings.mkdir(parents=True, exist_ok=True)
-    names = asked.targets or list(TARGETS)
-    seconds = asked.seconds or 60.0 * asked.minutes / len(names)
-    if asked.report:
-        fuzz(names[0], seconds, asked.runs, asked.seed, asked.findings, asked.report)
+    options = parser.parse_args()
+    if importlib.util.find_spec("atheris") is None:
+        parser.error("atheris is not installed: pip install 'inrcodec[fuzz]', or use fuzz/mutants.py")
+    options.findings.mkdir(parents=True, exist_ok=True)
+    names = options.targets or list(TARGETS)
+    seconds = options.seconds or 60.0 * options.minutes / len(names)
+    if options.report:
+        fuzz(names[0], seconds, options.runs, options.seed, options.findings, options.report)
     sys.stdout.write(f"{'target':<13} {'executions':>11} {'accepted':>10} {'slowest':>8} {'seconds':>8}  findings\n")
     failed = False
     for name in names:
-        found = run_target(name, seconds, asked.runs, asked.seed, asked.findings)
-        failed = failed or bool(found["findings"])
-        counts = f"{found['runs']:>11,} {found['accepted']:>10,} {found['slowest']:>6.2f} s {found['seconds']:>8.0f}"
-        sys.stdout.write(f"{name:<13} {counts}  {len(found['findings'])}\n")
-        for text in found["findings"]:
+        report = run_target(name, seconds, options.runs, options.seed, options.findings)
+        failed = failed or bool(report["findings"])
+        counts = (
+            f"{report['runs']:>11,} {report['accepted']:>10,} {report['slowest']:>6.2f} s {report['seconds']:>8.0f}"
+        )
+        sys.stdout.write(f"{name:<13} {counts}  {len(report['findings'])}\n")
+        for text in report["findings"]:
             sys.stdout.write(f"    {text}\n")
         sys.stdout.flush()
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""Running one input of a fuzzed target: what counts as a finding, how long and with how much memory it may run."""
+"""Run inputs through a fuzz target: what counts as a finding, and the bounds on time and memory."""
 
 from __future__ import annotations
 
@@ -17,19 +17,29 @@ from types import FrameType
 from inrcodec.errors import InrcodecError
 
 SECONDS = 5.0
+"""Time that one input may take."""
 MEMORY_BYTES = 1 << 30
-"""Over what the loaded process has."""
+"""Memory that inputs may use on top of what the process has after loading."""
 
 Target = Callable[[bytes], bool]
 
 
 class Hang(BaseException):
-    """A target has taken longer than it may."""
+    """A target exceeded its time limit."""
 
 
 @dataclass
 class Finding:
-    """What went wrong: ``kind`` and ``place`` tell findings apart."""
+    """Describes one failure of a target.
+
+    Attributes:
+        target: name of the target.
+        kind: name of the exception's class.
+        place: file and line of this project where it was raised; ``kind`` and ``place`` tell findings apart.
+        text: end of the traceback.
+        data: the input.
+        label: how to reproduce the input, or "".
+    """
 
     target: str
     kind: str
@@ -40,13 +50,19 @@ class Finding:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Equal for inputs that fail alike."""
+        """Return a key that is equal for inputs that fail alike."""
         return self.target, self.kind, self.place
 
 
 @dataclass
 class Tally:
-    """Counts of one target; ``slowest`` in seconds."""
+    """Counts the runs of one target.
+
+    Attributes:
+        runs: number of inputs.
+        accepted: number of inputs for which the target returned True.
+        slowest: longest time of one input in seconds.
+    """
 
     runs: int = 0
     accepted: int = 0
@@ -62,7 +78,7 @@ class Runner:
         self.findings: dict[tuple[str, str, str], Finding] = {}
 
     def __call__(self, data: bytes, label: str = "") -> None:
-        """Run one input."""
+        """Run one input; ``label`` says how to reproduce it."""
         begun = time.perf_counter()
         _WATCHED[:] = [begun]
         try:
@@ -71,7 +87,7 @@ class Runner:
             pass
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # Panics of Rust and hangs are no Exceptions.
+        except BaseException as error:  # Rust panics and Hang do not derive from Exception.
             self._note(error, data, label)
         _WATCHED.clear()
         seconds = time.perf_counter() - begun
@@ -88,11 +104,11 @@ class Runner:
 
 
 _WATCHED: list[float] = []
-"""When the input in work was begun; empty in between."""
+"""Start time of the current input; empty between inputs."""
 
 
 def watch() -> None:
-    """From now on, ``Hang`` is raised in whatever input takes longer than ``SECONDS``, looked at twice a second."""
+    """Raise ``Hang`` in any input that takes longer than ``SECONDS``, from now on; checked twice a second."""
 
     def look(number: int, frame: FrameType | None) -> None:
         if _WATCHED and time.perf_counter() - _WATCHED[-1] > SECONDS:
@@ -104,14 +120,14 @@ def watch() -> None:
 
 
 def bound_memory(extra: int = MEMORY_BYTES) -> None:
-    """Let this process have so much address space more than it has now; without effect where /proc is missing."""
+    """Limit address space to ``extra`` bytes more than this process has now; does nothing without /proc."""
     with contextlib.suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + extra, resource.RLIM_INFINITY))
 
 
 def save_findings(findings: list[Finding], folder: Path) -> None:
-    """Inputs and what they led to, for a debugger and for a test."""
+    """Write each finding's input and traceback to files in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     for finding in findings:
         name = f"{finding.target}-{finding.kind}-{hashlib.sha256(finding.data).hexdigest()[:10]}"

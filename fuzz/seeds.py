@@ -1,22 +1,26 @@
-"""Files for the fuzz targets to begin with: tiny priors of made-up weights, and small signals coded under them.
+"""Make the initial files of the fuzz targets: tiny priors with arbitrary weights, and small signals coded with them.
 
-    python fuzz/seeds.py        # writes fuzz/corpus: priors/*.safetensors, files/*.inr and *.inrs
+    python fuzz/seeds.py        # replaces fuzz/corpus: priors/*.safetensors, files/*.inr and *.inrs
 
-What the models say is poor, how files are written and read is the real thing. The weights come from a formula, so that
-the same files are made wherever integers are multiplied.
+The models compress poorly, but files are written and read by the real code. Weights come from an integer formula, so
+that every machine makes the same priors.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import inrcodec
@@ -32,6 +36,7 @@ from inrcodec.codecs.grids.prior import GridProposal, GridsPrior
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig
 from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
@@ -40,27 +45,38 @@ CORPUS = Path(__file__).resolve().parent / "corpus"
 PRIORS, FILES = CORPUS / "priors", CORPUS / "files"
 
 
-def made_up(shape: tuple[int, ...], number: int, size: float) -> Tensor:
-    """Values in [-size, size], float32, the same on every machine."""
+class WritablePrior(Protocol):
+    """A prior that can be written to a file."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the prior."""
+
+    def to_bytes(self) -> bytes:
+        """Return the prior's file."""
+
+
+def arbitrary(shape: tuple[int, ...], number: int, size: float) -> Tensor:
+    """Return float32 values in [-size, size] that depend on ``number`` and are the same on every machine."""
     count = int(np.prod(shape))
     drawn = (np.arange(count, dtype=np.int64) * 2654435761 + 40503 * number >> 7) % 2001 - 1000
     return torch.from_numpy((drawn / 1000.0 * size).astype(np.float32)).reshape(shape)
 
 
 def _filled(state: Mapping[str, Tensor], size: float) -> dict[str, Tensor]:
-    """Made-up values for all parameters of a model, matrices smaller the more inputs they have."""
+    """Return arbitrary values for all parameters of a model, smaller for matrices with more inputs."""
     return {
-        name: made_up(tuple(value.shape), number, size / max(1, value[0].numel() if value.ndim > 1 else 1) ** 0.5)
+        name: arbitrary(tuple(value.shape), number, size / max(1, value[0].numel() if value.ndim > 1 else 1) ** 0.5)
         for number, (name, value) in enumerate(state.items())
     }
 
 
 def combiner_prior(kind: str) -> CombinerPrior:
-    """Two anchors, two classes; patches of 8x8 pixels or of 32 samples."""
+    """Make a combiner prior: two anchors, two classes, patches of 8x8 pixels or of 32 samples."""
     patch, channels = ((8, 8), 3) if kind == "image" else ((32,), 1)
     config = CombinerConfig(patch, channels, 10, 6, 2, latent_dims=12, proposal_hidden=0)
     shape = (2, 2, config.dims)
-    units = (made_up(shape, 1, 2000.0).abs() + 300).numpy().astype(np.int64)
+    units = (arbitrary(shape, 1, 2000.0).abs() + 300).numpy().astype(np.int64)
     counts = np.array([[CLASS_TABLE_TOTAL // 2] * 2] * 2, np.int64)
     prior = CombinerPrior(
         f"combiner-{kind}",
@@ -68,8 +84,8 @@ def combiner_prior(kind: str) -> CombinerPrior:
         config,
         _filled(BayesianINR(config, 2).state_dict(), 1.0),
         torch.tensor([1e-2, 1e-3]),
-        made_up(shape, 2, 1.0),
-        made_up(shape, 3, 0.5) - 0.5,
+        arbitrary(shape, 2, 1.0),
+        arbitrary(shape, 3, 0.5) - 0.5,
         units,
         counts,
         0.5 if kind == "image" else 0.0,
@@ -78,8 +94,8 @@ def combiner_prior(kind: str) -> CombinerPrior:
     return CombinerPrior.from_bytes(prior.to_bytes())
 
 
-def hierarchy_prior(kind: str) -> HierarchicalPrior:
-    """Two levels; sounds have one axis, fields lie on a circle."""
+def hierarchical_prior(kind: str) -> HierarchicalPrior:
+    """Make a hierarchical prior: two levels; audio has one axis, fields are periodic."""
     axes = 1 if kind == "audio" else 2
     config = HierarchicalConfig(
         channels=3 if kind == "image" else 1,
@@ -101,8 +117,8 @@ def hierarchy_prior(kind: str) -> HierarchicalPrior:
     return HierarchicalPrior.from_model(model, f"hierarchical-{kind}", kind, scale, {})
 
 
-def modulation_prior(kind: str) -> CoinPPPrior:
-    """Patches of 8x8 pixels or of 32 samples; eight latents."""
+def coinpp_prior(kind: str) -> CoinPPPrior:
+    """Make a COIN++ prior: patches of 8x8 pixels or of 32 samples, eight latents."""
     patch, channels = ((8, 8), 3) if kind == "image" else ((32,), 1)
     config = CoinPPConfig(patch, channels, (24, 6), 8, 0.5 if kind == "image" else 0.0)
     model = ModulatedINR(config).requires_grad_(False)
@@ -113,12 +129,12 @@ def modulation_prior(kind: str) -> CoinPPPrior:
     return CoinPPPrior.from_model(model, f"coinpp-{kind}", kind, torch.zeros(config.latent_dims), (0.1, 2.0), {})
 
 
-def lossless_prior(name: str, config: BitSwapConfig) -> BitSwapPrior:
-    """A lossless model."""
+def bitswap_prior(name: str, config: BitSwapConfig) -> BitSwapPrior:
+    """Make a Bit-Swap prior of a configuration."""
     model = BitSwapModel(config).requires_grad_(False)
     for number, conv in enumerate(model.convs):
         layer = model.layer(conv)
-        layer.weight.copy_(made_up(tuple(layer.weight.shape), number, 0.4 / layer.weight[0].numel() ** 0.5))
+        layer.weight.copy_(arbitrary(tuple(layer.weight.shape), number, 0.4 / layer.weight[0].numel() ** 0.5))
         assert layer.bias is not None
         layer.bias.zero_()
     model._begin()
@@ -126,11 +142,11 @@ def lossless_prior(name: str, config: BitSwapConfig) -> BitSwapPrior:
 
 
 def grids_prior() -> GridsPrior:
-    """Three grids, two anchors."""
+    """Make a grids prior: three grids, two anchors."""
     config = GridsConfig(3, context_width=4, synthesis_width=4, log_lambdas=(3.0, 8.0), anchors=2)
-    mean = made_up((2, config.n_weights), 5, 0.5)
+    mean = arbitrary((2, config.n_weights), 5, 0.5)
     proposal = GridProposal(config.grids, config.channels).state_dict()
-    proposals = {name: made_up((2, *value.shape), n, 0.2) for n, (name, value) in enumerate(proposal.items())}
+    proposals = {name: arbitrary((2, *value.shape), n, 0.2) for n, (name, value) in enumerate(proposal.items())}
     steps = dict.fromkeys(config.shapes, 10)
     return GridsPrior.make(
         "grids", config, mean, torch.full_like(mean, 0.05), steps, (0.5, 2.0), (0.6, 2.1), proposals, {}
@@ -172,12 +188,13 @@ LOSSLESS = {
 
 
 def make_priors() -> dict[str, bytes]:
-    """Files of all tiny priors by name."""
-    made = [make(kind) for make in (combiner_prior, modulation_prior) for kind in ("image", "audio")]
-    made += [hierarchy_prior(kind) for kind in ("image", "audio", "field")]
-    made.append(grids_prior())
-    made += [lossless_prior(name, config) for name, config in LOSSLESS.items()]
-    return {prior.name: prior.to_bytes() for prior in made}
+    """Return the files of all tiny priors by name."""
+    makers: tuple[Callable[[str], WritablePrior], ...] = (combiner_prior, coinpp_prior)
+    priors = [make(kind) for make in makers for kind in ("image", "audio")]
+    priors += [hierarchical_prior(kind) for kind in ("image", "audio", "field")]
+    priors.append(grids_prior())
+    priors += [bitswap_prior(name, config) for name, config in LOSSLESS.items()]
+    return {prior.name: prior.to_bytes() for prior in priors}
 
 
 # Signals.
@@ -185,11 +202,12 @@ def make_priors() -> dict[str, bytes]:
 LAYOUTS = {1: "gray", 2: "gray+alpha", 3: "rgb", 4: "rgba"}
 
 
-def picture(rows: int, columns: int, channels: int, number: int = 0, top: int = 255) -> Signal:
-    """A slope with some noise on it, and sharp steps where there is alpha."""
+def image(rows: int, columns: int, channels: int, number: int = 0, top: int = 255) -> Signal:
+    """Make an image: a gradient with some noise, and an alpha channel (if any) with sharp edges."""
     y, x, c = np.mgrid[0:rows, 0:columns, 0:channels]
-    noise = made_up((rows, columns, channels), number, 0.2).numpy()
-    values = np.clip(0.2 + 0.4 * y / rows + 0.3 * x / columns + 0.1 * c + noise, 0.0, 1.0)
+    noise = arbitrary((rows, columns, channels), number, 0.2).numpy()
+    ramp: NDArray[np.float64] = 0.2 + 0.4 * y / rows + 0.3 * x / columns + 0.1 * c + noise
+    values = ramp.clip(0.0, 1.0)
     levels = np.rint(values * top)
     if channels in (2, 4):
         levels[..., -1] = top * (x[..., 0] > y[..., 0])
@@ -198,8 +216,8 @@ def picture(rows: int, columns: int, channels: int, number: int = 0, top: int = 
     return Signal((levels / np.float32(top)).astype(np.float32), header, SignalMeta(16 if deep else 8))
 
 
-def sound(samples: int, channels: int = 1) -> Signal:
-    """Two tones."""
+def audio(samples: int, channels: int = 1) -> Signal:
+    """Make audio: two tones."""
     t = np.arange(samples)[:, None] / 40.0 + np.arange(channels)
     values = (0.4 * np.sin(t) + 0.2 * np.sin(3.1 * t)).astype(np.float32)
     layout = {1: "mono", 2: "stereo"}[channels]
@@ -207,7 +225,7 @@ def sound(samples: int, channels: int = 1) -> Signal:
 
 
 def field(*shape: int) -> Signal:
-    """A smooth field with names, units and coordinates."""
+    """Make a smooth field with names, units and coordinates."""
     places = np.stack(np.meshgrid(*[np.arange(n) / n for n in shape], indexing="ij"))
     values = (0.5 + 0.4 * np.sin(2 * np.pi * places.sum(axis=0))).astype(np.float32)[..., None]
     dims = ("time", "latitude", "longitude")[-len(shape) :]
@@ -218,7 +236,7 @@ def field(*shape: int) -> Signal:
         variable="t2m",
         dims=dims,
         coordinates=along,
-        attributes={"units": b"K", "valid": np.float32([1.0, 2.0])},
+        attributes={"units": b"K", "valid": np.array([1.0, 2.0], np.float32)},
         coordinate_attributes={dims[-1]: {"units": "degrees_east"}},
         fixed={"level": 500.0},
         source_format="netcdf",
@@ -228,44 +246,55 @@ def field(*shape: int) -> Signal:
 
 
 def make_files() -> dict[str, bytes]:
-    """Golden files by name, some of every codec; the priors must be where ``INRCODEC_PRIORS`` says."""
-    small, odd, tiny = picture(8, 8, 3), picture(9, 5, 3, 1), picture(4, 4, 1)
+    """Return golden files of every codec by name; the environment variable INRCODEC_PRIORS must name their priors."""
+    small, odd, tiny = image(8, 8, 3), image(9, 5, 3, 1), image(4, 4, 1)
     rich = Signal(small.values, small.header, SignalMeta(icc_profile=b"profile", exif_orientation=6, dpi=(72.0, 300.0)))
-    fast, fine = {"effort": "fast"}, {"effort": "fast", "beta": 1e-5}
-    named = [f"{i:02d}.png" for i in range(3)]
-    digits = [picture(4, 4, 1, n) for n in range(3)]
+    archive_names = [f"{i:02d}.png" for i in range(3)]
+    digits = [image(4, 4, 1, n) for n in range(3)]
     binary = [Signal(np.rint(d.values), d.header) for d in digits]
-    plans: dict[str, dict[str, object]] = {
-        "combiner-rgb.inr": {"source": small, "prior": "combiner-image", **fast},
-        "combiner-rgba.inr": {"source": picture(6, 9, 4), "prior": "combiner-image", **fast},
-        "combiner-gray.inr": {"source": picture(3, 4, 1), "prior": "combiner-image", **fast},
-        "combiner-sound.inr": {"source": sound(40), "prior": "combiner-audio", **fast},
-        "combiner.inrs": {"source": [small, odd], "names": ["a/one.png", "b.png"], "prior": "combiner-image", **fast},
-        "hierarchical-rgb.inr": {"source": rich, "prior": "hierarchical-image", **fine},
-        "hierarchical-alpha.inr": {"source": picture(5, 7, 2), "prior": "hierarchical-image", **fine},
-        "hierarchical-astar.inr": {"source": small, "prior": "hierarchical-image", "coder": "rec", **fine},
-        "hierarchical-sound.inr": {"source": sound(30, 2), "prior": "hierarchical-audio", **fine},
-        "hierarchical-field.inr": {"source": field(2, 6, 8), "prior": "hierarchical-field", **fine},
-        "hierarchical.inrs": {"source": [small] * 3, "names": named, "prior": "hierarchical-image", **fine},
-        "coinpp-rgb.inr": {"source": odd, "prior": "coinpp-image", **fine},
-        "coinpp-sound.inr": {"source": sound(50), "prior": "coinpp-audio", **fine},
-        "grids-rgb.inr": {"source": small, "prior": "grids", **fast},
-        "grids-alpha.inr": {"source": picture(5, 7, 4), "prior": "grids", **fast},
-        "coin-rgb.inr": {"source": small, "codec": "coin", "target_bpp": 16.0, **fast},
-        "coin-float16.inr": {"source": tiny, "codec": "coin", "coder": "float16", "target_bpp": 60.0, **fast},
-        "coin-field.inr": {"source": field(6, 6), "codec": "coin", "target_bpp": 70.0, **fast},
-        "bitswap-colour.inr": {"source": picture(4, 5, 3), "codec": "bitswap", "prior": "lossless-colour"},
-        "bitswap-gray.inr": {"source": picture(4, 5, 1), "codec": "bitswap", "prior": "lossless-gray"},
-        "bitswap-deep.inr": {"source": picture(2, 3, 1, 0, 65535), "codec": "bitswap", "prior": "lossless-gray"},
-        "bbans-colour.inr": {"source": picture(4, 3, 3, 2), "codec": "bbans", "prior": "lossless-colour"},
-        "bitswap-chain.inrs": {"source": digits, "names": named, "codec": "bitswap", "prior": "lossless-flat"},
-        "bitswap-binary.inrs": {"source": binary, "codec": "bitswap", "prior": "lossless-binary"},
+    fast = Settings(effort="fast")
+    fine = replace(fast, beta=1e-5)
+    lossless = Settings(lossless=True)
+    plans: dict[str, tuple[Signal | list[Signal], Settings]] = {
+        "combiner-rgb.inr": (small, replace(fast, prior="combiner-image")),
+        "combiner-rgba.inr": (image(6, 9, 4), replace(fast, prior="combiner-image")),
+        "combiner-gray.inr": (image(3, 4, 1), replace(fast, prior="combiner-image")),
+        "combiner-sound.inr": (audio(40), replace(fast, prior="combiner-audio")),
+        "combiner.inrs": ([small, odd], replace(fast, prior="combiner-image")),
+        "hierarchical-rgb.inr": (rich, replace(fine, prior="hierarchical-image")),
+        "hierarchical-alpha.inr": (image(5, 7, 2), replace(fine, prior="hierarchical-image")),
+        "hierarchical-astar.inr": (small, replace(fine, prior="hierarchical-image", coder="rec")),
+        "hierarchical-sound.inr": (audio(30, 2), replace(fine, prior="hierarchical-audio")),
+        "hierarchical-field.inr": (field(2, 6, 8), replace(fine, prior="hierarchical-field")),
+        "hierarchical.inrs": ([small] * 3, replace(fine, prior="hierarchical-image")),
+        "coinpp-rgb.inr": (odd, replace(fine, prior="coinpp-image")),
+        "coinpp-sound.inr": (audio(50), replace(fine, prior="coinpp-audio")),
+        "grids-rgb.inr": (small, replace(fast, prior="grids")),
+        "grids-alpha.inr": (image(5, 7, 4), replace(fast, prior="grids")),
+        "coin-rgb.inr": (small, replace(fast, codec="coin", target_bpp=16.0)),
+        "coin-float16.inr": (tiny, replace(fast, codec="coin", coder="float16", target_bpp=60.0)),
+        "coin-field.inr": (field(6, 6), replace(fast, codec="coin", target_bpp=70.0)),
+        "bitswap-colour.inr": (image(4, 5, 3), replace(lossless, prior="lossless-colour")),
+        "bitswap-gray.inr": (image(4, 5, 1), replace(lossless, prior="lossless-gray")),
+        "bitswap-deep.inr": (image(2, 3, 1, 0, 65535), replace(lossless, prior="lossless-gray")),
+        "bbans-colour.inr": (image(4, 3, 3, 2), replace(lossless, codec="bbans", prior="lossless-colour")),
+        "bitswap-chain.inrs": (digits, replace(lossless, prior="lossless-flat")),
+        "bitswap-binary.inrs": (binary, replace(lossless, prior="lossless-binary")),
     }
-    return {name: inrcodec.compress(**plan) for name, plan in plans.items()}  # type: ignore[arg-type]
+    names = {
+        "combiner.inrs": ["a/one.png", "b.png"],
+        "hierarchical.inrs": archive_names,
+        "bitswap-chain.inrs": archive_names,
+    }
+    return {
+        name: inrcodec.encode(source, settings, names=names.get(name)).data
+        for name, (source, settings) in plans.items()
+    }
 
 
 def main() -> None:
-    """Write the corpus anew."""
+    """Replace the corpus."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     torch.set_num_threads(1)
     shutil.rmtree(CORPUS, ignore_errors=True)
     PRIORS.mkdir(parents=True)

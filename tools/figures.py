@@ -1,4 +1,4 @@
-"""The pictures of docs/how.md: what every level of the default codec adds.
+"""Draw the figure levels.png of the docs: what every level of the default codec adds.
 
 python tools/figures.py --out docs/images
 """
@@ -11,21 +11,23 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
-from common import OUT
 from numpy.typing import NDArray
 from skimage import data
 
+import inrcodec
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.hierarchical.batches import padded_shape
+from inrcodec.codecs.base import CodedEntry
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.config import block_names
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, place_latents, to_floats
 from inrcodec.codecs.hierarchical.latent_coders import make_reader
 from inrcodec.codecs.hierarchical.model import top_down
+from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.render import render
+from inrcodec.codecs.tiles import padded_shape
 from inrcodec.container.inr import unpack
-from inrcodec.encoding import encode_signals
+from inrcodec.decoding import coded_entry
 from inrcodec.nn.exact import scale_indices
 from inrcodec.settings import Settings
 from inrcodec.signals.header import SignalHeader
@@ -36,23 +38,26 @@ from matplotlib import pyplot as plt
 
 
 def main() -> None:
-    """Draw the pictures."""
+    """Draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--bpp", type=float, default=0.6)
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder to write to")
+    parser.add_argument("--bpp", type=float, default=0.6, help="target rate")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     prior = prior_store.find("photographs")
     assert isinstance(prior, HierarchicalPrior)
-    picture = data.astronaut()[:256, 96:352]
-    signal = Signal(np.ascontiguousarray(picture, np.float32) / 255, SignalHeader("image", "rgb", "u8", (256, 256), 3))
-    file = unpack(encode_signals([signal], Settings(target_bpp=options.bpp, effort="fast")).data)
+    sample = "astronaut"
+    image: NDArray[np.uint8] = getattr(data, sample)()[:256, 96:352]
+    values = (image / np.float32(255)).astype(np.float32)
+    signal = Signal(values, SignalHeader("image", "rgb", "u8", (256, 256), 3))
+    file = unpack(inrcodec.encode(signal, Settings(target_bpp=options.bpp, effort="fast")).data)
+    entry = coded_entry(file, HierarchicalCodec(prior))
     levels = prior.config.levels
     figure, row = plt.subplots(1, len(levels) + 1, figsize=(2.5 * (len(levels) + 1), 2.8), layout="constrained")
     for count, axes in enumerate(row[:-1], start=1):
-        axes.imshow(np.clip(_levels_alone(prior, file.section(3) + file.payload, count), 0, 1))
-        axes.set_title("stride 32" if count == 1 else f"+ stride {levels[count - 1].stride}", fontsize=9)
-    row[-1].imshow(picture)
+        axes.imshow(np.clip(_decode_levels(prior, entry, count), 0, 1))
+        axes.set_title(f"{'' if count == 1 else '+ '}stride {levels[count - 1].stride}", fontsize=9)
+    row[-1].imshow(image)
     row[-1].set_title("original", fontsize=9)
     for axes in row:
         axes.axis("off")
@@ -61,23 +66,24 @@ def main() -> None:
 
 
 @torch.no_grad()
-def _levels_alone(prior: HierarchicalPrior, payload: bytes, count: int) -> NDArray[np.float32]:
-    """What the latents of the first ``count`` levels give, the others at their predicted mean."""
-    told, position = HierarchicalCodec(prior).read_parameters(payload)
-    layers, config = prior.layers(told.quality), prior.config
-    reader = make_reader(told.coder, payload[position:], len(block_names(config)))
+def _decode_levels(prior: HierarchicalPrior, entry: CodedEntry, count: int) -> NDArray[np.float32]:
+    """Decode the latents of the first ``count`` levels, with the others at their predicted mean."""
+    parameters, _ = read_parameters(prior, entry.parameters)
+    layers, config = prior.layers(parameters.quality), prior.config
+    reader = make_reader(parameters.coder, entry.body, len(block_names(config)))
 
     def choose(name: str, h: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
         scales = scale_indices(predicted.chunk(2, dim=1)[1])
-        sent = torch.zeros_like(scales)
+        residual = torch.zeros_like(scales)
         if int(name.split(".")[0]) < count:
-            sent = torch.from_numpy(reader.receive(scales.flatten().numpy())).view(scales.shape)
-        return place_latents(layers, name, predicted, sent)
+            residual = torch.from_numpy(reader.receive(scales.flatten().numpy())).view(scales.shape)
+        return place_latents(layers, name, predicted, residual)
 
-    tall, wide = padded_shape(config, (256, 256))
-    h = to_floats(top_down(layers, 1, tall // config.coarsest, wide // config.coarsest, choose))
-    rate = prior.model.rates(torch.full((1,), log_lambda_of(config, told.quality)))
-    return render(prior.model, h, rate, (256, 256), (256, 256), None)
+    shape = entry.header.shape
+    rows, columns = (n // config.coarsest for n in padded_shape(shape, config.coarsest))
+    h = to_floats(top_down(layers, 1, rows, columns, choose))
+    rate = prior.model.rates(torch.full((1,), log_lambda_of(config, parameters.quality)))
+    return render(prior.model, h, rate, shape, shape, None)
 
 
 if __name__ == "__main__":

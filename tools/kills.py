@@ -1,17 +1,18 @@
-"""Kills ``compress`` and ``batch`` at random moments, and looks at what is left.
+"""Kill ``compress`` and ``batch`` at random moments, and check what is left.
 
     python tools/kills.py --kills 200
     python tools/kills.py --kills 100 --signal INT
 
-A process that has everything loaded forks one child for every kill, so that moments fall into the work and not into
-imports; every tenth is a process of its own, from its first instruction on. Of the moments one half lies anywhere
-between start and end, the other half within a write: the child says when it begins one. After every kill:
+A process that has everything loaded forks one child for every kill, so that kills hit the work and not the imports;
+every tenth kill hits a new process, from its first instruction on. Half of the moments lie anywhere between start and
+end, the other half during a write, which the child announces. After every kill:
 
-- an output is absent, what it was, or whole: byte for byte what an undisturbed run makes;
-- beside outputs there are only temporary files that are named as such;
-- the same command run again does all that was not done, finds nothing in its way, and sweeps those temporary files.
+- an output is absent, unchanged, or complete: byte for byte what an undisturbed run writes;
+- apart from outputs there are only temporary files that are named as such;
+- the same command, run again, does all that was not done, succeeds, and removes those temporary files.
 
-Ends with exit code 1 where any of this does not hold. SIGINT must also end with code 130, one line, nothing left.
+The script exits with code 1 if any of this does not hold. After SIGINT, the command must also exit with code 130,
+print one line and leave no temporary file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import contextlib
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -32,14 +34,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from PIL import Image
 from tqdm import tqdm
 
-from inrcodec import storage as atomic
+from inrcodec import storage
 from inrcodec.cli import main as command_line
 from inrcodec.evaluate import batch_jobs
 from inrcodec.evaluate.json_log import JsonLog
@@ -52,21 +54,27 @@ INTERRUPTED = 130
 
 
 class Broken(AssertionError):
-    """What must hold does not."""
+    """A command left something that it must not leave, or failed when it was run again."""
 
 
 @dataclass
 class Child:
-    """A forked command line: ``told`` is readable once for every write that it begins."""
+    """Holds a forked command line.
+
+    Attributes:
+        pid: its process id, which is also that of its process group.
+        announcements: file descriptor from which one byte can be read for every write that the child begins.
+        said: file of its output.
+    """
 
     pid: int
-    told: int
+    announcements: int
     said: Path
 
     def wait(self) -> int:
-        """Exit code, or the signal as a negative number; waits for its workers too."""
+        """Wait for the child and its workers, and return its exit code, or the signal as a negative number."""
         _, status = os.waitpid(self.pid, 0)
-        os.close(self.told)
+        os.close(self.announcements)
         until = time.perf_counter() + ORPHANS_END_SECONDS
         while time.perf_counter() < until:
             try:
@@ -74,28 +82,25 @@ class Child:
             except ProcessLookupError:
                 return os.waitstatus_to_exitcode(status)
             time.sleep(0.005)
-        raise Broken(f"workers of {self.pid} live on {ORPHANS_END_SECONDS:.0f} s after its end")
+        raise Broken(f"workers of {self.pid} still run {ORPHANS_END_SECONDS:.0f} s after it ended")
 
-    def seen(self, writes: int, seconds: float) -> None:
-        """Wait until so many writes have begun, at most so long."""
-        import select
-
+    def wait_for_writes(self, count: int, seconds: float) -> None:
+        """Wait until ``count`` writes have begun, but no longer than ``seconds``."""
         until = time.perf_counter() + seconds
-        while writes > 0 and select.select([self.told], [], [], max(0.0, until - time.perf_counter()))[0]:
-            got = os.read(self.told, writes)
-            writes -= len(got)
-            if not got:
+        while count > 0 and select.select([self.announcements], [], [], max(0.0, until - time.perf_counter()))[0]:
+            received = os.read(self.announcements, count)
+            count -= len(received)
+            if not received:
                 return
 
     def send(self, number: signal.Signals, *, group: bool = False) -> None:
-        """A signal to the process, or as a terminal sends it to all of its group; none where it has ended."""
+        """Send a signal to the process, or to its group as a terminal does; do nothing if it has ended."""
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.pid, number)
 
 
 def forked(arguments: Sequence[str], said: Path, first: Callable[[], None] = lambda: None) -> Child:
-    """The command line in a child of this process, in a group of its own, after ``first()``; what it says goes to the
-    file ``said``."""
+    """Call ``first()`` and run the command line in a child process with its own group; its output goes to ``said``."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid:
@@ -112,45 +117,54 @@ def forked(arguments: Sequence[str], said: Path, first: Callable[[], None] = lam
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-        # A shell starts what runs in the background without ears for it; and tqdm's lock is one for all children of a
-        # process: who is killed while he has it would have it for ever.
+        # A shell starts background jobs with SIGINT ignored. And all children of a process share tqdm's lock, which a
+        # child that is killed while holding it would never release.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         tqdm.set_lock(threading.RLock())
-        telling(lambda: os.write(writing, b"w") and None)
+        announce_writes(writing)
         first()
         code = command_line(list(arguments))
     finally:
         os._exit(code)
 
 
-def telling(tell: Callable[[], None]) -> None:
-    """From now on ``tell`` is called whenever an output or a line of a manifest is about to be written."""
-    write, add = atomic.write_whole, JsonLog.add
+def announce_writes(descriptor: int) -> None:
+    """Write a byte to a pipe, from now on, whenever this process begins to write an output or a manifest line."""
+    write, add = storage.write_whole, JsonLog.add
 
-    def write_told(*args: Any, **named: Any) -> None:
-        tell()
-        write(*args, **named)
+    def announced_write(path: Path, content: bytes | storage.Writer, *, force: bool = False) -> None:
+        os.write(descriptor, b"w")
+        write(path, content, force=force)
 
-    def add_told(log: Any, entry: Any) -> None:
-        tell()
+    def announced_add(log: JsonLog[object], entry: object) -> None:
+        os.write(descriptor, b"w")
         add(log, entry)
 
-    atomic.write_whole = batch_jobs.write_whole = write_told  # type: ignore[attr-defined]
-    JsonLog.add = add_told  # type: ignore[method-assign]
+    for module in (storage, batch_jobs):
+        mock.patch.object(module, "write_whole", announced_write).start()
+    mock.patch.object(JsonLog, "add", announced_add).start()
 
 
 @dataclass
 class Trial:
-    """A command, the outputs it makes (path to bytes), what was at their places before, and what its inputs are."""
+    """Holds a command and what it should leave.
+
+    Attributes:
+        name: what the command does.
+        arguments: the command line.
+        folder: folder of its outputs.
+        outputs: what an undisturbed run writes, by path.
+        before: what lies in the folder before the command runs, by path.
+    """
 
     name: str
     arguments: list[str]
     folder: Path
-    made: dict[Path, bytes]
+    outputs: dict[Path, bytes]
     before: dict[Path, bytes] = field(default_factory=dict)
 
     def reset(self) -> None:
-        """The folder as it is before the command runs."""
+        """Restore the folder to what it is before the command runs."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         for path, data in self.before.items():
@@ -158,18 +172,19 @@ class Trial:
             path.write_bytes(data)
 
     def look(self) -> Counter[str]:
-        """What is there: outputs absent, old, new, and temporary files; Broken where it is anything else."""
-        found: Counter[str] = Counter()
-        for path, data in self.made.items():
-            there = path.read_bytes() if path.exists() else None
-            if there is not None and there not in (data, self.before.get(path)):
-                raise Broken(f"{self.name}: {path.name} is neither old nor whole: {len(there)} of {len(data)} bytes")
-            found["absent" if there is None else "new" if there == data else "old"] += 1
+        """Count absent, old and new outputs and temporary files; raise Broken for anything else in the folder."""
+        counts: Counter[str] = Counter()
+        for path, data in self.outputs.items():
+            content = path.read_bytes() if path.exists() else None
+            if content is not None and content not in (data, self.before.get(path)):
+                message = f"{path.name} is neither old nor complete: {len(content)} of {len(data)} bytes"
+                raise Broken(f"{self.name}: {message}")
+            counts["absent" if content is None else "new" if content == data else "old"] += 1
         for path in self.folder.rglob("*"):
-            if path.is_dir() or path in self.made:
+            if path.is_dir() or path in self.outputs:
                 continue
-            if path.name.startswith(atomic.TEMPORARY_START) and path.name.endswith(atomic.TEMPORARY_END):
-                found["temporary"] += 1
+            if path.name.startswith(storage.TEMPORARY_START) and path.name.endswith(storage.TEMPORARY_END):
+                counts["temporary"] += 1
             elif path.name != "manifest.jsonl":
                 raise Broken(f"{self.name}: {path.name!r} is left")
         manifest = self.folder / "manifest.jsonl"
@@ -177,20 +192,20 @@ class Trial:
             *lines, rest = manifest.read_bytes().split(b"\n")
             for line in lines:
                 json.loads(line)
-            found["half line"] += bool(rest)
-        return found
+            counts["half line"] += bool(rest)
+        return counts
 
     def again(self, said: Path) -> None:
         """Run the command once more, undisturbed, and expect all outputs and nothing else."""
         forced = [] if self.name.startswith("batch") else ["--force"]
         code = forked([*self.arguments, *forced], said).wait()
-        found = self.look()
-        if code or found != Counter(new=len(self.made)):
-            raise Broken(f"{self.name}: run again it ends with {code} and {dict(found)}: {said.read_text()}")
+        counts = self.look()
+        if code or counts != Counter(new=len(self.outputs)):
+            raise Broken(f"{self.name}: run again, it ends with {code} and {dict(counts)}: {said.read_text()}")
 
 
 def make_trials(folder: Path, options: Sequence[str] = ()) -> list[Trial]:
-    """Commands on made-up pictures: each of them to a new place, and over older outputs."""
+    """Return commands on synthetic images: each of them in a new folder, and over older outputs."""
     rng = np.random.default_rng(0)
     tree = folder / "tree"
     (tree / "sub").mkdir(parents=True)
@@ -199,16 +214,16 @@ def make_trials(folder: Path, options: Sequence[str] = ()) -> list[Trial]:
         waves = 128 + 50 * np.sin(x / rng.uniform(3, 12) + y / rng.uniform(5, 20))[..., None] * rng.uniform(0.5, 1, 3)
         pixels = np.clip(waves + rng.normal(0, 4, (40, 40, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(tree / ("sub" if i % 2 else ".") / f"p{i}.png")
-    one, said = tree / "p0.png", folder / "said"
-    # What is loaded here once every child has: the prior is found, read and checked.
-    if code := command_line(["compress", str(one), "-o", str(folder / "loaded.inr"), *OPTIONS, *options]):
+    image, said = tree / "p0.png", folder / "said"
+    # Load here what every child then has: the prior is found, read and checked.
+    if code := command_line(["compress", str(image), "-o", str(folder / "loaded.inr"), *OPTIONS, *options]):
         raise Broken(f"compress ends with {code}")
     trials = []
     for over in (False, True):
         place = folder / f"one{over}"
         output = place / "p0.inr"
         force = ["--force"] if over else []
-        arguments = ["compress", str(one), "-o", str(output), *force, *options]
+        arguments = ["compress", str(image), "-o", str(output), *force, *options]
         trials.append(_trial("compress", place, arguments, [output], over, said))
         for workers in (1, 2):
             place = folder / f"all{over}{workers}"
@@ -219,7 +234,7 @@ def make_trials(folder: Path, options: Sequence[str] = ()) -> list[Trial]:
 
 
 def _trial(name: str, place: Path, arguments: list[str], outputs: list[Path], over: bool, said: Path) -> Trial:
-    """With what undisturbed runs make; ``over``: over the files of an earlier run with other options."""
+    """Return a trial with the outputs of undisturbed runs; ``over`` the files of an earlier run with other options."""
     states = []
     for options in (OLD_OPTIONS, OPTIONS):
         shutil.rmtree(place, ignore_errors=True)
@@ -230,31 +245,31 @@ def _trial(name: str, place: Path, arguments: list[str], outputs: list[Path], ov
         manifest = place / "manifest.jsonl"
         if over and manifest.exists():
             states[-1][manifest] = manifest.read_bytes()
-    made = {path: states[1][path] for path in outputs}
+    new_outputs = {path: states[1][path] for path in outputs}
     over_name = f"{name}, over old files" if over else name
-    return Trial(over_name, [*arguments, *OPTIONS], place, made, states[0] if over else {})
+    return Trial(over_name, [*arguments, *OPTIONS], place, new_outputs, states[0] if over else {})
 
 
 def seconds_of(trial: Trial, said: Path) -> float:
-    """How long the command takes, undisturbed: the median of three."""
-    taken = []
+    """Return the seconds that the undisturbed command takes: the median of three runs."""
+    times = []
     for _ in range(3):
         trial.reset()
         begun = time.perf_counter()
         forked(trial.arguments, said).wait()
-        taken.append(time.perf_counter() - begun)
-    return sorted(taken)[1]
+        times.append(time.perf_counter() - begun)
+    return sorted(times)[1]
 
 
 def kill(trial: Trial, rng: random.Random, seconds: float, number: signal.Signals, said: Path) -> tuple[str, int]:
-    """Start the command, send the signal at a random moment; how the moment was chosen, and the exit code."""
+    """Start the command and send the signal at a random moment; return how it was chosen, and the exit code."""
     writes = 0
     if rng.random() < 0.5:
-        n = len(trial.made)
+        n = len(trial.outputs)
         writes = rng.randint(1, 1 if n == 1 else 2 * n)
     child = forked(trial.arguments, said)
     if writes:
-        child.seen(writes, 4 * seconds + 5)
+        child.wait_for_writes(writes, 4 * seconds + 5)
         wait(rng.uniform(0, rng.choice((0.002, 0.012))))
     else:
         wait(rng.uniform(0, 1.05 * seconds))
@@ -263,7 +278,7 @@ def kill(trial: Trial, rng: random.Random, seconds: float, number: signal.Signal
 
 
 def kill_own_process(trial: Trial, rng: random.Random, seconds: float, number: signal.Signals, said: Path) -> int:
-    """The same of a process that is started from nothing."""
+    """Do the same with a new process, and return its exit code."""
     with open(said, "wb") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "inrcodec", *trial.arguments],
@@ -273,14 +288,14 @@ def kill_own_process(trial: Trial, rng: random.Random, seconds: float, number: s
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         wait(rng.uniform(0, 1.05 * seconds))
-        own = Child(child.pid, os.open(os.devnull, os.O_RDONLY), said)
-        own.send(number, group=number == signal.SIGINT)
-        child.returncode = own.wait()
+        started = Child(child.pid, os.open(os.devnull, os.O_RDONLY), said)
+        started.send(number, group=number == signal.SIGINT)
+        child.returncode = started.wait()
         return child.returncode
 
 
 def wait(seconds: float) -> None:
-    """Sleep, to a fraction of a millisecond."""
+    """Sleep, exact to a fraction of a millisecond."""
     until = time.perf_counter() + seconds
     if seconds > 0.003:
         time.sleep(seconds - 0.003)
@@ -296,8 +311,23 @@ def run(
     *,
     own_processes: bool = True,
     options: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Kill so many commands; what was found, by command and moment. Raises Broken."""
+) -> dict[str, dict[str, int]]:
+    """Kill commands and check what each leaves.
+
+    Args:
+        kills: number of commands.
+        number: the signal.
+        seed: seed of the random moments.
+        folder: an empty folder to work in.
+        own_processes: whether every tenth command is a new process.
+        options: further options of every command.
+
+    Returns:
+        Counts by command and kind of moment.
+
+    Raises:
+        Broken: a command left something that it must not leave, or failed when it was run again.
+    """
     rng, said = random.Random(seed), folder / "said"
     trials = make_trials(folder, options)
     seconds = [seconds_of(trial, said) for trial in trials]
@@ -316,33 +346,33 @@ def run(
             how, code = "own process", kill_own_process(trial, rng, own_seconds + seconds[index], number, said)
         else:
             how, code = kill(trial, rng, seconds[index], number, said)
-        found = trial.look()
+        counts = trial.look()
         text = said.read_text(errors="replace")
         if number == signal.SIGINT and how != "own process":
-            # A terminal shows ^C, after which an empty line begins a new one.
+            # The command prints an empty line first, since a terminal shows ^C.
             clean = (code, text.strip()) in ((0, ""), (INTERRUPTED, "inrcodec: interrupted"))
-            if not clean or found["temporary"]:
-                raise Broken(f"{trial.name}: SIGINT ends with {code} and {dict(found)}: {text}")
+            if not clean or counts["temporary"]:
+                raise Broken(f"{trial.name}: SIGINT ends with {code} and {dict(counts)}: {text}")
         row = table.setdefault(f"{trial.name} ({how})", Counter())
         row["signals"] += 1
         row["had ended"] += code == 0
         row["traceback"] += "Traceback" in text
-        row.update(found)
+        row.update(counts)
         trial.again(said)
     return {name: dict(row) for name, row in sorted(table.items())}
 
 
 def main() -> None:
-    """See the module's text."""
+    """Run the command line and print a table of counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=200, help="number of commands to kill")
     parser.add_argument("--signal", choices=("KILL", "INT"), default="KILL")
-    parser.add_argument("--seed", type=int, default=0)
-    told = parser.parse_args()
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        table = run(told.kills, signal.Signals[f"SIG{told.signal}"], told.seed, Path(folder))
+        table = run(arguments.kills, signal.Signals[f"SIG{arguments.signal}"], arguments.seed, Path(folder))
     columns = ("signals", "had ended", "absent", "old", "new", "temporary", "half line", "traceback")
     print(f"{'':44}" + "".join(f"{name:>11}" for name in columns))
     total: Counter[str] = Counter()
@@ -350,7 +380,10 @@ def main() -> None:
         total.update(row)
         print(f"{name:44}" + "".join(f"{row.get(column, 0):11}" for column in columns))
     print(f"{'all':44}" + "".join(f"{total[column]:11}" for column in columns))
-    print(f"{told.kills} signals in {time.perf_counter() - begun:.0f} s: no output is half, all runs go on")
+    print(
+        f"{arguments.kills} signals in {time.perf_counter() - begun:.0f} s: no output is incomplete, "
+        "every command could be run again"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,14 @@
-"""Evaluation: rate-distortion sweeps, BD-rate, other codecs run, comparison with published results, studies.
+"""Evaluate codecs: rate-distortion sweeps, BD-rates, other codecs as baselines, published results, reports.
 
-from inrcodec.evaluate import sweep
+    from inrcodec.evaluate import sweep
+
+    result = sweep(["kodim01.png"], rates=[0.1, 0.2, 0.4], compare=["jpeg"])
+    print(result.bd_rate("jpeg", "hierarchical"))
+
+``sweep`` encodes signals at several rates and returns a ``Sweep`` with curves, BD-rates, plots and a report; its
+modules are ``sweeps``, ``sweep_jobs`` and ``sweep_result``. ``batch`` compresses folders; ``inspection_figure`` draws
+what is in a file. A *metric* ("psnr", "snr", "ms_ssim") is what a curve shows of decoded signals; what an encoder
+maximises is chosen by ``optimise`` in ``Settings``.
 """
 
 from inrcodec.evaluate.bd_rate import BDRate, bd_rate

@@ -1,6 +1,6 @@
-"""Whole folders of signals: one ``.inr`` each, by many workers, with a manifest by which an interrupted run goes on.
+"""Compress whole folders to one ``.inr`` file per signal, by many workers, with a manifest for resuming.
 
-A file is done when its line stands in the manifest and its output is there; it is done again when it, or a setting, has
+A file is done when the manifest has its entry and its output exists. It is compressed again if it or a setting has
 changed since. Outputs are written whole or not at all.
 """
 
@@ -29,24 +29,29 @@ from inrcodec.version import VERSION
 
 SUFFIX = ".inr"
 SMALL_BYTES, MAX_FILES, PARTS_PER_WORKER = 1 << 14, 64, 4
-"""Files of at most so many bytes are given to workers so many at a time, fewer where there would not be so many parts
-for each worker: what is in work when a run is killed is done again."""
+"""Workers take files of at most ``SMALL_BYTES`` in groups of up to ``MAX_FILES``, but of fewer if there would be less
+than ``PARTS_PER_WORKER`` groups for each worker. Work in progress when a run is killed has to be done again."""
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """All entries of this run's files, and how many of them an earlier run had done."""
+    """Holds the results of a run.
+
+    Attributes:
+        entries: manifest entries of all files.
+        skipped: number of files that an earlier run had done.
+    """
 
     entries: list[BatchEntry]
     skipped: int
 
     @property
     def failed(self) -> list[BatchEntry]:
-        """Those without output."""
+        """Return the entries of files without output."""
         return [entry for entry in self.entries if entry.error]
 
     def summary(self) -> dict[str, Any]:
-        """Counts, total bytes and seconds, means of quality."""
+        """Return counts, total bytes and seconds, and mean rates and PSNR."""
         good = [entry.figures for entry in self.entries if not entry.error]
         out: dict[str, Any] = {
             "files": len(self.entries),
@@ -76,67 +81,73 @@ def batch(
     resume: bool = True,
     progress: bool = True,
 ) -> BatchResult:
-    """Compress every file of a folder, or those that a list names, to ``out``.
+    """Compress every file of a folder, or of a list, to ``out``.
 
     Args:
-        source: a folder, searched down to the bottom, or a text file with a path per line.
-        shard: (i, n): only the files that fall to part i of n, the same ones on every machine.
-        verify: decode every file again, and note its PSNR.
-        resume: leave what the manifest says is done; else all is done anew.
-        workers, scheduler: processes of one thread each, or a dask cluster, see ``workers.open_workers``.
+        source: a folder, which is searched recursively, or a text file with one path per line.
+        out: folder of the outputs and the manifest.
+        settings: codec, prior, effort and rate.
+        workers: number of single-threaded processes, see ``parallel.local.open_workers``.
+        scheduler: a Dask cluster to use instead.
+        shard: (i, n): only compress part i of n of the files, which is the same on every machine.
+        verify: decode every file again and record its PSNR.
+        resume: skip files that are done; otherwise compress all files again.
+        progress: show a progress bar on a terminal.
 
     Raises:
-        UsageError: options. DataError: the source cannot be read, ``out`` not be made or its manifest not be written.
-            WorkersError: the cluster cannot be reached or has gone. In any case what is done stays.
+        UsageError: the options are wrong. DataError: the source cannot be read, ``out`` cannot be created or its
+            manifest cannot be written. WorkersError: the cluster cannot be reached or is gone. In any case, finished
+            outputs stay.
     """
-    part, parts = shard
-    if not 0 <= part < parts:
-        raise UsageError(f"shard must be I/N with I from 0 to N - 1, got {part}/{parts}")
+    part, n_parts = shard
+    if not 0 <= part < n_parts:
+        raise UsageError(f"shard must be I/N with I from 0 to N - 1, got {part}/{n_parts}")
     jobs = [
         _job(name, path, out, settings, verify)
         for name, path in find_files(source, out)
-        if _number(name) % parts == part
+        if _number(name) % n_parts == part
     ]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{out}: cannot be made: {error.strerror}") from None
-    manifest = out / ("manifest.jsonl" if parts == 1 else f"manifest-{part}-of-{parts}.jsonl")
-    with JsonLog(manifest, lambda found: BatchEntry(**found), asdict, lambda entry: entry.name) as log:
-        left = [job for job in jobs if not (resume and _is_done(job, log.entries.get(job.name)))]
+        raise DataError(f"{out}: cannot be created: {error.strerror}") from None
+    manifest = out / ("manifest.jsonl" if n_parts == 1 else f"manifest-{part}-of-{n_parts}.jsonl")
+    with JsonLog(manifest, lambda entry: BatchEntry(**entry), asdict, lambda entry: entry.name) as log:
+        remaining = [job for job in jobs if not (resume and _is_done(job, log.entries.get(job.name)))]
+        n_done = len(jobs) - len(remaining)
         try:
             with (
-                open_workers(workers, scheduler) as spread,
-                tqdm(
-                    total=len(jobs), initial=len(jobs) - len(left), unit="file", disable=None if progress else True
-                ) as bar,
+                open_workers(workers, scheduler) as opened_workers,
+                tqdm(total=len(jobs), initial=n_done, unit="file", disable=None if progress else True) as bar,
             ):
-                for entry in _entries(left, spread):
+                for entry in _entries(remaining, opened_workers):
                     log.add(entry)
                     bar.update(1)
         finally:
-            # Of workers that died, or were ended by an interruption.
-            for folder in {job.target.parent for job in left}:
+            # Remove temporary files of workers that died or were interrupted.
+            for folder in {job.target.parent for job in remaining}:
                 sweep(folder)
-        return BatchResult([log.entries[job.name] for job in jobs], len(jobs) - len(left))
+        return BatchResult([log.entries[job.name] for job in jobs], n_done)
 
 
 def find_files(source: Path, out: Path) -> Iterator[tuple[str, Path]]:
-    """(name, path) of the files of a tree, sorted, or of a list in its order.
+    """Yield (name, path) of the files of a tree, sorted, or of a list, in its order.
 
-    Hidden files, links that lead out of the tree, and ``out`` itself where it lies inside are left out. UsageError when
-    both are one folder, or two paths of a list would have one output.
+    Hidden files, links that lead out of the tree, and ``out`` if it lies inside are left out.
+
+    Raises:
+        UsageError: both are the same folder, or two paths of a list would have one output.
+        DataError: the list cannot be read.
     """
     if source.is_dir():
         root, inside = source.resolve(), out.resolve()
         if root == inside:
-            raise UsageError(f"{out}: what is written would be read again by the next run: name another folder")
-        found = []
-        for folder, folders, names in os.walk(root):
-            here = Path(folder)
-            folders[:] = sorted(n for n in folders if not n.startswith(".") and here / n != inside)
-            found += [here / n for n in names if not n.startswith(".")]
-        for path in sorted(found):
+            raise UsageError(f"{out}: the next run would read these outputs as inputs: name another folder")
+        paths = []
+        for folder, subfolders, names in os.walk(root):
+            subfolders[:] = sorted(n for n in subfolders if not n.startswith(".") and Path(folder, n) != inside)
+            paths += [Path(folder, n) for n in names if not n.startswith(".")]
+        for path in sorted(paths):
             if path.is_file() and path.resolve().is_relative_to(root):
                 yield str(path.relative_to(root)), path
         return
@@ -150,7 +161,7 @@ def find_files(source: Path, out: Path) -> Iterator[tuple[str, Path]]:
             path = Path(line)
             name = str(path.relative_to(path.anchor))
             if ".." in path.parts:
-                raise UsageError(f"{source}: names of a list must not go up: {line}")
+                raise UsageError(f"{source}: paths in a list must not contain '..': {line}")
             if seen.setdefault(name, path) != path:
                 raise UsageError(f"{source}: {seen[name]} and {path} would both be written to {out / name}")
             if seen[name] is path:
@@ -180,25 +191,25 @@ def _is_done(job: BatchJob, entry: BatchEntry | None) -> bool:
 
 
 def _entries(jobs: Sequence[BatchJob], workers: Workers) -> Iterator[BatchEntry]:
-    """An entry of every job, as they come. Of files whose worker died together each is tried by itself."""
-    again: list[BatchJob] = []
-    for part, entries in workers.outcomes(compress_files, _parts(jobs, workers.count), _lost):
+    """Yield an entry for every job, in no order; if a worker dies, the files of its group are tried one by one."""
+    retried: list[BatchJob] = []
+    for group, entries in workers.outcomes(compress_files, _groups(jobs, workers.count), _lost):
         yield from entries
         if not entries:
-            again += part
-    for _, entries in workers.outcomes(compress_files, [(job,) for job in again], _lost):
+            retried += group
+    for _, entries in workers.outcomes(compress_files, [(job,) for job in retried], _lost):
         yield from entries
 
 
-def _parts(jobs: Sequence[BatchJob], workers: int) -> list[tuple[BatchJob, ...]]:
-    """What workers are given at once: one file, or some small ones where those can be fitted together."""
+def _groups(jobs: Sequence[BatchJob], workers: int) -> list[tuple[BatchJob, ...]]:
+    """Return the jobs in groups: one file, or several small ones if those can be fitted together."""
     small = [job for job in jobs if 0 < job.input_bytes <= SMALL_BYTES and encodes_together(job.settings)]
-    most = max(1, min(MAX_FILES, -(-len(small) // (PARTS_PER_WORKER * workers))))
-    parts = [tuple(small[start : start + most]) for start in range(0, len(small), most)]
-    alone = set(jobs) - set(small)
+    size = max(1, min(MAX_FILES, -(-len(small) // (PARTS_PER_WORKER * workers))))
+    groups = [tuple(small[start : start + size]) for start in range(0, len(small), size)]
+    single = set(jobs) - set(small)
     # What takes long comes first, so that workers end at about the same time.
-    return [*((job,) for job in jobs if job in alone), *parts]
+    return [*((job,) for job in jobs if job in single), *groups]
 
 
-def _lost(part: Sequence[BatchJob]) -> list[BatchEntry]:
-    return [lost(part[0])] if len(part) == 1 else []
+def _lost(group: Sequence[BatchJob]) -> list[BatchEntry]:
+    return [lost(group[0])] if len(group) == 1 else []

@@ -1,7 +1,7 @@
-"""Files of a batch: some read, compressed and written, here or in a worker process; each has its own errors.
+"""Read, compress and write files of a batch, in this process or in a worker; every file has its own error.
 
-Small signals are fitted together, which changes no byte of their files: at default effort pictures of 32 x 32 take a
-quarter of the time that they take by themselves, larger ones gain less, and from some 40,000 points on nothing.
+Small signals are fitted together, which changes no byte of their files. At default effort, images of 32 x 32 pixels
+then take a quarter of the time; larger ones gain less, and from about 40,000 points on nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,16 +24,25 @@ from inrcodec.signals.signal import Signal
 from inrcodec.storage import write_whole
 
 POINTS_TOGETHER = 1 << 16
-"""Points of signals that are held and fitted together: 64 pictures of 32 x 32."""
+"""Number of points of signals that are held and fitted together: 64 images of 32 x 32."""
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class BatchJob:
-    """A file to be compressed: ``name`` its place in the tree, ``key`` what its outcome depends on, ``source`` and
-    ``target`` whole paths, ``output`` the target as the manifest names it, ``input_bytes`` its size, 0 where there is
-    no such file."""
+    """Holds a file to compress.
+
+    Attributes:
+        name: path of the file relative to its tree.
+        source: absolute path of the file.
+        target: absolute path of the output.
+        output: the target as the manifest names it.
+        input_bytes: size of the file, 0 if it does not exist.
+        key: hash of all that the outcome depends on.
+        settings: codec, prior, effort and rate.
+        verify: whether to decode the output again.
+    """
 
     name: str
     source: Path
@@ -46,7 +56,14 @@ class BatchJob:
 
 @dataclass(frozen=True)
 class BatchEntry:
-    """A line of the manifest. ``error``: why there is no output, or "". ``figures``: bytes, rate, quality, seconds."""
+    """Holds a line of the manifest.
+
+    Attributes:
+        name, key, output: see ``BatchJob``.
+        error: why there is no output, or "".
+        figures: bytes, rate, quality, seconds.
+        settings: the settings that are not None.
+    """
 
     name: str
     key: str
@@ -57,8 +74,8 @@ class BatchEntry:
 
 
 @dataclass(frozen=True)
-class _Made:
-    """A file in memory, the seconds that it took, and with how many others it took them."""
+class _EncodedFile:
+    """Holds a file in memory, the seconds that it took, and how many files were encoded together with it."""
 
     encoded: Encoded
     seconds: float
@@ -66,15 +83,15 @@ class _Made:
 
 
 def compress_files(jobs: Sequence[BatchJob]) -> list[BatchEntry]:
-    """Read, compress and write files of one batch; an entry for each, in no order."""
+    """Read, compress and write a group of files; return an entry for each, in no order."""
     entries: list[BatchEntry] = []
     held: list[tuple[BatchJob, Signal]] = []
     for job in jobs:
-        read = _attempt(job, lambda job=job: read_signal(job.source))  # type: ignore[misc]
-        if isinstance(read, BatchEntry):
-            entries.append(read)
+        signal = _attempt(job, partial(read_signal, job.source))
+        if isinstance(signal, BatchEntry):
+            entries.append(signal)
             continue
-        held.append((job, read))
+        held.append((job, signal))
         if sum(signal.header.n_points for _, signal in held) >= POINTS_TOGETHER:
             entries += _compressed(held)
             held = []
@@ -82,11 +99,11 @@ def compress_files(jobs: Sequence[BatchJob]) -> list[BatchEntry]:
 
 
 def lost(job: BatchJob) -> BatchEntry:
-    """The entry of a file whose worker died."""
+    """Return the entry of a file whose worker died."""
     return _entry(job, error=f"{job.name}: its worker died (killed, or out of memory)")
 
 
-def _attempt(job: BatchJob, work: Callable[[], Found]) -> Found | BatchEntry:
+def _attempt(job: BatchJob, work: Callable[[], Result]) -> Result | BatchEntry:
     try:
         return work()
     except InrcodecError as error:
@@ -101,41 +118,41 @@ def _compressed(held: Sequence[tuple[BatchJob, Signal]]) -> list[BatchEntry]:
     if len(held) > 1:
         signals, begun = [signal for _, signal in held], time.perf_counter()
         try:
-            made = encode_each(signals, held[0][0].settings)
+            encoded = encode_each(signals, held[0][0].settings)
         except (InrcodecError, MemoryError):
-            # Of one of them, or of all together: by itself each has its own error, or none.
-            return [entry for one in held for entry in _compressed([one])]
-        each = (time.perf_counter() - begun) / sum(signal.header.n_points for signal in signals)
+            # The error may be that of one signal or of all together: encode each by itself.
+            return [entry for pair in held for entry in _compressed([pair])]
+        seconds_per_point = (time.perf_counter() - begun) / sum(signal.header.n_points for signal in signals)
         return [
-            _written(job, signal, _Made(one, each * signal.header.n_points, len(held)))
-            for (job, signal), one in zip(held, made, strict=True)
+            _written(job, signal, _EncodedFile(file, seconds_per_point * signal.header.n_points, len(held)))
+            for (job, signal), file in zip(held, encoded, strict=True)
         ]
     entries = []
     for job, signal in held:
-        alone = _attempt(job, lambda job=job, signal=signal: _alone(job, signal))  # type: ignore[misc]
-        entries.append(_written(job, signal, alone) if isinstance(alone, _Made) else alone)
+        single = _attempt(job, partial(_encode_single, job, signal))
+        entries.append(_written(job, signal, single) if isinstance(single, _EncodedFile) else single)
     return entries
 
 
-def _alone(job: BatchJob, signal: Signal) -> _Made:
+def _encode_single(job: BatchJob, signal: Signal) -> _EncodedFile:
     begun = time.perf_counter()
-    return _Made(encode_signals([signal], job.settings), time.perf_counter() - begun, 1)
+    return _EncodedFile(encode_signals([signal], job.settings), time.perf_counter() - begun, 1)
 
 
-def _written(job: BatchJob, signal: Signal, made: _Made) -> BatchEntry:
-    figures = _attempt(job, lambda: _write(job, signal, made))
+def _written(job: BatchJob, signal: Signal, file: _EncodedFile) -> BatchEntry:
+    figures = _attempt(job, partial(_write, job, signal, file))
     return figures if isinstance(figures, BatchEntry) else _entry(job, figures=figures)
 
 
-def _write(job: BatchJob, signal: Signal, made: _Made) -> dict[str, Any]:
-    """Verify where that is wanted, write, and return the figures."""
-    data, header = made.encoded.data, signal.header
+def _write(job: BatchJob, signal: Signal, file: _EncodedFile) -> dict[str, Any]:
+    """Verify the file if the job asks for it, write it, and return its figures."""
+    data, header = file.encoded.data, signal.header
     out: dict[str, Any] = {
         "input_bytes": job.input_bytes,
         "bytes": len(data),
-        "seconds": round(made.seconds, 4),
-        "together": made.together,
-        "prior": made.encoded.prior_id.hex(),
+        "seconds": round(file.seconds, 4),
+        "together": file.together,
+        "prior": file.encoded.prior_id.hex(),
         "points": header.n_points,
     }
     if header.kind == "audio":
@@ -146,8 +163,8 @@ def _write(job: BatchJob, signal: Signal, made: _Made) -> dict[str, Any]:
         decoded = decompress_container(unpack(data), prior=job.settings.prior)
         psnr = metrics.signal_psnr(signal, decoded)
         out["psnr"] = round(min(psnr, 200.0), 3)
-        if made.encoded.lossless and not (decoded.to_native() == signal.to_native()).all():
-            raise DataError(f"{job.name}: did not come back as it was")
+        if file.encoded.lossless and not (decoded.to_native() == signal.to_native()).all():
+            raise DataError(f"{job.name}: lossless decoding did not reproduce the input")
     job.target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(job.target, data, force=True)
     return out

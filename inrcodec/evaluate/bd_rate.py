@@ -1,7 +1,7 @@
-"""Bjontegaard's difference of rates: how many per cent more or fewer bits a codec takes for the same quality.
+"""Compute BD-rates (Bjontegaard): the percentage of bits that a codec takes more or less for the same quality.
 
-Log(rate) over quality is a piecewise cubic (PCHIP) through each codec's points; the mean difference of both over the
-qualities that both reach is the result (G. Bjontegaard, VCEG-M33, 2001; PCHIP: JCTVC-L1100).
+Log(rate) over quality is a piecewise cubic (PCHIP) through each codec's points; the result is the mean difference of
+two curves over the qualities that both reach (G. Bjontegaard, VCEG-M33, 2001; PCHIP: JCTVC-L1100).
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ Curve = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class BDRate:
-    """``percent``: below 0, fewer bits than the reference. It holds from ``low_db`` to ``high_db``, which is
-    ``overlap`` of the qualities that the reference's points span."""
+    """Holds a BD-rate.
+
+    Attributes:
+        percent: difference of bits in per cent; below 0, fewer bits than the reference.
+        low_db: lower end of the qualities that both curves reach, in dB.
+        high_db: upper end of these qualities, in dB.
+        overlap: their share of the qualities that the reference's points span.
+    """
 
     percent: float
     low_db: float
@@ -34,9 +40,9 @@ class BDRate:
 
 
 def bd_rate(reference: Curve, curve: Curve) -> BDRate | None:
-    """What ``curve`` takes against ``reference``; None when no quality is reached by both.
+    """Return the BD-rate of ``curve`` against ``reference``; None when no quality is reached by both.
 
-    Points that another one beats at rate and quality are left out, since no function of quality goes through them.
+    Points that another point beats in rate and quality are left out, since no function of quality goes through them.
 
     Raises:
         DataError: a curve has fewer than two points left, or a rate that is not positive.
@@ -51,7 +57,7 @@ def bd_rate(reference: Curve, curve: Curve) -> BDRate | None:
 
 
 def _monotone(curve: Curve) -> list[tuple[float, float]]:
-    """Points of rising rate and quality."""
+    """Return the points at which both rate and quality rise."""
     kept: list[tuple[float, float]] = []
     for rate, quality in sorted((float(r), float(q)) for r, q in curve if math.isfinite(q)):
         if rate <= 0:
@@ -61,7 +67,7 @@ def _monotone(curve: Curve) -> list[tuple[float, float]]:
         elif rate == kept[-1][0]:
             kept[-1] = (rate, max(quality, kept[-1][1]))
     if len(kept) < 2:
-        raise DataError("a BD-rate takes curves of at least two points whose quality rises with their rate")
+        raise DataError("a BD-rate needs curves with at least two points whose quality rises with rate")
     return kept
 
 

@@ -1,5 +1,4 @@
-"""Figures of what is in a file: the signal, its residual, where the bits went, what the posterior leaves open, and the
-same function on other grids beside interpolated samples."""
+"""Draw what is in a file: the signal, its residual, where the bits went, the spread of the posterior, other grids."""
 
 from __future__ import annotations
 
@@ -26,14 +25,21 @@ FloatArray = NDArray[np.float32]
 
 SCALES = (0.25, 1.0, 2.0, 4.0)
 CROP = 64
-"""Points of the native grid along each axis of the crop that is shown on other grids."""
+"""Side, in points of the native grid, of the crop that is shown on other grids."""
 MAX_POINTS = 1 << 22
 """Larger signals are shown without bits and spread."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of the figure: (H, W, 3) as it is, (H, W) in colours with a bar, of ``label``."""
+    """Holds one part of the figure.
+
+    Attributes:
+        title: text above it.
+        values: an RGB image, (H, W, 3), or values, (H, W), that are drawn in colours with a colour bar.
+        label: label of the colour bar.
+        centred: whether the colours are symmetric about zero.
+    """
 
     title: str
     values: FloatArray
@@ -42,14 +48,24 @@ class Panel:
 
 
 def show(container: Container, file_bytes: int, original: Signal | None = None, prior: str | None = None) -> Figure:
-    """The figure of one signal; with ``original``, which must have its grid, residuals and PSNR too."""
+    """Return the figure of one signal.
+
+    Args:
+        container: the file, or an entry of an archive.
+        file_bytes: bytes that the signal takes.
+        original: the signal before encoding, to show the residual and the PSNR.
+        prior: name or path of the prior; found by its id by default.
+
+    Raises:
+        DataError: ``original`` is on another grid.
+    """
     decoded = decompress_container(container, prior=prior)
     if original is not None and original.values.shape != decoded.values.shape:
         raise DataError(f"the original has {original.values.shape} values, the file {decoded.values.shape}")
     inspected = _inspected(container, prior)
-    panels = [Panel(_title(decoded, file_bytes, original), _picture(decoded))]
+    panels = [Panel(_title(decoded, file_bytes, original), _rendered(decoded))]
     if original is not None:
-        panels += [Panel("original", _picture(original)), _residual(original, decoded)]
+        panels += [Panel("original", _rendered(original)), _residual(original, decoded)]
     if inspected is not None:
         panels.append(_bits(inspected))
         if inspected.spread is not None:
@@ -76,13 +92,15 @@ def _title(decoded: Signal, file_bytes: int, original: Signal | None) -> str:
     return f"decoded: {file_bytes:,} bytes, {rate}{psnr}"
 
 
-def _picture(signal: Signal) -> FloatArray:
+def _rendered(signal: Signal) -> FloatArray:
+    """Return an image's colours, audio's spectrogram in dB, or a field's first plane in physical units."""
     if signal.header.kind == "image":
         values = signal.colour_values
         return np.clip(np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values, 0.0, 1.0)
     if signal.header.kind == "audio" or len(signal.header.shape) == 1:
         return spectrogram(signal.values)
-    return signal.values[(0,) * (len(signal.header.shape) - 2)][..., 0] * signal.meta.scale + signal.meta.offset
+    plane: FloatArray = signal.values[(0,) * (len(signal.header.shape) - 2)][..., 0]
+    return plane * signal.meta.scale + signal.meta.offset
 
 
 def _two_axes(values: FloatArray) -> FloatArray:
@@ -100,16 +118,16 @@ def _residual(original: Signal, decoded: Signal) -> Panel:
 
 
 def _bits(inspected: Any) -> Panel:
-    parts = ", ".join(f"{stride}: {bits / 8:,.0f}" for stride, bits in inspected.by_level.items())
+    by_stride = ", ".join(f"{stride}: {bits / 8:,.0f}" for stride, bits in inspected.by_level.items())
     return Panel(
-        f"bytes by stride: {parts}",
+        f"bytes by stride: {by_stride}",
         _two_axes(inspected.bits[0] if len(inspected.bits) == 1 else inspected.bits),
         f"bits per cell of {inspected.cell} points",
     )
 
 
 def _other_sizes(container: Container, decoded: Signal, prior: str | None) -> list[Panel]:
-    """A crop from the middle on other grids, and the native one enlarged by bicubic interpolation."""
+    """Return panels of the central crop on other grids, and of the native one enlarged by bicubic interpolation."""
     if family_of_id(container.codec_id).lossless:
         return []
     height, width = decoded.header.shape
@@ -122,16 +140,16 @@ def _other_sizes(container: Container, decoded: Signal, prior: str | None) -> li
             slice(int(first * n / whole), max(int(first * n / whole) + 1, int((first + count) * n / whole)))
             for first, count, n, whole in zip((top, left), (tall, wide), size, (height, width), strict=True)
         )
-        part = decompress_container(container, size=size, prior=prior, window=window)
-        panels.append(Panel(f"function x {scale:g}", _picture(part)))
-    native = np.rint(255.0 * _picture(decoded)[top : top + tall, left : left + wide]).astype(np.uint8)
+        crop = decompress_container(container, size=size, prior=prior, window=window)
+        panels.append(Panel(f"decoded x {scale:g}", _rendered(crop)))
+    native = np.rint(255.0 * _rendered(decoded)[top : top + tall, left : left + wide]).astype(np.uint8)
     large = Image.fromarray(native).resize((4 * wide, 4 * tall), Image.Resampling.BICUBIC)
     panels.append(Panel("bicubic x 4", np.asarray(large, np.float32) / np.float32(255)))
     return panels
 
 
 def spectrogram(values: FloatArray, n_fft: int = 512) -> FloatArray:
-    """Power in dB, (frequencies from high to low, times)."""
+    """Return the power in dB of audio, (frequencies from high to low, times), from windows of ``n_fft`` samples."""
     mono = values.mean(axis=1)
     mono = np.pad(mono, (0, max(0, 2 * n_fft - len(mono))))
     frames = np.lib.stride_tricks.sliding_window_view(mono, n_fft)[:: max(n_fft // 4, len(mono) // 1024)]
@@ -146,14 +164,14 @@ def _figure(panels: list[Panel], sizes: list[Panel], header: SignalHeader) -> Fi
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.6 * columns, 3.7 * rows + (3.0 if sizes else 0.0)), layout="constrained")
     heights = [3.7 * rows, 3.0] if sizes else [3.7 * rows]
-    parts: Any = np.atleast_1d(np.asarray(figure.subfigures(len(heights), 1, height_ratios=heights), object))
-    grid = np.atleast_1d(parts[0].subplots(rows, columns)).ravel()
+    subfigures: Any = np.atleast_1d(np.asarray(figure.subfigures(len(heights), 1, height_ratios=heights), object))
+    grid = np.atleast_1d(subfigures[0].subplots(rows, columns)).ravel()
     for axes, panel in zip(grid, panels, strict=False):
         _draw(axes, panel, stretched=header.kind == "audio" or len(header.shape) == 1)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     if sizes:
-        for axes, panel in zip(parts[1].subplots(1, len(sizes)), sizes, strict=True):
+        for axes, panel in zip(subfigures[1].subplots(1, len(sizes)), sizes, strict=True):
             _draw(axes, panel, stretched=False)
     return figure
 

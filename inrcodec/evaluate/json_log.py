@@ -1,6 +1,6 @@
-"""A log of results as they come: one JSON object per line, each synced before the next is begun.
+"""Keep a log of results as they come: one JSON object per line, each synced to disk before the next.
 
-Whatever kills a run, at most the results in work are lost, and half a line at the end is taken for what it is.
+Whatever kills a run, only results in progress are lost; an incomplete last line is recognised and removed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,23 @@ Entry = TypeVar("Entry")
 
 
 class JsonLog(Generic[Entry]):
-    """Entries of ``path`` by key; opening it reads what an earlier run has left and cuts half a line off.
+    """Keeps entries in a file, by key; of several entries with one key the last counts.
 
-    ``read`` turns an object to an entry (KeyError, TypeError or ValueError where it is none), ``write`` back, ``key``
-    names it; of entries of one key the last counts. While it is open no other process can open it.
+    Opening a log reads the entries of earlier runs and removes an incomplete last line. While a log is open, no other
+    process can open it.
+
+    Args:
+        path: the file.
+        read: makes an entry from a JSON object; raises KeyError, TypeError or ValueError if it is none.
+        write: makes a JSON object from an entry.
+        key: returns the key of an entry.
+
+    Attributes:
+        path: the file.
+        entries: all entries by key.
 
     Raises:
-        DataError: a line is no entry, or the file cannot be written. UsageError: another process has it open.
+        DataError: a line is not an entry, or the file cannot be written. UsageError: another process has it open.
     """
 
     def __init__(
@@ -59,7 +69,7 @@ class JsonLog(Generic[Entry]):
         self._file.truncate(whole)
 
     def add(self, entry: Entry) -> None:
-        """Keep an entry for good; DataError when the disk is full."""
+        """Append an entry and sync it to disk; DataError when it cannot be written."""
         try:
             self._file.write(json.dumps(self._write(entry), sort_keys=True).encode() + b"\n")
             self._file.flush()
@@ -69,8 +79,8 @@ class JsonLog(Generic[Entry]):
         self.entries[self._key(entry)] = entry
 
     def close(self) -> None:
-        """Let others open it."""
-        # What a full disk did not take is tried once more here.
+        """Close the file, so that other processes can open it."""
+        # Closing tries once more to write what did not fit on a full disk.
         with contextlib.suppress(OSError):
             self._file.close()
 

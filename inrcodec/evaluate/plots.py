@@ -1,4 +1,4 @@
-"""Figures of sweeps, on any axes of matplotlib."""
+"""Draw figures of sweeps on any axes of matplotlib."""
 
 from __future__ import annotations
 
@@ -16,37 +16,40 @@ if TYPE_CHECKING:
     from inrcodec.evaluate.sweep_result import Sweep
 
 UNIT_NAMES = {"bpp": "bits per point", "kbps": "kbit/s"}
-MEASURE_NAMES = {"psnr": "PSNR, dB", "snr": "SNR, dB", "ms_ssim": "MS-SSIM, dB: -10 log10(1 - MS-SSIM)"}
+METRIC_NAMES = {"psnr": "PSNR, dB", "snr": "SNR, dB", "ms_ssim": "MS-SSIM, dB: -10 log10(1 - MS-SSIM)"}
+"""Labels of the metrics that curves can show."""
 
 
 def new_axes(width: float = 6.4, height: float = 4.4) -> Axes:
-    """Axes of a figure that no window manager holds."""
+    """Return the axes of a new figure, in inches, that pyplot does not manage."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
-def plot_curves(result: Sweep, ax: Axes | None, measure: str, signal: str | None) -> Axes:
-    """See ``Sweep.plot``."""
+def plot_curves(result: Sweep, ax: Axes | None, metric: str, signal: str | None) -> Axes:
+    """Draw rate-distortion curves, see ``Sweep.plot``."""
     ax = ax or new_axes()
     points = [point for point in result.points if signal in (None, point.signal)]
     rates: list[float] = []
     for number, name in enumerate(result.series):
-        curve = mean_curve(points, name, lambda point: getattr(point, measure))
+        curve = mean_curve(points, name, lambda point: getattr(point, metric))
         if not curve:
             continue
-        own = name not in result.baselines
-        rates += [rate for rate, _ in curve] if own else []
-        style = {"lw": 2.2, "marker": "o", "ms": 5} if own else {"lw": 1.3, "marker": ".", "ls": "--"}
-        ax.plot(*_xy(curve, measure), color=f"C{number}", label=name, zorder=3 if own else 2, **style)  # type: ignore[arg-type]
-    if measure == "psnr" and signal is None:
+        colour = f"C{number}"
+        if name in result.baselines:
+            ax.plot(*_xy(curve, metric), color=colour, label=name, zorder=2, lw=1.3, marker=".", ls="--")
+        else:
+            rates += [rate for rate, _ in curve]
+            ax.plot(*_xy(curve, metric), color=colour, label=name, zorder=3, lw=2.2, marker="o", ms=5)
+    if metric == "psnr" and signal is None:
         low, high = 0.6 * min(rates), 1.6 * max(rates)
-        for number, (name, drawn) in enumerate(result.published.items()):
-            shown = [(rate, value) for rate, value in drawn if low <= rate <= high]
-            if shown:
+        for number, (name, published) in enumerate(result.published.items()):
+            in_range = [(rate, value) for rate, value in published if low <= rate <= high]
+            if in_range:
                 grey = f"{0.25 + 0.5 * number / max(1, len(result.published) - 1):.2f}"
                 ax.plot(
-                    *_xy(shown, measure),
+                    *_xy(in_range, metric),
                     color=grey,
                     lw=1.1,
                     ls=(0, (1, 1.2)),
@@ -57,7 +60,7 @@ def plot_curves(result: Sweep, ax: Axes | None, measure: str, signal: str | None
     ax.set_xscale("log")
     _plain_ticks(ax, rates)
     ax.set_xlabel(UNIT_NAMES[result.unit])
-    ax.set_ylabel(MEASURE_NAMES[measure])
+    ax.set_ylabel(METRIC_NAMES[metric])
     n_signals = len({point.signal for point in points})
     ax.set_title(signal or (f"mean of {n_signals} signals" if n_signals > 1 else points[0].signal), fontsize=10)
     ax.grid(True, which="both", alpha=0.25)
@@ -66,15 +69,15 @@ def plot_curves(result: Sweep, ax: Axes | None, measure: str, signal: str | None
 
 
 def plot_seconds(result: Sweep, ax: Axes | None = None) -> Axes:
-    """Time against quality: mean seconds of encoding and decoding a signal, and PSNR at one rate that most reach."""
+    """Draw mean seconds of encoding and decoding a signal against the PSNR at one rate that most codecs reach."""
     ax = ax or new_axes()
     rate = _middle_rate(result)
     for number, name in enumerate(result.series):
-        here = [point for point in result.points if point.series == name]
+        points = [point for point in result.points if point.series == name]
         quality = _at(result.curve(name), rate)
         if quality is None:
             continue
-        seconds = [float(np.mean([getattr(p, key) for p in here])) for key in ("decode_seconds", "encode_seconds")]
+        seconds = [float(np.mean([getattr(p, key) for p in points])) for key in ("decode_seconds", "encode_seconds")]
         seconds = [max(value, 1e-4) for value in seconds]
         ax.plot(seconds, [quality] * 2, color=f"C{number}", lw=1.0, alpha=0.6)
         ax.plot(seconds[0], quality, marker="<", ms=8, color=f"C{number}", ls="none")
@@ -87,16 +90,16 @@ def plot_seconds(result: Sweep, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _xy(curve: Iterable[tuple[float, float]], measure: str) -> tuple[list[float], list[float]]:
+def _xy(curve: Iterable[tuple[float, float]], metric: str) -> tuple[list[float], list[float]]:
     pairs = list(curve)
     values = [value for _, value in pairs]
-    if measure == "ms_ssim":
+    if metric == "ms_ssim":
         values = [-10.0 * float(np.log10(max(1.0 - value, 1e-8))) for value in values]
     return [rate for rate, _ in pairs], values
 
 
 def _plain_ticks(ax: Axes, rates: list[float]) -> None:
-    """Numbers as people write them on a logarithmic axis of one or two decades."""
+    """Label a logarithmic axis of one or two decades with plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     ax.xaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
@@ -107,7 +110,7 @@ def _plain_ticks(ax: Axes, rates: list[float]) -> None:
 
 
 def _middle_rate(result: Sweep) -> float:
-    """The rate, of those of this package's codecs, near the geometric middle."""
+    """Return the geometric mean of the rates of this package's codecs."""
     rates = [point.rate for point in result.points if point.series not in result.baselines]
     return float(np.exp(np.mean(np.log(rates))))
 

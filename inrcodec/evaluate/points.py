@@ -1,4 +1,4 @@
-"""Points of rate-distortion curves."""
+"""Points of rate-distortion curves, their mean curves and tables."""
 
 from __future__ import annotations
 
@@ -17,11 +17,23 @@ from inrcodec.evaluate.json_log import JsonLog
 
 @dataclass(frozen=True)
 class Point:
-    """One file of one signal.
+    """Holds the results for one file of one signal.
 
-    ``series``: the curve that it is a point of, a codec's name; ``setting``: what was asked for, as "bpp=0.3". ``rate``
-    is in ``unit``, "bpp" or "kbps", of the whole file. ``psnr`` in dB, ``snr`` (sounds) in dB, ``ms_ssim`` (images).
-    ``file``: the file itself, beside the log. ``details``: every setting and version.
+    Attributes:
+        key: hash of all that the point depends on.
+        signal: name of the signal.
+        series: the curve that the point belongs to, a codec's name.
+        setting: what was asked for, such as "bpp=0.3".
+        unit: unit of the rate, "bpp" or "kbps".
+        file_bytes: length of the file.
+        payload_bytes: bytes that the codec wrote.
+        rate: rate of the whole file in ``unit``.
+        psnr: PSNR in dB.
+        encode_seconds, decode_seconds: times.
+        snr: SNR of audio in dB.
+        ms_ssim: MS-SSIM of images.
+        file: path of the file relative to the log's folder.
+        details: every setting and version.
     """
 
     key: str
@@ -42,19 +54,23 @@ class Point:
 
 
 def open_log(path: Path) -> JsonLog[Point]:
-    """The points of a sweep, kept in ``path`` while it runs."""
-    known = {part.name for part in fields(Point)}
-    return JsonLog(path, lambda found: Point(**{k: v for k, v in found.items() if k in known}), asdict, lambda p: p.key)
+    """Open the log of a sweep's points, which keeps them in ``path``; unknown fields are ignored."""
+    known = {attribute.name for attribute in fields(Point)}
+    return JsonLog(path, lambda entry: Point(**{k: v for k, v in entry.items() if k in known}), asdict, lambda p: p.key)
 
 
 def mean_curve(
     points: Iterable[Point], series: str, value: Callable[[Point], float | None] | None = None
 ) -> list[tuple[float, float]]:
-    """(rate, PSNR) of a series, the means over all its signals at each setting that all of them have; by rising rate.
+    """Return (rate, metric) of a series, averaged over its signals, by rising rate.
 
-    ``value``: another figure than PSNR; settings where it is missing are left out.
+    Args:
+        points: points of any series.
+        series: the series.
+        value: returns the metric of a point, PSNR by default. Settings at which it is missing for a signal, or which
+            not all signals have, are left out.
     """
-    measure = value or (lambda point: point.psnr)
+    metric = value or (lambda point: point.psnr)
     by_setting: dict[str, list[Point]] = defaultdict(list)
     signals = set()
     for point in points:
@@ -62,19 +78,17 @@ def mean_curve(
             by_setting[point.setting].append(point)
             signals.add(point.signal)
     curve = []
-    for here in by_setting.values():
-        values = [measure(point) for point in here]
-        if {point.signal for point in here} == signals and all(v is not None and np.isfinite(v) for v in values):
-            curve.append(
-                (float(np.mean([point.rate for point in here])), float(np.mean([v for v in values if v is not None])))
-            )
+    for of_setting in by_setting.values():
+        values = [value for point in of_setting if (value := metric(point)) is not None and np.isfinite(value)]
+        if {point.signal for point in of_setting} == signals and len(values) == len(of_setting):
+            curve.append((float(np.mean([point.rate for point in of_setting])), float(np.mean(values))))
     return sorted(curve)
 
 
 def to_csv(points: Sequence[Point]) -> str:
-    """A table of all points, a column for every setting and version."""
+    """Return a CSV table of points with a column for every setting and version."""
     details = sorted({name for point in points for name in point.details})
-    columns = [part.name for part in fields(Point) if part.name != "details"]
+    columns = [attribute.name for attribute in fields(Point) if attribute.name != "details"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*columns, *details])

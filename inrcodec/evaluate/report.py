@@ -1,4 +1,4 @@
-"""The report of a sweep: one HTML file that needs nothing else, with a slider through an example's operating points."""
+"""Write the report of a sweep: one self-contained HTML file with a slider through an example's operating points."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ MAX_SIGNAL_PLOTS = 24
 
 
 def write_report(result: Sweep, path: Path) -> Path:
-    """Write the page; returns its path."""
+    """Write the page and return its path."""
     names = list(dict.fromkeys(point.signal for point in result.points))
     second = "snr" if result.unit == "kbps" else "ms_ssim"
     plots = [svg(result.plot())]
     if any(getattr(point, second) is not None for point in result.points):
-        plots.append(svg(result.plot(measure=second)))
+        plots.append(svg(result.plot(metric=second)))
     plots.append(svg(plot_seconds(result)))
     each = [svg(result.plot(signal=name)) for name in names[:MAX_SIGNAL_PLOTS]] if len(names) > 1 else []
-    left = len(names) - MAX_SIGNAL_PLOTS
+    n_left_out = len(names) - MAX_SIGNAL_PLOTS
+    more = f"<p>… and {n_left_out} more.</p>" if n_left_out > 0 else ""
     page = PAGE.substitute(
         title="Rate-distortion sweep",
         summary=html.escape(_summary(result, names)),
@@ -40,7 +41,7 @@ def write_report(result: Sweep, path: Path) -> Path:
         bd_rates=_bd_table(result),
         example=_script_json(example_frames(result, names[0])),
         example_name=html.escape(names[0]),
-        each="".join(f"<figure>{plot}</figure>" for plot in each) + (f"<p>… and {left} more.</p>" if left > 0 else ""),
+        each="".join(f"<figure>{plot}</figure>" for plot in each) + more,
         each_hidden="" if each else "hidden",
         points=_point_table(result),
         failed="".join(f"<li>{html.escape(text)}</li>" for text in result.failed),
@@ -52,39 +53,41 @@ def write_report(result: Sweep, path: Path) -> Path:
 
 
 def summary_html(result: Sweep) -> str:
-    """Curves and BD-rates, for a notebook."""
+    """Return curves and BD-rates as HTML, for a notebook."""
     return f"<div>{svg(result.plot())}{_bd_table(result)}</div>"
 
 
 def svg(ax: Axes) -> str:
-    """The figure of axes as an SVG element."""
+    """Return the figure of axes as an SVG element."""
     out = io.BytesIO()
-    ax.get_figure().savefig(out, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue().decode()
     return text[text.index("<svg") :]
 
 
 def _script_json(content: Any) -> str:
-    """JSON that ends no script element."""
+    """Return JSON that cannot end the script element that it is put into."""
     return json.dumps(content).replace("<", "\\u003c")
 
 
 def _summary(result: Sweep, names: list[str]) -> str:
     signals = f"{len(names)} signals" if len(names) > 1 else names[0]
-    failed = f", {len(result.failed)} could not be made" if result.failed else ""
-    return f"{signals}, {len(result.points)} files{failed}. Rates are those of whole files."
+    failed = f", {len(result.failed)} failed" if result.failed else ""
+    return f"{signals}, {len(result.points)} files{failed}. Rates are computed from file size."
 
 
 def _bd_table(result: Sweep) -> str:
     rows = []
-    for reference, name, found in result.bd_rates():
-        shown = f"{reference}, published" if reference in result.published else reference
+    for reference, name, rate in result.bd_rates():
+        label = f"{reference}, published" if reference in result.published else reference
         cells = ["no PSNR in common", "", ""]
-        if found is not None:
-            span = f"{found.low_db:.1f} to {found.high_db:.1f} dB"
-            cells = [f"{found.percent:+.1f} %", span, f"{100 * found.overlap:.0f} %"]
-        rows.append(_row([name, shown, *cells]))
-    head = _row(["codec", "against", "BD-rate", "over", "of the reference's range"], "th")
+        if rate is not None:
+            span = f"{rate.low_db:.1f} to {rate.high_db:.1f} dB"
+            cells = [f"{rate.percent:+.1f} %", span, f"{100 * rate.overlap:.0f} %"]
+        rows.append(_row([name, label, *cells]))
+    head = _row(["codec", "reference", "BD-rate", "PSNR range", "of the reference's range"], "th")
     return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 
@@ -118,9 +121,10 @@ def _row(cells: list[str], tag: str = "td") -> str:
 
 
 def _settings(result: Sweep) -> dict[str, Any]:
-    """What all points of a series share."""
+    """Return the details that all points of a series share, by series."""
     out: dict[str, Any] = {"versions": versions()}
     for name in result.series:
-        every = [point.details for point in result.points if point.series == name]
-        out[name] = {key: value for key, value in every[0].items() if all(other.get(key) == value for other in every)}
+        details = [point.details for point in result.points if point.series == name]
+        first = details[0]
+        out[name] = {key: value for key, value in first.items() if all(each.get(key) == value for each in details)}
     return out

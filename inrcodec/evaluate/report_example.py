@@ -1,8 +1,8 @@
-"""What the report shows of one signal: original, decoded and residual at every operating point.
+"""Render what the report shows of one signal: original, decoded and residual at every operating point.
 
-Pictures are crops from the middle, at most ``SHOWN_HEIGHT`` x ``SHOWN_WIDTH`` points, kept as WebP of quality 92.
-Sounds are spectrograms and the first seconds to listen to. Of a field the last two axes are shown, at the first index
-of others.
+Images are central crops of at most ``SHOWN_HEIGHT`` x ``SHOWN_WIDTH`` points, stored as WebP of quality 92. Audio is
+shown as spectrograms, with the first seconds to listen to. Fields are shown along their last two axes, at the first
+index of the others.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HEARD_SECONDS = 6.0
 
 
 def example_frames(result: Sweep, name: str) -> dict[str, Any]:
-    """Original and, by series, frames with label, picture and residual (and sound), as the page's script takes them."""
+    """Return the original and, by series, frames with label, image and residual (and audio), for the page's script."""
     original = read_source(result.sources[name])
     scale = _scale(original)
     series = []
@@ -68,7 +68,7 @@ def _frame(folder: Path, point: Point, original: Signal, scale: tuple[float, flo
 
 
 def _scale(original: Signal) -> tuple[float, float]:
-    """What is drawn darkest and brightest."""
+    """Return the values that are drawn darkest and brightest."""
     if original.header.kind == "image":
         return 0.0, 1.0
     if original.header.kind == "audio":
@@ -101,7 +101,7 @@ def _is_sound(signal: Signal) -> bool:
 
 
 def _plane(signal: Signal) -> NDArray[np.float32]:
-    """(H, W, 3) of an image, (H, W) of all else."""
+    """Return what is shown of a signal: (H, W, 3) for images, (H, W) for all else."""
     if _is_sound(signal):
         return spectrogram(signal.values)
     values = signal.colour_values
@@ -112,8 +112,8 @@ def _plane(signal: Signal) -> NDArray[np.float32]:
     if signal.header.kind == "field":
         step = -(-max(height, width) // SHOWN_WIDTH)
         return values[::step, ::step, 0]
-    part = values[top : top + SHOWN_HEIGHT, left : left + SHOWN_WIDTH]
-    return np.repeat(part, 3, axis=2) if part.shape[2] == 1 else part
+    crop = values[top : top + SHOWN_HEIGHT, left : left + SHOWN_WIDTH]
+    return np.repeat(crop, 3, axis=2) if crop.shape[2] == 1 else crop
 
 
 def _coloured(shown: NDArray[np.float32], name: str) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Points of a sweep: one job makes one file of one signal, here or in a worker process."""
+"""Compute the points of a sweep: each job makes one file of one signal, in this process or in a worker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,16 @@ UNITS = {"image": "bpp", "audio": "kbps", "field": "bpp"}
 
 @dataclass(frozen=True)
 class Job:
-    """A point to be made: ``settings`` of this package's codecs, or a ``baseline`` at ``value``."""
+    """Holds a point to compute.
+
+    Attributes:
+        key, series, setting: see ``Point``.
+        name: name of the signal.
+        source: the signal, or its file.
+        settings: settings of this package's codecs; None for a baseline.
+        baseline: name of the baseline, or "".
+        value: the baseline's setting.
+    """
 
     key: str
     name: str
@@ -44,7 +53,7 @@ class Job:
 
 
 def point_or_error(job: Job, files: Path) -> Point | str:
-    """A job's point, or in one line why there is none."""
+    """Return a job's point, or one line that says why there is none."""
     try:
         return make_point(job, files)
     except InrcodecError as error:
@@ -52,7 +61,7 @@ def point_or_error(job: Job, files: Path) -> Point | str:
 
 
 def make_point(job: Job, files: Path) -> Point:
-    """Encode, decode and measure; the file goes to ``files``."""
+    """Encode a signal to a file in the folder ``files``, decode it, and return its rate and metrics."""
     signal = read_source(job.source)
     details: dict[str, Any]
     if job.settings is not None:
@@ -63,8 +72,8 @@ def make_point(job: Job, files: Path) -> Point:
         seconds = middle - begun, time.perf_counter() - middle
         data, payload, suffix = encoded.data, encoded.payload_bytes, "inr"
         chosen = {k: v for k, v in asdict(job.settings).items() if v is not None}
-        made = {"made_by": encoded.codec, "prior_id": encoded.prior_id.hex(), "threads": torch.get_num_threads()}
-        details = {**chosen, **made, **versions()}
+        facts = {"made_by": encoded.codec, "prior_id": encoded.prior_id.hex(), "threads": torch.get_num_threads()}
+        details = {**chosen, **facts, **versions()}
     else:
         point = run_baseline(baseline_named(job.baseline), signal, job.value)
         decoded, data, payload, suffix = point.decoded, point.data, len(point.data), job.baseline
@@ -102,12 +111,12 @@ def _read(path: Path) -> Signal:
 
 
 def read_source(source: Path | Signal) -> Signal:
-    """The signal itself, or in a file."""
+    """Return a signal, read from its file if a path is given; the last four files are kept."""
     return _read(source) if isinstance(source, Path) else source
 
 
 def settings_for_workers(settings: Settings) -> Settings:
-    """Settings that mean the same in another folder: a prior that is given as a file gets its whole path."""
+    """Return settings that mean the same in another folder: the path of a prior file is made absolute."""
     name = settings.prior
     if name is None or name in prior_store.prior_files() or not Path(name).is_file():
         return settings
@@ -115,5 +124,5 @@ def settings_for_workers(settings: Settings) -> Settings:
 
 
 def versions() -> dict[str, str]:
-    """Versions that results depend on."""
+    """Return the versions that results depend on."""
     return {"inrcodec": VERSION, "torch": torch.__version__, "python": platform.python_version()}

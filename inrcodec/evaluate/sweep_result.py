@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The result of a sweep: points, curves, BD-rates, and ways to draw and write them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class Sweep:
-    """What a sweep has found. ``published``: curves as published; ``failed``: what could not be made, and why."""
+    """Holds the points of a sweep and compares their curves.
+
+    Attributes:
+        folder: folder of the sweep.
+        unit: unit of rates, "bpp" or "kbps".
+        points: all points.
+        published: published curves by codec.
+        failed: one line for every point that failed, with the reason.
+        sources: the signals, or their files, by name.
+    """
 
     folder: Path
     unit: str
@@ -36,49 +45,60 @@ class Sweep:
 
     @property
     def series(self) -> list[str]:
-        """Names of the curves that were run, this package's codecs first."""
+        """Return the names of the curves that were run, this package's codecs first."""
         names = dict.fromkeys(point.series for point in self.points)
         return sorted(names, key=lambda name: name in self.baselines)
 
     @property
     def baselines(self) -> list[str]:
-        """Those of them that are other codecs."""
+        """Return the names of the curves of other codecs that were run."""
         return list(dict.fromkeys(point.series for point in self.points if point.details.get("codec") is None))
 
-    def curve(self, series: str, measure: str = "psnr") -> Curve:
-        """Mean (rate, ``measure``) over the signals, of a curve that was run or of a published one.
+    def curve(self, series: str, metric: str = "psnr") -> Curve:
+        """Return mean (rate, metric) over the signals, for a curve that was run or a published one.
 
-        ``measure``: "psnr", "snr" or "ms_ssim". UsageError when there is no such curve.
+        Args:
+            series: name of the curve.
+            metric: "psnr", "snr" or "ms_ssim"; published curves only have "psnr".
+
+        Raises:
+            UsageError: there is no such curve.
         """
         if series in self.series:
-            return mean_curve(self.points, series, lambda point: getattr(point, measure))
-        if series in self.published and measure == "psnr":
+            return mean_curve(self.points, series, lambda point: getattr(point, metric))
+        if series in self.published and metric == "psnr":
             return self.published[series]
         raise UsageError(f"no curve {series!r}: there are {', '.join([*self.series, *self.published])}")
 
     def bd_rate(self, reference: str, series: str) -> BDRate | None:
-        """Bits of ``series`` against ``reference`` at equal PSNR; None where they have no PSNR in common."""
+        """Return the BD-rate of ``series`` against ``reference`` by PSNR; None if they have no PSNR in common."""
         return bd_rate(self.curve(reference), self.curve(series))
 
-    def plot(self, ax: Axes | None = None, *, measure: str = "psnr", signal: str | None = None) -> Axes:
-        """Rate-distortion curves, of the mean or of one signal, on ``ax`` or on a new figure."""
+    def plot(self, ax: Axes | None = None, *, metric: str = "psnr", signal: str | None = None) -> Axes:
+        """Draw rate-distortion curves and return their axes.
+
+        Args:
+            ax: axes to draw on; a new figure by default.
+            metric: "psnr", "snr" or "ms_ssim".
+            signal: name of one signal; the mean over all by default.
+        """
         from inrcodec.evaluate.plots import plot_curves
 
-        return plot_curves(self, ax, measure, signal)
+        return plot_curves(self, ax, metric, signal)
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """All points as a table, written to ``path`` where it is given."""
+        """Return all points as a CSV table, and write it to ``path`` if one is given."""
         text = to_csv(self.points)
         if path is not None:
             write_whole(Path(path), text.encode(), force=True)
         return text
 
     def to_json(self) -> str:
-        """All points, mean curves and BD-rates."""
+        """Return all points, mean curves and BD-rates as JSON."""
         curves = {name: self.curve(name) for name in self.series}
         rates = [
-            {"reference": reference, "series": name, **({} if found is None else asdict(found))}
-            for reference, name, found in self.bd_rates()
+            {"reference": reference, "series": name, **({} if rate is None else asdict(rate))}
+            for reference, name, rate in self.bd_rates()
         ]
         content = {
             "unit": self.unit,
@@ -92,17 +112,17 @@ class Sweep:
         return json.dumps(content, indent=1)
 
     def bd_rates(self) -> Iterator[tuple[str, str, BDRate | None]]:
-        """(reference, series, BD-rate) of every codec of this package against all other curves."""
-        own = [name for name in self.series if name not in self.baselines]
-        for name in own:
-            for reference in [*self.published, *self.baselines, *(other for other in own if other != name)]:
+        """Yield (reference, series, BD-rate) for every codec of this package against all other curves."""
+        codecs = [name for name in self.series if name not in self.baselines]
+        for name in codecs:
+            for reference in [*self.published, *self.baselines, *(other for other in codecs if other != name)]:
                 try:
                     yield reference, name, self.bd_rate(reference, name)
                 except DataError:
                     yield reference, name, None
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Write the report, one HTML file, by default ``report.html`` in the folder."""
+        """Write the report, one HTML file, to ``path`` or ``report.html`` in the folder, and return its path."""
         from inrcodec.evaluate.report import write_report
 
         return write_report(self, Path(path) if path is not None else self.folder / "report.html")

@@ -1,10 +1,11 @@
-"""Rate-distortion sweeps: many signals at many rates by many codecs, resumed where they were left.
+"""Run rate-distortion sweeps: many signals at many rates by many codecs, resumed after an interruption.
 
     result = sweep(["kodim01.png", "kodim02.png"], rates=[0.1, 0.2, 0.4], compare=["jpeg", "webp"], out="rd")
     result.bd_rate("jpeg", "hierarchical"), result.plot(), result.to_csv("rd.csv")
 
-In the folder: ``points.jsonl`` (see ``points``), ``files/`` with every file made. A point is known by its signal,
-settings, prior and this package's version, and never made twice.
+The folder of a sweep holds ``points.jsonl`` (see ``points``) and, in ``files/``, every file. A point is identified by
+its signal, settings, prior and this package's version, and is never computed twice. This module is not called
+``sweep``, since a module of that name would hide the function in ``inrcodec.evaluate``.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from inrcodec.signals.signal import Signal
 from inrcodec.version import VERSION
 
 DEFAULT_RATES = {"image": (0.1, 0.2, 0.4, 0.8), "audio": (6.0, 12.0, 24.0, 48.0), "field": (0.05, 0.1, 0.2, 0.4)}
-"""Bits per point, of sounds kbit/s."""
+"""Default target rates by kind of signal: kbit/s for audio, bits per point for the others."""
 
 Input = str | Path | Signal
 
@@ -56,23 +57,26 @@ def sweep(
     scheduler: str | None = None,
     progress: bool = True,
 ) -> Sweep:
-    """Make all points that are missing in the folder ``out``; returns all.
+    """Compute all points that are missing in the folder ``out``, and return all points.
 
     Args:
         inputs: paths or Signals of one kind.
-        codecs: lossy codecs of this package, and "auto": what ``compress`` chooses.
-        betas, rates: what each is asked for: weights of a bit, file bits per point (kbit/s of sounds); by default
-            four usual rates.
-        compare: baselines, each at eight of its settings.
+        codecs: lossy codecs of this package; "auto" is what ``compress`` chooses.
+        betas: weights of a bit to encode at, see ``Settings``.
+        rates: target rates to encode at: file bits per point, or kbit/s for audio. Without betas and rates, four
+            default rates.
+        compare: names of baselines, each run at eight of its settings.
         published: "kodak", "cifar10", "librispeech", "era5" (tables in the folder that INRCODEC_DATA names) or a CSV
             file with columns codec, bpp or kbps, psnr.
+        out: folder of the sweep.
         effort, prior: as for ``compress``.
-        workers, scheduler: processes of one thread each, or a dask cluster, see ``workers.open_workers``; by default
-            all is done in this process.
-        progress: a bar with the time that is left.
+        workers: number of single-threaded processes, see ``parallel.local.open_workers``; by default, everything runs
+            in this process.
+        scheduler: a Dask cluster to use instead.
+        progress: show a progress bar on a terminal.
 
     Raises:
-        UsageError: options. DataError: an input, or no point could be made.
+        UsageError: the options are wrong. DataError: an input cannot be read, or every point failed.
     """
     sources = _named(inputs)
     kinds = {read_source(source).header.kind for source in sources.values()}
@@ -89,16 +93,16 @@ def sweep(
     (folder / "files").mkdir(parents=True, exist_ok=True)
     with open_log(folder / "points.jsonl") as log:
         missing = [job for job in jobs if job.key not in log.entries]
-        with open_workers(workers, scheduler) as spread:
-            failed = _make(missing, log, folder.absolute() / "files", spread, len(jobs), progress)
+        with open_workers(workers, scheduler) as opened_workers:
+            failed = _run(missing, log, folder.absolute() / "files", opened_workers, len(jobs), progress)
     points = [log.entries[job.key] for job in jobs if job.key in log.entries]
     if not points:
-        raise DataError(f"no point of the sweep could be made: {failed[0]}")
+        raise DataError(f"every point of the sweep failed: {failed[0]}")
     return Sweep(folder, UNITS[kind], points, curves, failed, sources)
 
 
 def _named(inputs: Iterable[Input]) -> dict[str, Path | Signal]:
-    """Sources by names that tell them apart."""
+    """Return the sources by unique names."""
     items = [item if isinstance(item, Signal) else Path(item) for item in inputs]
     out: dict[str, Path | Signal] = {}
     for number, item in enumerate(items):
@@ -125,19 +129,23 @@ def _jobs(
     for codec in codecs:
         if family_named(codec).lossless:
             raise UsageError(f"a sweep compares lossy codecs, {codec} is lossless")
-    asked = [Settings(codec=codec, prior=prior, effort=effort, beta=beta) for codec in codecs for beta in betas]
+    operating_points = [
+        Settings(codec=codec, prior=prior, effort=effort, beta=beta) for codec in codecs for beta in betas
+    ]
     for codec in codecs:
-        plain = Settings(codec=codec, prior=prior, effort=effort)
-        asked += [replace(plain, target_kbps=rate) if audio else replace(plain, target_bpp=rate) for rate in rates]
+        base = Settings(codec=codec, prior=prior, effort=effort)
+        operating_points += [
+            replace(base, target_kbps=rate) if audio else replace(base, target_bpp=rate) for rate in rates
+        ]
     baselines = [baseline_named(name) for name in compare]
     for baseline in baselines:
         if baseline.kind != kind:
-            raise UsageError(f"{baseline.name} is no codec for signals of kind {kind}")
+            raise UsageError(f"baseline {baseline.name} does not encode signals of kind {kind}")
     for name, source in sources.items():
         signal = read_source(source)
         where = source.absolute() if isinstance(source, Path) else source
         digest = hashlib.sha256(signal.values.tobytes() + repr(signal.header).encode()).hexdigest()
-        for settings in asked:
+        for settings in operating_points:
             setting = (
                 f"beta={settings.beta:g}"
                 if settings.beta
@@ -166,10 +174,10 @@ def _prior_id(signal: Signal, settings: Settings) -> str:
     return prior_store.file_id(path).hex() if path.is_file() else prior_store.find(name).id.hex()
 
 
-def _make(
+def _run(
     jobs: Sequence[Job], log: JsonLog[Point], files: Path, workers: Workers, total: int, progress: bool
 ) -> list[str]:
-    """Make points and log them as they come; returns what failed."""
+    """Compute points and log them as they come; return a line for each that failed."""
     failed = []
     with tqdm(
         total=total,

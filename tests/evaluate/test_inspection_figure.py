@@ -76,7 +76,7 @@ def test_figures_of_images_sounds_and_other_codecs(picture: np.ndarray) -> None:
     figure = show(InrFile(data).container(), len(data), signal)
     titles = [axes.get_title() for part in figure.subfigs for axes in part.axes if axes.get_title()]
     assert titles[0].startswith("decoded") and "dB" in titles[0]
-    assert {"original", "residual", "posterior spread", "function x 4", "bicubic x 4"} <= set(titles)
+    assert {"original", "residual", "posterior spread", "decoded x 4", "bicubic x 4"} <= set(titles)
     assert any(title.startswith("bytes by stride") for title in titles)
     lossless = encode_signals([signal], Settings(codec="bitswap")).data
     titles = [axes.get_title() for axes in show(InrFile(lossless).container(), len(lossless)).subfigs[0].axes]

@@ -139,7 +139,7 @@ def test_the_report_needs_nothing_else_and_holds_the_example(done: Sweep, tmp_pa
 
 
 def test_plots_show_all_curves(done: Sweep) -> None:
-    labels = [line.get_label() for line in done.plot(measure="ms_ssim").get_lines()]
+    labels = [line.get_label() for line in done.plot(metric="ms_ssim").get_lines()]
     assert labels == ["hierarchical", "jpeg"]
     assert len(done.plot(signal="p0").get_lines()) == 2
 
@@ -200,9 +200,9 @@ def test_what_a_sweep_refuses(folder: Path, tmp_path: Path) -> None:
     for inputs, options, words in (
         ([picture, sound], {}, "one kind"),
         ([], {}, "one kind"),
-        ([picture], {"codecs": ["bitswap"]}, "lossy"),
+        ([picture], {"codecs": ["bitswap"]}, "lossy codecs"),
         ([picture], {"codecs": ["huffman"]}, "codec must be"),
-        ([picture], {"compare": ["mp3"]}, "no codec for signals of kind image"),
+        ([picture], {"compare": ["mp3"]}, "mp3 does not encode signals of kind image"),
         ([picture], {"compare": ["gif"]}, "baseline must be"),
         ([picture], {"published": "imagenet"}, "published must be"),
         ([picture, picture, picture], {}, "given twice"),
@@ -210,7 +210,7 @@ def test_what_a_sweep_refuses(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=words):
             sweep(inputs, out=tmp_path / "none", progress=False, **options)
     assert not (tmp_path / "none").exists()
-    with pytest.raises(DataError, match="no point of the sweep could be made"):
+    with pytest.raises(DataError, match="every point of the sweep failed"):
         sweep([picture], rates=[0.01], out=tmp_path / "small", progress=False)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "points.jsonl").write_text('{"no": 1}\n')
