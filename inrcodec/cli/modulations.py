@@ -77,7 +77,9 @@ def export(
     source = read_training_data(chosen.wanted, data)
     with common.progress(quiet, output.name) as bar:
         bar.plan(count * inner_steps)
-        made = export_modulations(known, source.training, source.summary, count, inner_steps, seed=seed, tick=bar.tick)
+        made = export_modulations(
+            known, source.training, source.summary, count, inner_steps, seed=seed, progress=bar.tick
+        )
     write_whole(output, made.to_bytes(), force=force)
     if not quiet:
         click.echo(
