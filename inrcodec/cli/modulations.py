@@ -78,7 +78,7 @@ def export(
     with common.progress(quiet, output.name) as bar:
         bar.plan(count * inner_steps)
         made = export_modulations(
-            known, source.training, source.summary.words, count, inner_steps, seed=seed, tick=bar.tick
+            known, source.training, source.summary.words, count, inner_steps, seed=seed, progress=bar.tick
         )
     write_whole(output, made.to_bytes(), force=force)
     if not quiet:

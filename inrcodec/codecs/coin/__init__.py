@@ -1,4 +1,4 @@
-"""COIN: one SIREN per signal, its weights quantised; start reading at ``codec.py``."""
+"""COIN: one SIREN per signal, its weights quantised. Start reading at ``codec.py``."""
 
 from __future__ import annotations
 

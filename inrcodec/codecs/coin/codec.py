@@ -1,10 +1,10 @@
-"""The COIN codec: one SIREN per signal, its weights quantised; nothing is learned in advance (arXiv 2103.03123).
+"""The COIN codec: one SIREN per signal, its weights quantised, without a learned prior (COIN, arXiv 2103.03123).
 
     values -> fit -> weights -> integers -> message             (encoding.py)
     message -> weights -> values on any grid                    (decode, below)
 
-A file holds the *parameters* (``parameters.py``; shared by all signals of an archive) and per signal a *body*, its
-weights. The size of the network follows from the target rate.
+A file holds the *parameters* shared by all its signals (``parameters.py``) and one *body* per signal, its weights
+(``weights.py``). The size of the network follows from the target rate.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from inrcodec.codecs.coin.encoding import CoinEncoding
 
 EVALUATED_AT_ONCE = 1 << 21
-"""Hidden units times points that are evaluated together."""
+"""Max number of hidden units times points that are evaluated at once."""
 
 
 class CoinCodec(Codec):
@@ -57,7 +57,7 @@ class CoinCodec(Codec):
 
     @property
     def prior(self) -> NoPrior:
-        """Return ``NO_PRIOR``: nothing is learned in advance."""
+        """Return ``NO_PRIOR``: the codec has no prior."""
         return NO_PRIOR
 
     @property
@@ -73,7 +73,7 @@ class CoinCodec(Codec):
         return CoinEncoding(self, sources, options)
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
-        """Return the steps of Adam, all signals together."""
+        """See ``Codec.planned_steps``; a step of Adam on a group of signals counts as one."""
         from inrcodec.codecs.coin.encoding import fitted_together
 
         return len(fitted_together(sources)) * COIN_EFFORTS[effort].steps
@@ -96,18 +96,19 @@ class CoinCodec(Codec):
         parameters, end = read_parameters(entry.parameters)
         check_parameters_end(entry.parameters, end)
         shape, size = parameters.shape(header), request.grid(header)
-        fine = math.prod(m * t for m, t in zip(size, oversampling(header.shape, size), strict=True))
-        if max(fine, shape.n_weights) > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding evaluates {fine} points, the limit is {limits.max_points}")
-        if fine * shape.multiply_adds > limits.max_multiply_adds:
-            work = fine * shape.multiply_adds
+        n_points = math.prod(m * t for m, t in zip(size, oversampling(header.shape, size), strict=True))
+        largest = max(n_points, shape.n_weights)
+        if largest > limits.max_points or max(size) > limits.max_axis:
+            raise LimitError(f"decoding takes {largest} points or weights, the limit is {limits.max_points}")
+        work = n_points * shape.multiply_adds
+        if work > limits.max_multiply_adds:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")
         weights = read_weights(entry.body, shape, parameters.fineness)[None]
         centre, spread = value_range(header, parameters.level)
 
         def evaluate(patch: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
-            parts = coordinates.split(max(1, EVALUATED_AT_ONCE // max(shape.widths)))
-            return torch.cat([siren(part, weights, shape) for part in parts], dim=1) * spread + centre
+            chunks = coordinates.split(max(1, EVALUATED_AT_ONCE // max(shape.widths)))
+            return torch.cat([siren(chunk, weights, shape) for chunk in chunks], dim=1) * spread + centre
 
         values = render(PatchLayout(header.shape, header.shape), size, signal_channels(header), evaluate)
         request.progress(values.size)

@@ -1,4 +1,4 @@
-"""Presets of the COIN encoder: steps of Adam."""
+"""Effort presets of the COIN encoder: how many steps of Adam it takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CoinEffort:
-    """Steps of Adam."""
+    """One effort preset.
+
+    Attributes:
+        name: name of the preset.
+        steps: steps of Adam.
+    """
 
     name: str
     steps: int

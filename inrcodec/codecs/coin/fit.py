@@ -1,43 +1,61 @@
-"""Fitting one SIREN to one signal by Adam (COIN, arXiv 2103.03123, section 3), many signals of one grid at a time.
+"""Fit one SIREN to each signal by Adam (COIN, arXiv 2103.03123, section 3), many signals of one grid at a time.
 
-The paper takes 50,000 steps on all points. Here a step sees a random part of them, drawn anew, and the learning rate
-falls as a half cosine: the noise of the drawing is gone by the end, and a step costs the same for every size of signal.
+The paper takes 50,000 steps on all points. Here every step sees a new random part of the points, so its cost does not
+depend on the size of the signal. The learning rate falls as a half cosine, which removes the noise of the random points
+by the end.
+
+Shapes: S signals, P points, C channels, n weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from inrcodec.codecs.base import Progress, no_progress
 from inrcodec.nn.siren import SirenShape, siren
 from inrcodec.signals.coordinates import grid_coordinates
 
 FIRST_REACH = 30.0
-"""Largest frequency of the first layer before the fit, radians per unit of coordinate: w0 of SIREN."""
+"""Max frequency of the first layer before the fit, in radians per unit of coordinate: w0 of SIREN."""
 POINTS_OF_REACH = 512
-"""Points along the axis of a sound for which that is right; longer ones have more to say, in proportion."""
+"""Points of audio for which ``FIRST_REACH`` is right; the frequencies of longer audio grow in proportion."""
 HIDDEN_RATE, LAST_RATE = 1.5e-2, 1e-3
-"""Largest learning rates; w0 is part of the weights here, which the paper's 2e-4 is multiplied by."""
+"""Max learning rates of the hidden layers and the last layer. They are above the paper's 2e-4 because here w0 is part
+of the weights."""
 WARM_STEPS = 50
+"""Steps over which the learning rates rise linearly to their max."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Weights (S, n) of S signals and their mean squared errors in the model's units over the last steps."""
+    """The result of a fit.
+
+    Attributes:
+        weights: weights (S, n).
+        error: mean squared error in the model's units over the last steps.
+    """
 
     weights: Tensor
     error: float
 
 
 def coin_start(shape: SirenShape, count: int, grid: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Weights (count, n) before the fit, by the rule of SIREN (Sitzmann et al. 2020, section 3.2) with w0 in them, on a
-    coarse ``grid`` no higher frequencies than a quarter of what it can carry."""
-    parts = []
+    """Return random initial weights (count, n) by the rule of SIREN (arXiv 2006.09661, section 3.2).
+
+    The factor w0 is part of the weights. On a coarse grid, frequencies are limited to a quarter of its Nyquist frequency.
+
+    Args:
+        shape: shape of the network.
+        count: number S of signals.
+        grid: shape of the grid.
+        generator: source of the random numbers.
+    """
+    matrices = []
     for index, (rows, columns) in enumerate(shape.layers):
         matrix = torch.rand(count, rows, columns, generator=generator) * 2.0 - 1.0
         if index == 0:
@@ -51,8 +69,8 @@ def coin_start(shape: SirenShape, count: int, grid: tuple[int, ...], generator: 
             matrix *= math.sqrt(6.0 / (rows - 1)) / 30.0
         if index > 0:
             matrix[:, -1] = 0.0
-        parts.append(matrix.flatten(1))
-    return torch.cat(parts, dim=1)
+        matrices.append(matrix.flatten(1))
+    return torch.cat(matrices, dim=1)
 
 
 def fit_siren(
@@ -65,27 +83,36 @@ def fit_siren(
     *,
     start: Tensor | None = None,
     rate: float = 1.0,
-    tick: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Fitted:
-    """Fit S signals (S, P, C) on a grid of P points; each step takes ``points_at_once`` points, or all of fewer.
+    """Fit one SIREN to each of S signals.
 
-    ``start``: weights to go on from; ``rate``: factor of the learning rates.
+    Args:
+        values: (S, P, C), normalised.
+        grid: shape of the grid of P points.
+        shape: shape of the networks.
+        steps: steps of Adam.
+        points_at_once: points that each step sees, at most all.
+        seed: seed of the initial weights and of the points.
+        start: weights (S, n) to start from; by default random.
+        rate: factor of the learning rates.
+        progress: called with 1 after every step.
     """
     generator = torch.Generator().manual_seed(seed)
     coordinates = torch.from_numpy(grid_coordinates(grid).reshape(-1, len(grid)))
-    first = coin_start(shape, len(values), grid, generator) if start is None else start.clone()
+    initial = coin_start(shape, len(values), grid, generator) if start is None else start.clone()
     sizes = [shape.n_weights - shape.layer_sizes[-1], shape.layer_sizes[-1]]
-    hidden, last = (part.clone().requires_grad_(True) for part in first.split(sizes, dim=1))
-    groups = [{"params": [hidden], "top": HIDDEN_RATE * rate}, {"params": [last], "top": LAST_RATE * rate}]
+    hidden, last = (weights.clone().requires_grad_(True) for weights in initial.split(sizes, dim=1))
+    groups = [{"params": [hidden], "max_lr": HIDDEN_RATE * rate}, {"params": [last], "max_lr": LAST_RATE * rate}]
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
     rng = np.random.default_rng(seed)
     n_points, recent = len(coordinates), []
     for number in range(steps):
-        fall = 0.5 * (1.0 + math.cos(math.pi * number / steps)) * min(1.0, (number + 1) / WARM_STEPS)
+        decay = 0.5 * (1.0 + math.cos(math.pi * number / steps)) * min(1.0, (number + 1) / WARM_STEPS)
         for group in optimiser.param_groups:
-            group["lr"] = group["top"] * max(fall, 1e-3)
+            group["lr"] = group["max_lr"] * max(decay, 1e-3)
         if n_points > points_at_once:
-            # One point of every run of points: spread evenly, and quick to draw.
+            # One random point of every run of points: evenly spread and quick to draw.
             runs = np.linspace(0, n_points, points_at_once + 1)
             chosen = torch.from_numpy((runs[:-1] + rng.random(points_at_once) * np.diff(runs)).astype(np.int64))
             x, y = coordinates[chosen], values[:, chosen]
@@ -97,6 +124,5 @@ def fit_siren(
         optimiser.step()
         if number >= steps - max(1, steps // 20):
             recent.append(float(error.detach().mean()))
-        if tick is not None:
-            tick(1)
+        progress(1)
     return Fitted(torch.cat([hidden, last], dim=1).detach(), float(np.mean(recent)) if recent else math.inf)

@@ -1,4 +1,4 @@
-"""What a file of codec COIN says beside its bodies: the size of the network, the fineness of its weights, the gain."""
+"""The codec parameters of a coin file and their bytes: size of the network, fineness of its weights, gain."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from inrcodec.nn.siren import SirenShape
 from inrcodec.signals.header import SignalHeader
 
 MIN_WIDTH, MAX_WIDTH, MAX_LAYERS = 2, 512, 32
+"""Limits on the width and the number of hidden layers."""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """The shared part of a file; values are centre + 2^(level / 4) times the output of the network."""
+    """The codec parameters, shared by all signals of a file.
+
+    Attributes:
+        width: units of each hidden layer.
+        layers: number of hidden layers.
+        fineness: fineness of the quantised weights, see ``weights.py``.
+        level: gain in quarters of an octave. Values are a centre plus 2^(level / 4) times the output of the network,
+            see ``value_range``.
+    """
 
     width: int
     layers: int
@@ -39,7 +48,7 @@ def write_parameters(parameters: Parameters) -> bytes:
 
 
 def read_parameters(data: bytes) -> tuple[Parameters, int]:
-    """Return parameters and the position behind them.
+    """Return the parameters and the position of the first byte after them.
 
     Raises:
         FormatError: the parameters are truncated or out of range.
@@ -52,7 +61,7 @@ def read_parameters(data: bytes) -> tuple[Parameters, int]:
     if position >= len(data):
         raise FormatError("the codec parameters are truncated")
     if not (MIN_WIDTH <= width <= MAX_WIDTH and 1 <= layers <= MAX_LAYERS and fineness <= FLOAT16):
-        raise FormatError(f"a network of {layers} layers of {width} with fineness {fineness} is out of range")
+        raise FormatError(f"network out of range: {layers} hidden layers of {width} units, fineness {fineness}")
     level = int.from_bytes(data[position : position + 1], "little", signed=True)
     return Parameters(width, layers, fineness, level), position + 1
 
@@ -63,5 +72,5 @@ def signal_channels(header: SignalHeader) -> int:
 
 
 def value_range(header: SignalHeader, level: int) -> tuple[float, float]:
-    """Return the centre of the values and the factor that the network's values are multiplied by."""
+    """Return the centre of the values and the factor of the network's output."""
     return (0.0, float(2.0 ** (level / 4.0))) if header.kind == "audio" else (0.5, 0.5 * float(2.0 ** (level / 4.0)))

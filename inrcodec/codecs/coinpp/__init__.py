@@ -1,4 +1,4 @@
-"""COIN++ and Functa: modulations of a meta-learned base network; start reading at ``codec.py``."""
+"""COIN++ and Functa: modulations of a meta-learned base network. Start reading at ``codec.py``."""
 
 from __future__ import annotations
 

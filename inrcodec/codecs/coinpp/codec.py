@@ -1,10 +1,12 @@
-"""The COIN++ codec: a signal is cut into patches, each a latent vector that modulates the prior's base network.
+"""The COIN++ codec: a signal is cut into patches; the latent vector of a patch modulates the prior's base network.
 
     values -> planes -> patches -> latents -> gains, integers -> message            (encoding.py)
     message -> latents -> shifts -> base network -> any grid -> planes -> values    (decode, below)
 
-A file holds the prior's id, the *parameters* (fineness, one or two bytes, and for audio its level, one byte; shared by
-all signals of an archive) and per signal a *body*: the message of all its patches.
+A file holds the id of the prior, the *parameters* shared by all its signals (the fineness, one or two bytes, and for
+audio the gain, one byte) and one *body* per signal: the message of all its patches. The *fineness* is the logarithm of
+the quantisation step size of the latents (``prior.step_of``).
+
 Source: COIN++ (arXiv 2201.12904).
 """
 
@@ -69,30 +71,34 @@ class CoinPPCodec(Codec):
         return CoinPPEncoding(self, sources, options)
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
-        """Steps of an encoding, patches times steps on each."""
+        """See ``Codec.planned_steps``; a step on one patch counts as one."""
         preset = COINPP_EFFORTS[effort]
         return sum(self.n_patches(source.header) for source in sources) * (preset.inner + preset.rounds)
 
     def n_patches(self, header: SignalHeader) -> int:
-        """Patches of a signal."""
+        """Return the number of patches of a signal."""
         planes = PlaneMap.make(header, self.prior)
         return planes.n_planes * PatchLayout(planes.shape, self.prior.config.patch_shape).n_patches
 
     def level_of(self, sources: Sequence[Source]) -> int:
-        """Loudness of all sources together about the prior's, in quarters of an octave."""
+        """Return the gain of all sources together, in quarters of an octave; 0 unless they are audio."""
         return level_of(sources, self.prior, self.prior.config.spread)
 
     def default_beta(self, sources: Sequence[Source]) -> float:
-        """Beta where nothing is asked for."""
+        """See ``Codec.default_beta``."""
         return self.beta_of(math.sqrt(math.prod(self.prior.steps))) * gain_of(self.level_of(sources)) ** 2
 
     def beta_of(self, step: float) -> float:
-        """Squared error of values per bit per point at which a step is the best one: 2 ln 2 step^2 / 12 per latent."""
+        """Return the beta at which a quantisation step size is optimal: 2 ln 2 step^2 / 12 per latent.
+
+        Beta is in squared units of the values per bit per point; latents are scaled so that their squared error is that
+        of the values in the model's units.
+        """
         config = self.prior.config
         return math.log(2.0) * step**2 * config.spread**2 / (6.0 * config.channels)
 
     def step_for(self, beta: float) -> float:
-        """Inverse of ``beta_of``."""
+        """Return the optimal quantisation step size at a beta, the inverse of ``beta_of``."""
         return math.sqrt(beta / self.beta_of(1.0))
 
     def split_parameters(self, payload: bytes) -> tuple[bytes, bytes]:
@@ -101,11 +107,15 @@ class CoinPPCodec(Codec):
         return payload[:end], payload[end:]
 
     def write_parameters(self, fineness: int, level: int) -> bytes:
-        """Inverse of ``read_parameters``."""
+        """Return fineness and gain as bytes, the inverse of ``read_parameters``."""
         return write_varint(fineness) + (level.to_bytes(1, "little", signed=True) if has_level(self.prior) else b"")
 
     def read_parameters(self, data: bytes) -> tuple[int, int, int]:
-        """Fineness, level, position behind the parameters; FormatError when they are damaged."""
+        """Return the fineness, the gain in quarters of an octave, and the position of the first byte after them.
+
+        Raises:
+            FormatError: the parameters are truncated or out of range.
+        """
         fineness, position = read_varint(data, 0)
         if fineness > MAX_FINENESS:
             raise FormatError(f"fineness {fineness} is out of range, the maximum is {MAX_FINENESS}")
@@ -138,9 +148,11 @@ class CoinPPCodec(Codec):
     def _check_work(self, planes: PlaneMap, layout: PatchLayout, size: tuple[int, ...], limits: Limits) -> None:
         config = self.prior.config
         n_patches = planes.n_planes * layout.n_patches
-        fine = math.prod(m * t for m, t in zip(size, oversampling(planes.shape, size), strict=True)) * planes.n_planes
-        if max(fine, n_patches * config.latent_dims) > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding evaluates {fine} points, the limit is {limits.max_points}")
-        work = fine * config.multiply_adds + n_patches * config.latent_dims * config.n_shifts
+        times = oversampling(planes.shape, size)
+        n_points = math.prod(m * t for m, t in zip(size, times, strict=True)) * planes.n_planes
+        largest = max(n_points, n_patches * config.latent_dims)
+        if largest > limits.max_points or max(size) > limits.max_axis:
+            raise LimitError(f"decoding evaluates {largest} points or latents, the limit is {limits.max_points}")
+        work = n_points * config.multiply_adds + n_patches * config.latent_dims * config.n_shifts
         if work > limits.max_multiply_adds:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")

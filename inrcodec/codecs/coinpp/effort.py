@@ -1,4 +1,4 @@
-"""Presets of the COIN++ encoder: inner-loop steps and rounds of requantisation."""
+"""Effort presets of the COIN++ encoder: inner-loop steps and rounds of requantisation."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CoinPPEffort:
-    """A preset.
+    """One effort preset.
 
     Attributes:
-        inner: inner-loop steps from zero; none where the prior predicts latents and ``predicts`` is set.
-        rounds: rounds of requantisation after them.
-        predicts: whether the prior's predictor replaces the inner loop where there is one.
+        name: name of the preset.
+        inner: steps of the inner loop.
+        rounds: rounds of requantisation after it.
+        predicts: whether the prior's predictor, if it has one, replaces the inner loop.
     """
 
     name: str

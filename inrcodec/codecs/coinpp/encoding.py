@@ -1,4 +1,4 @@
-"""Signals to bytes by COIN++: fit the latents of all patches once, then quantise them for any rate."""
+"""Encode signals with COIN++: fit the latents of all patches once, then quantise them for any rate."""
 
 from __future__ import annotations
 
@@ -24,15 +24,25 @@ if TYPE_CHECKING:
     from inrcodec.codecs.coinpp.codec import CoinPPCodec
 
 MAX_REFINED = 3
+"""Max number of step sizes at which a search for a target length requantises."""
 REFINED_ENOUGH = 0.985
+"""The search ends at a length between this fraction of the target and the target."""
 
 
 class CoinPPEncoding:
-    """Signals being encoded: their latents are fitted once, whatever the rates that are asked for after."""
+    """Signals being encoded; their latents are fitted once for all rates.
+
+    Attributes:
+        codec: the codec.
+        sources: the signals.
+        effort: the effort preset.
+        progress: called with patches times steps done.
+        level: gain of audio, in quarters of an octave.
+    """
 
     def __init__(self, codec: CoinPPCodec, sources: Sequence[Source], options: EncodeOptions) -> None:
         self.codec, self.sources = codec, sources
-        self.effort, self.tick = COINPP_EFFORTS[options.effort], options.progress
+        self.effort, self.progress = COINPP_EFFORTS[options.effort], options.progress
         self.level = codec.level_of(sources)
         config = codec.prior.config
         self._coordinates = torch.from_numpy(grid_coordinates(config.patch_shape).reshape(-1, codec.prior.axes))
@@ -40,7 +50,7 @@ class CoinPPEncoding:
         self._latents: torch.Tensor | None = None
 
     def _patches(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """All patches of all sources in the model's units, (N, P, C), and the weight (N, P) of their points."""
+        """Return all patches (N, P, C) of all sources in the model's units, and the weights (N, P) of their points."""
         config, gain = self.codec.prior.config, np.float32(gain_of(self.level))
         cut, weights = [], []
         for source in self.sources:
@@ -55,20 +65,25 @@ class CoinPPEncoding:
 
     @property
     def latents(self) -> torch.Tensor:
-        """Latents of all patches, (N, D), before quantisation."""
+        """Return the latents (N, D) of all patches before quantisation."""
         prior = self.codec.prior
         if self._latents is None and self.effort.predicts and prior.predictor:
             with torch.no_grad():
                 self._latents = prior.predicted(self._values)
-            self.tick(self.effort.inner * len(self._latents))
+            self.progress(self.effort.inner * len(self._latents))
         elif self._latents is None:
             self._latents = fit_latents(
-                prior.model, self._values, self._coordinates, self.effort.inner, weight=self._weight, tick=self.tick
+                prior.model,
+                self._values,
+                self._coordinates,
+                self.effort.inner,
+                weight=self._weight,
+                progress=self.progress,
             )
         return self._latents
 
     def at(self, rate: Rate) -> Coded:
-        """Bytes at a rate."""
+        """See ``Encoding.at``."""
         if rate.bits is not None:
             fineness, bodies = self._search(rate.bits)
         else:
@@ -96,7 +111,7 @@ class CoinPPEncoding:
             self._coordinates,
             self.effort.rounds,
             weight=self._weight,
-            tick=self.tick,
+            progress=self.progress,
         )
         return self._bodies(numbers, gains, fineness)
 
@@ -108,24 +123,24 @@ class CoinPPEncoding:
         ]
 
     def _search(self, bits: float) -> tuple[int, list[bytes]]:
-        """The finest step whose bodies take at most ``bits`` (the coarsest when none does), and the bodies.
+        """Return the max fineness at which the bodies take at most ``bits`` (0 if none does), and the bodies.
 
-        Refining changes lengths: what it makes of them at one step is taken to hold near it.
+        Requantisation changes the lengths. The ratio at one step size is assumed to hold nearby.
         """
-        wanted, low = bits, 0
+        rounded_bits, low = bits, 0
         for _ in range(MAX_REFINED):
             low, high = 0, MAX_FINENESS
             while low < high:
                 middle = (low + high + 1) // 2
-                if 8 * sum(map(len, self._rounded(middle))) <= wanted:
+                if 8 * sum(map(len, self._rounded(middle))) <= rounded_bits:
                     low = middle
                 else:
                     high = middle - 1
             if not self.effort.rounds:
                 break
             bodies = self._refined(low)
-            found = 8 * sum(map(len, bodies))
-            if REFINED_ENOUGH * bits <= found <= bits:
+            refined_bits = 8 * sum(map(len, bodies))
+            if REFINED_ENOUGH * bits <= refined_bits <= bits:
                 return low, bodies
-            wanted *= bits / max(found, 8)
+            rounded_bits *= bits / max(refined_bits, 8)
         return low, self._refined(low) if self.effort.rounds else self._rounded(low)

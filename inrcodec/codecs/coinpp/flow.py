@@ -1,12 +1,14 @@
-"""A normalising flow over modulations: what latents of natural signals look like (Functa, arXiv 2201.12204).
+"""A normalising flow over the latents of natural signals (Functa, arXiv 2201.12204, section 5).
 
-Masked autoregressive (Papamakarios et al., NeurIPS 2017) in the order of the latent dimensions, the strongest first:
-each is Gaussian given those before it, mean and scale by a masked network (MADE, Germain et al., ICML 2015), which is
-also told the quantisation step. As an entropy model it gives the probability of a cell of that step; drawn one after
-the other, dimensions are a new signal.
+The flow is masked autoregressive (arXiv 1705.07057) in the order of the latent dimensions, strongest first: each
+dimension is Gaussian given those before it, with mean and scale from a masked network (MADE, arXiv 1502.03509) that
+also takes the quantisation step size. As an entropy model, the flow gives the probability of a quantisation cell.
+Sampling the dimensions one after the other gives a new signal.
 
-Its probabilities are floating point, so that they serve studies and samples, not files. Shapes: N patches, D latent
-dimensions, H hidden units.
+Its probabilities are floating-point numbers, which differ between machines, so it serves studies and samples but not
+files.
+
+Shapes: N patches, D latent dimensions, H hidden units.
 """
 
 from __future__ import annotations
@@ -18,14 +20,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 HIDDEN = 512
+"""Hidden units H."""
 LOG_SCALE_RANGE = (-6.0, 3.0)
+"""Range of the log scales that the network may output, in units of ``ModulationFlow.scales``."""
 INPUT_LIMIT = 8.0
-LEAST = 1e-8
+"""Latents are clamped to this many standard deviations before the network sees them."""
+MIN_PROBABILITY = 1e-8
+"""Below this probability, the length of a cell is approximated by that of the Gaussian's tail."""
 MIN_NATS = 2.0
+"""Added to the exponent of the tail, in place of the logarithm of its prefactor."""
 
 
 class ModulationFlow(nn.Module):
-    """``scales`` (D,): standard deviations of latents, the units inside; not learned."""
+    """The flow.
+
+    Attributes:
+        scales: standard deviations (D,) of the latents, the units of the network; not trained.
+        read: first layer.
+        mix: second layer.
+        write: last layer.
+    """
 
     def __init__(self, latent_dims: int, hidden: int = HIDDEN) -> None:
         super().__init__()
@@ -36,7 +50,7 @@ class ModulationFlow(nn.Module):
         self.write = nn.Linear(hidden, 2 * latent_dims)
         nn.init.zeros_(self.write.weight)
         nn.init.zeros_(self.write.bias)
-        # A hidden unit of degree k sees dimensions before k, and is seen by dimensions from k on; the step is for all.
+        # A hidden unit of degree k sees dimensions below k and is seen by dimensions from k on. All see the step size.
         degree = torch.arange(hidden) * latent_dims // hidden
         dims = torch.arange(latent_dims)
         self._read_mask = torch.cat([(dims[None] < degree[:, None]).float(), torch.ones(hidden, 1)], dim=1)
@@ -44,8 +58,12 @@ class ModulationFlow(nn.Module):
         self._write_mask = (degree[None] <= dims[:, None]).float().repeat(2, 1)
 
     def forward(self, latents: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation (N, D) of every dimension given those before it in ``latents`` (N, D), at
-        quantisation steps (N,)."""
+        """Return the mean and log standard deviation (N, D) of every dimension given those before it.
+
+        Args:
+            latents: (N, D).
+            step: quantisation step sizes (N,).
+        """
         inputs = (latents / self.scales).clamp(-INPUT_LIMIT, INPUT_LIMIT)
         inputs = torch.cat([inputs, step.log()[:, None]], dim=1)
         hidden = functional.gelu(functional.linear(inputs, self.read.weight * self._read_mask, self.read.bias))
@@ -56,7 +74,7 @@ class ModulationFlow(nn.Module):
 
     @torch.no_grad()
     def sample(self, count: int, step: float, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
-        """Latents (count, D), dimension by dimension; ``temperature`` scales the standard deviations."""
+        """Sample latents (count, D), one dimension after the other; ``temperature`` scales the standard deviations."""
         latents = torch.zeros(count, len(self.scales))
         steps = torch.full((count,), step)
         noise = torch.randn(latents.shape, generator=generator) * temperature
@@ -67,13 +85,12 @@ class ModulationFlow(nn.Module):
 
 
 def cell_nats(flow: ModulationFlow, quantised: Tensor, step: Tensor) -> Tensor:
-    """Length in nats (N, D) of latents rounded to whole ``step`` (N,): minus the logarithm of their cells'
-    probabilities."""
+    """Return the ideal code length (N, D), in nats, of latents (N, D) quantised to multiples of ``step`` (N,)."""
     mean, log_scale = flow(quantised, step)
     distance, scale = (quantised - mean).abs(), log_scale.exp()
     half = 0.5 * step[:, None]
     root = math.sqrt(2.0)
-    # The upper tail, where erfc has the precision that erf lacks.
+    # In the upper tail, erfc keeps the precision that erf would lose.
     inside = 0.5 * (torch.erfc((distance - half) / (scale * root)) - torch.erfc((distance + half) / (scale * root)))
     tail = 0.5 * ((distance - half).clamp_min(0.0) / scale).square() + MIN_NATS
-    return torch.where(inside > LEAST, -inside.clamp_min(LEAST).log(), tail)
+    return torch.where(inside > MIN_PROBABILITY, -inside.clamp_min(MIN_PROBABILITY).log(), tail)

@@ -1,5 +1,11 @@
-"""What is learned from modulations as a data set (``modulation_data``): a network that predicts them from a signal, and
-a normalising flow that knows what natural ones look like. Both become parts of the prior, which is then a new one."""
+"""Modulations as a data set (Functa, arXiv 2201.12204): export them, learn from them, and sample new signals.
+
+    prior + patches -> export_modulations -> Modulations (a file)
+    prior + Modulations -> learn_predictor, learn_flow -> a new prior that contains the predictor or the flow
+    prior with a flow -> sample_signal -> Signal
+
+Shapes: N patches, P points, C channels, D latent dimensions.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from inrcodec.codecs.base import Progress, no_progress
 from inrcodec.codecs.coinpp.flow import ModulationFlow, cell_nats
 from inrcodec.codecs.coinpp.inner_loop import fit_latents, squared_errors
 from inrcodec.codecs.coinpp.latents import choose_gains, coded_nats
@@ -28,17 +35,25 @@ from inrcodec.signals.signal import Signal
 from inrcodec.training.sources import PatchSource
 
 HELD_OUT = 10
-"""Every n-th patch is kept from learning."""
+"""Every n-th patch is held out from training."""
 BATCH = 64
+"""Patches of a training step."""
 PREDICTOR_RATE, FLOW_RATE, WEIGHT_DECAY = 3e-4, 1e-3, 0.05
+"""Max learning rates of AdamW, and its weight decay."""
 
-Progress = Callable[[float, float], None]
+LearningProgress = Callable[[float, float], None]
+"""Called with the share of the training that is done and the loss."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of patches that were kept from learning: mean PSNR in dB (peak 1) of latents as exported, of those predicted by
-    the linear map and by the whole network, before any quantisation."""
+    """The mean PSNR, in dB at peak 1, of held-out patches before quantisation.
+
+    Attributes:
+        exported_db: with the latents as exported.
+        linear_db: with the latents that the linear map predicts.
+        predicted_db: with the latents that the whole network predicts.
+    """
 
     exported_db: float
     linear_db: float
@@ -52,12 +67,25 @@ def learn_predictor(
     *,
     steps: int = 0,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: LearningProgress | None = None,
 ) -> tuple[CoinPPPrior, Prediction]:
-    """The prior with a network that predicts its modulations; ``steps``, where given, instead of ``minutes``.
+    """Train a network that predicts the modulations of a prior.
 
-    What is minimised is the squared error of latents, which are in units of values. ``progress`` is told the share that
-    is done and the error. Raises UsageError when the data belong to another prior.
+    The loss is the squared error of the latents, which equals that of the values to first order.
+
+    Args:
+        prior: the prior.
+        data: modulations exported with it.
+        minutes: training time.
+        steps: training steps; replaces ``minutes`` if not 0.
+        seed: seed of the initial weights and of the batches.
+        progress: called with the share done and the loss.
+
+    Returns:
+        The prior with the network, and a measurement on held-out patches.
+
+    Raises:
+        UsageError: the data belong to another prior or are too few.
     """
     _check_belongs(prior, data)
     held = _held_out(data)
@@ -74,22 +102,20 @@ def learn_predictor(
         return (predictor(values[chosen]) - latents[chosen]).square().sum(dim=1).mean()
 
     number = _learn(predictor, error, PREDICTOR_RATE, minutes, steps, progress)
-    made = replace(
+    extended = replace(
         prior,
         predictor={k: v.detach() for k, v in predictor.state_dict().items()},
         card={**prior.card, "predictor": {"patches": len(values), "data": data.summary, "steps": number}},
     )
-    made = CoinPPPrior.from_bytes(made.to_bytes(), prior.name)
+    extended = CoinPPPrior.from_bytes(extended.to_bytes(), prior.name)
     with torch.no_grad():
-        found = [
-            _decibels(made, z, data.values[held])
-            for z in (data.latents[held], linear, made.predicted(data.values[held]))
-        ]
-    return made, Prediction(*found)
+        candidates = data.latents[held], linear, extended.predicted(data.values[held])
+        decibels = [_mean_psnr(extended, z, data.values[held]) for z in candidates]
+    return extended, Prediction(*decibels)
 
 
 @torch.no_grad()
-def _decibels(prior: CoinPPPrior, latents: Tensor, values: Tensor) -> float:
+def _mean_psnr(prior: CoinPPPrior, latents: Tensor, values: Tensor) -> float:
     coordinates = _coordinates(prior)
     config = prior.config
     errors = [
@@ -102,9 +128,14 @@ def _decibels(prior: CoinPPPrior, latents: Tensor, values: Tensor) -> float:
 
 @dataclass(frozen=True)
 class EntropyComparison:
-    """Bits per point of held-out patches, their latents rounded to whole steps: under a histogram of every dimension
-    (counted over the patches that were learned from, one added to every cell), under the Gaussian tables with a gain
-    for every patch, which files use (gains not counted), and under the flow."""
+    """Bits per point of the quantised latents of held-out patches under three entropy models.
+
+    Attributes:
+        step: quantisation step size.
+        histogram_bits: under a histogram of every dimension, from the training patches, with 1 added to every cell.
+        tables_bits: under the Gaussian tables of the file format, with a gain for every patch (gains not counted).
+        flow_bits: under the flow.
+    """
 
     step: float
     histogram_bits: float
@@ -119,12 +150,25 @@ def learn_flow(
     *,
     steps: int = 0,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: LearningProgress | None = None,
 ) -> tuple[CoinPPPrior, list[EntropyComparison]]:
-    """The prior with a flow over its modulations; ``steps``, where given, instead of ``minutes``.
+    """Train a normalising flow over the modulations of a prior.
 
-    What is minimised is the length of rounded latents, at quantisation steps drawn anew. Raises UsageError when the
-    data belong to another prior.
+    The loss is the code length of quantised latents, at random quantisation step sizes.
+
+    Args:
+        prior: the prior.
+        data: modulations exported with it.
+        minutes: training time.
+        steps: training steps; replaces ``minutes`` if not 0.
+        seed: seed of the initial weights and of the batches.
+        progress: called with the share done and the loss.
+
+    Returns:
+        The prior with the flow, and comparisons on held-out patches at several step sizes.
+
+    Raises:
+        UsageError: the data belong to another prior or are too few.
     """
     _check_belongs(prior, data)
     held = _held_out(data)
@@ -139,51 +183,62 @@ def learn_flow(
     def nats() -> Tensor:
         chosen = torch.from_numpy(rng.integers(len(latents), size=BATCH))
         step = torch.from_numpy(np.exp(rng.uniform(low, high, BATCH)).astype(np.float32))
-        # A random phase of the grid: latents between those that were seen.
+        # Quantising with a random phase gives latents between those of the data.
         shift = torch.from_numpy(rng.random((BATCH, 1), dtype=np.float32) - 0.5) * step[:, None]
         quantised = torch.round((latents[chosen] + shift) / step[:, None]) * step[:, None]
         return cell_nats(flow, quantised, step).sum(dim=1).mean()
 
     number = _learn(flow, nats, FLOW_RATE, minutes, steps, progress)
-    made = replace(
+    extended = replace(
         prior,
         flow={k: v.detach() for k, v in flow.state_dict().items()},
         card={**prior.card, "flow": {"patches": len(latents), "data": data.summary, "steps": number}},
     )
-    made = CoinPPPrior.from_bytes(made.to_bytes(), prior.name)
-    compared = [
-        compare_entropy(made, latents, data.latents[held], step)
+    extended = CoinPPPrior.from_bytes(extended.to_bytes(), prior.name)
+    comparisons = [
+        compare_entropy(extended, latents, data.latents[held], step)
         for step in np.geomspace(prior.steps[1], prior.steps[0], 4).tolist()
     ]
-    return made, compared
+    return extended, comparisons
 
 
 @torch.no_grad()
 def compare_entropy(prior: CoinPPPrior, learned: Tensor, held: Tensor, step: float) -> EntropyComparison:
-    """What three models make of latents ``held`` at a step; the histogram is of ``learned``."""
+    """Compare three entropy models on held-out latents at a quantisation step size.
+
+    Args:
+        prior: a prior with a flow.
+        learned: latents (M, D) that the histogram is counted on.
+        held: held-out latents (N, D).
+        step: quantisation step size.
+    """
     to_bits = 1.0 / (math.log(2.0) * prior.config.n_points * len(held))
-    whole = torch.round(held / step)
+    numbers = torch.round(held / step)
     steps = torch.full((len(held),), step)
     gains = choose_gains(prior, held, step)
-    tables = coded_nats(whole * step, prior.log_scales(gains), steps).sum()
-    flow = torch.stack([cell_nats(prior.flow_model, w * step, s).sum() for w, s in _batches(whole, steps)]).sum()
+    tables = coded_nats(numbers * step, prior.log_scales(gains), steps).sum()
+    flow = torch.stack([cell_nats(prior.flow_model, n * step, s).sum() for n, s in _batches(numbers, steps)]).sum()
     return EntropyComparison(
         step,
-        float(histogram_nats(torch.round(learned / step), whole)) * to_bits,
+        float(histogram_nats(torch.round(learned / step), numbers)) * to_bits,
         float(tables) * to_bits,
         float(flow) * to_bits,
     )
 
 
 def histogram_nats(learned: Tensor, held: Tensor) -> Tensor:
-    """Length in nats of whole numbers (N, D) under a histogram of every dimension of ``learned`` (M, D), one added to
-    every cell from the smallest to the largest number of both."""
+    """Return the code length in nats of integers under histograms, one per dimension.
+
+    Args:
+        learned: integers (M, D) that the histograms count; 1 is added to every cell from the min to the max of both.
+        held: integers (N, D) to encode.
+    """
     total = torch.zeros(())
-    for known, wanted in zip(learned.T.long(), held.T.long(), strict=True):
-        low = int(min(known.min(), wanted.min()))
-        size = int(max(known.max(), wanted.max())) - low + 1
-        counts = torch.bincount(known - low, minlength=size).double() + 1.0
-        total = total - (counts / counts.sum()).log()[wanted - low].sum()
+    for counted, encoded in zip(learned.T.long(), held.T.long(), strict=True):
+        low = int(min(counted.min(), encoded.min()))
+        size = int(max(counted.max(), encoded.max())) - low + 1
+        counts = torch.bincount(counted - low, minlength=size).double() + 1.0
+        total = total - (counts / counts.sum()).log()[encoded - low].sum()
     return total
 
 
@@ -192,39 +247,46 @@ def _batches(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
 
 
 def _check_belongs(prior: CoinPPPrior, data: Modulations) -> None:
-    # What is learned from data changes the prior's id; its base network stays.
+    # A predictor or a flow changes the id of the prior but not its base network.
     if data.prior_id not in (prior.id, prior.base_id):
-        made_with = data.prior_id.hex()
-        raise UsageError(f"the modulations were made with prior {made_with}, {prior.name!r} is {prior.id.hex()}")
+        raise UsageError(
+            f"the modulations were exported with prior {data.prior_id.hex()}, but {prior.name!r} is {prior.id.hex()}: "
+            "export them again"
+        )
 
 
 def _held_out(data: Modulations) -> Tensor:
-    """Which patches are kept from learning; UsageError when the rest are too few."""
+    """Return which patches are held out, (N,); raise UsageError if the others are too few."""
     held = torch.zeros(len(data.latents), dtype=torch.bool)
     held[::HELD_OUT] = True
     if int((~held).sum()) < 2 * BATCH:
-        raise UsageError(f"{len(held)} patches are too few to learn from")
+        raise UsageError(f"{len(held)} patches are too few to learn from: export at least {3 * BATCH}")
     return held
 
 
 def _learn(
-    model: nn.Module, loss: Callable[[], Tensor], rate: float, minutes: float, steps: int, progress: Progress | None
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    rate: float,
+    minutes: float,
+    steps: int,
+    progress: LearningProgress | None,
 ) -> int:
-    """AdamW for so many steps, or minutes, the rate falling as a half cosine; how many steps it took."""
+    """Train by AdamW, with a half-cosine learning rate, for ``steps`` or else ``minutes``; return the steps taken."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
     begun, number, done = time.monotonic(), 0, 0.0
     while done < 1.0:
         for group in optimiser.param_groups:
             group["lr"] = rate * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done)))
-        found = loss()
+        value = loss()
         optimiser.zero_grad()
-        found.backward()
+        value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 100.0)
         optimiser.step()
         number += 1
         done = min(1.0, number / steps if steps else (time.monotonic() - begun) / (60.0 * minutes))
         if progress is not None and number % 50 == 0:
-            progress(done, float(found.detach()))
+            progress(done, float(value.detach()))
     return number
 
 
@@ -233,12 +295,21 @@ def _coordinates(prior: CoinPPPrior) -> Tensor:
 
 
 FORMAT = "inrcodec-modulations-1"
+"""Format of a file of modulations."""
 MAX_BYTES = 1 << 31
+"""Larger files of modulations are rejected."""
 
 
 @dataclass(frozen=True)
 class Modulations:
-    """``values`` (N, P, C) in the model's units, ``latents`` (N, D), and the id of the prior that they belong to."""
+    """A data set of patches and their latents.
+
+    Attributes:
+        values: patches (N, P, C) in the model's units.
+        latents: latents (N, D).
+        prior_id: id of the prior that they were exported with.
+        summary: description of the source of the patches.
+    """
 
     values: Tensor
     latents: Tensor
@@ -246,24 +317,28 @@ class Modulations:
     summary: str
 
     def to_bytes(self) -> bytes:
-        """A safetensors file; numbers as float16."""
+        """Return the data set as a safetensors file with float16 numbers."""
         head = {"format": FORMAT, "prior": self.prior_id.hex(), "summary": self.summary}
         tensors = {"values": self.values.half().contiguous(), "latents": self.latents.half().contiguous()}
         return safetensors.torch.save(tensors, {"inrcodec": json.dumps(head, sort_keys=True)})
 
     @classmethod
     def from_file(cls, path: Path) -> Modulations:
-        """Inverse of ``to_bytes``; FormatError when the file is none."""
+        """Read a file of ``to_bytes``.
+
+        Raises:
+            FormatError: the file cannot be read, is too large, or is not a data set of modulations.
+        """
         try:
             if path.stat().st_size > MAX_BYTES:
-                raise FormatError(f"{path}: larger than the limit of {MAX_BYTES} bytes")
+                raise FormatError(f"{path}: the size exceeds the limit of {MAX_BYTES} bytes")
             with safetensors.safe_open(path, "pt") as file:
                 head = json.loads((file.metadata() or {})["inrcodec"])
                 values, latents = (file.get_tensor(name).float() for name in ("values", "latents"))
             if head["format"] != FORMAT or values.ndim != 3 or latents.ndim != 2 or len(values) != len(latents):
                 raise FormatError(f"{path}: not a set of modulations")
             if not (torch.isfinite(values).all() and torch.isfinite(latents).all()):
-                raise FormatError(f"{path}: holds values that are not finite")
+                raise FormatError(f"{path}: a value is not finite")
             return cls(values, latents, bytes.fromhex(head["prior"]), str(head["summary"]))
         except OSError as error:
             raise FormatError(f"{path}: cannot be read: {error.strerror}") from None
@@ -279,52 +354,75 @@ def export_modulations(
     steps: int,
     *,
     seed: int = 0,
-    tick: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Modulations:
-    """Fit ``count`` patches of a source by ``steps`` inner steps; ``tick`` is told of patches times steps done.
+    """Draw patches from a source and find their latents.
 
-    No steps: latents as the prior's predictor has them, in a moment; UsageError when the prior has none.
+    Args:
+        prior: the prior.
+        source: the source of patches.
+        summary: description of the source.
+        count: number of patches.
+        steps: inner steps; with 0, the prior's predictor gives the latents, which is much faster.
+        seed: seed of the draw.
+        progress: called with patches times steps done.
+
+    Raises:
+        UsageError: ``steps`` is 0 and the prior has no predictor.
     """
     config = prior.config
     values = torch.from_numpy(source.draw(count, np.random.default_rng((seed, 1 << 42)))).flatten(1, -2)
     values = (values - config.centre) / config.spread
     coordinates = torch.from_numpy(grid_coordinates(config.patch_shape).reshape(-1, prior.axes))
     if steps:
-        latents = fit_latents(prior.model, values, coordinates, steps, tick=tick)
+        latents = fit_latents(prior.model, values, coordinates, steps, progress=progress)
     elif prior.predictor:
         with torch.no_grad():
             latents = prior.predicted(values)
     else:
-        raise UsageError(f"prior {prior.name!r} has no predictor: take inner steps")
+        raise UsageError(f"prior {prior.name!r} has no predictor: use at least one inner step")
     return Modulations(values, latents, prior.id, summary)
 
 
 SAMPLE_RATE, LOUDNESS = 16000, 0.1
-"""Of sounds: the rate that the shipped prior was learned at, and a root mean square."""
+"""Sample rate of the training data of the shipped audio prior, in Hz, and root mean square of sampled audio."""
 
 
 @torch.no_grad()
 def sample_signal(prior: CoinPPPrior, count: int, temperature: float = 0.8, scale: int = 1, seed: int = 0) -> Signal:
-    """``count`` patches drawn from the flow, on a grid ``scale`` times finer: tiles of a picture or of a field, row by
-    row, black where there are none; stretches of a sound. Raises UsageError when the prior has no flow."""
+    """Sample patches from the flow and arrange them in one signal.
+
+    Images and fields show the patches as tiles in row-major order, the rest of the last row black; audio plays them one
+    after the other.
+
+    Args:
+        prior: a prior with a flow.
+        count: number of patches.
+        temperature: factor of the standard deviations of the flow.
+        scale: factor of the number of points along each axis.
+        seed: seed of the samples.
+
+    Raises:
+        UsageError: the prior has no flow.
+    """
     if not prior.flow:
-        raise UsageError(f"prior {prior.name!r} has no flow to draw from: see inrcodec modulations learn")
+        raise UsageError(f"prior {prior.name!r} has no flow to sample from: see inrcodec modulations learn")
     config = prior.config
     latents = prior.flow_model.sample(count, prior.steps[0], torch.Generator().manual_seed(seed), temperature)
     shape = tuple(n * scale for n in config.patch_shape)
     coordinates = torch.from_numpy(grid_coordinates(shape).reshape(-1, prior.axes))
     values = prior.values(latents, coordinates).numpy().reshape(count, *shape, config.channels)
     if prior.kind == "audio":
-        sound = np.clip(values.reshape(-1, 1) * np.float32(LOUDNESS / config.spread), -1.0, 1.0)
-        return Signal(sound, SignalHeader("audio", "mono", "pcm_16", (len(sound),), 1, SAMPLE_RATE * scale))
-    across = math.isqrt(count - 1) + 1
-    down = -(-count // across)
-    tiles = np.zeros((down * across, *shape, config.channels), np.float32)
+        audio = np.clip(values.reshape(-1, 1) * np.float32(LOUDNESS / config.spread), -1.0, 1.0)
+        return Signal(audio, SignalHeader("audio", "mono", "pcm_16", (len(audio),), 1, SAMPLE_RATE * scale))
+    columns = math.isqrt(count - 1) + 1
+    rows = -(-count // columns)
+    tiles = np.zeros((rows * columns, *shape, config.channels), np.float32)
     tiles[:count] = np.clip(values, 0.0, 1.0)
-    grid = tiles.reshape(down, across, *shape, config.channels).swapaxes(1, 2)
-    picture = np.ascontiguousarray(grid.reshape(down * shape[0], across * shape[1], config.channels))
-    size = picture.shape[:2]
+    grid = tiles.reshape(rows, columns, *shape, config.channels).swapaxes(1, 2)
+    image = np.ascontiguousarray(grid.reshape(rows * shape[0], columns * shape[1], config.channels))
+    size = image.shape[:2]
     if prior.kind == "image" and config.channels in (1, 3):
         layout = "rgb" if config.channels == 3 else "gray"
-        return Signal(picture, SignalHeader("image", layout, "u8", size, config.channels))
-    return Signal(picture, SignalHeader("field", "field", "float32", size, config.channels))
+        return Signal(image, SignalHeader("image", layout, "u8", size, config.channels))
+    return Signal(image, SignalHeader("field", "field", "float32", size, config.channels))

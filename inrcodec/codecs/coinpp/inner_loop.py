@@ -1,26 +1,29 @@
-"""Inner and outer steps of model-agnostic meta-learning over latents alone (Finn et al. 2017; COIN++, algorithm 1).
+"""The inner loop of model-agnostic meta-learning over latents (arXiv 1703.03400; COIN++, arXiv 2201.12904, section 3).
 
-The inner loop starts at the zero vector and takes a few gradient steps on half the squared error of a patch, all
-weights of the base network held. The outer step moves the weights by the gradient of what the inner loop ends with:
-through the inner steps (second order), or as if they did not depend on the weights (first order).
+The inner loop starts at the zero vector and takes a few gradient steps on half the squared error of a patch, with the
+weights of the base network fixed. In training, an outer step then moves the weights along the gradient of the final
+error: through the inner steps (second order, ``inner_steps``), or as if the latents did not depend on the weights
+(first order, ``fit_latents``).
+
+Shapes: N patches, P points, A axes, C channels, D latent dimensions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from inrcodec.codecs.base import Progress, no_progress
 from inrcodec.codecs.coinpp.model import ModulatedINR
 
 CACHE_NUMBERS = 1 << 21
-"""Activations of one layer that are worked on at once."""
+"""Max activations of one layer that are computed at once, so that they stay in the cache."""
 
 
 def squared_errors(predicted: Tensor, values: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Sum of squared errors of every patch, (N,); ``weight`` (N, P) of its points."""
+    """Return the sum of squared errors of every patch, (N,); ``weight`` (N, P) weighs its points."""
     error = (predicted.float() - values).square().sum(dim=-1)
     return (error if weight is None else error * weight).sum(dim=-1)
 
@@ -34,8 +37,19 @@ def inner_steps(
     weight: Tensor | None = None,
     start: Tensor | None = None,
 ) -> Tensor:
-    """Latents (N, D) after ``steps`` inner steps from zero or ``start``, with gradients through the steps (second
-    order). Patches are (N, P, C) in the model's units."""
+    """Take inner steps with gradients through the steps (second order).
+
+    Args:
+        model: the model.
+        values: patches (N, P, C) in the model's units.
+        coordinates: (P, A), of the grid of a patch.
+        steps: number of steps.
+        weight: weights (N, P) of the points.
+        start: latents (N, D) to start from; by default 0.
+
+    Returns:
+        Latents (N, D).
+    """
     latent = torch.zeros(len(values), model.config.latent_dims, device=values.device) if start is None else start
     latent, base = latent.requires_grad_(True), model.base_values(coordinates)
     for _ in range(steps):
@@ -54,27 +68,38 @@ def fit_latents(
     *,
     weight: Tensor | None = None,
     start: Tensor | None = None,
-    tick: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Tensor:
-    """Latents (N, D) of least error among those that ``steps`` inner steps pass; no gradients (first order).
+    """Return the latents of the lowest error along ``steps`` inner steps, without gradients (first order).
 
-    Where a step makes a patch worse, the patch goes back and takes half the step. Patches are worked on a few at a
-    time, so that activations stay in the cache; ``tick`` is told of patches times steps done.
+    If a step increases the error of a patch, the patch goes back to its best latents and halves its step size. Patches
+    are processed a few at a time, so that activations stay in the cache.
+
+    Args:
+        model: the model.
+        values: patches (N, P, C) in the model's units.
+        coordinates: (P, A), of the grid of a patch.
+        steps: number of steps.
+        weight: weights (N, P) of the points.
+        start: latents (N, D) to start from; by default 0.
+        progress: called with patches times steps done.
+
+    Returns:
+        Latents (N, D).
     """
     at_once, base = patches_at_once(model, values), model.base_values(coordinates)
-    found = torch.zeros(len(values), model.config.latent_dims, device=values.device) if start is None else start.clone()
+    zeros = torch.zeros(len(values), model.config.latent_dims, device=values.device)
+    latents = zeros if start is None else start.clone()
     for first in range(0, len(values), at_once):
-        part = slice(first, first + at_once)
-        found[part] = _descend(
-            model, values[part], coordinates, base, steps, None if weight is None else weight[part], found[part]
-        )
-        if tick is not None:
-            tick(steps * len(values[part]))
-    return found
+        rows = slice(first, first + at_once)
+        row_weight = None if weight is None else weight[rows]
+        latents[rows] = _descend(model, values[rows], coordinates, base, steps, row_weight, latents[rows])
+        progress(steps * len(values[rows]))
+    return latents
 
 
 def patches_at_once(model: ModulatedINR, values: Tensor) -> int:
-    """Patches (N, P, C) to work on at once, so that activations stay in the cache."""
+    """Return how many of the patches (N, P, C) to process at once, so that activations stay in the cache."""
     return max(1, CACHE_NUMBERS // (values.shape[1] * max(model.config.widths)))
 
 
@@ -86,7 +111,7 @@ def slopes(
     base: Tensor,
     weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Squared errors (N,), and the inner step's direction (N, D): the gradient of half of them."""
+    """Return the squared errors (N,) of patches and the gradient (N, D) of half of them, the inner step's direction."""
     with torch.enable_grad():
         free = latents.detach().requires_grad_(True)
         error = squared_errors(model(free, coordinates, base), values, weight)

@@ -1,76 +1,84 @@
-"""Latents of modulations as whole numbers under Gaussian tables: gains, rounding, messages.
+"""Latents as integers under Gaussian tables: gains of patches, rounding, messages.
 
-A message has two parts: every patch's gain, as the difference to the patch before it, then the latents of all patches.
+The *gain* of a patch scales the standard deviations of its latents (``CoinPPPrior.log_scales``). A message has two
+parts: the gain of every patch, as the difference from the patch before it, then the integers of all patches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from inrcodec.codecs.base import Progress, no_progress
 from inrcodec.codecs.coinpp.inner_loop import patches_at_once, slopes
 from inrcodec.codecs.coinpp.prior import MAX_GAIN, CoinPPPrior, step_of
 from inrcodec.coding.gaussian import GaussianReader, GaussianWriter
 from inrcodec.errors import FormatError
 
 GAIN_TABLE = 25
-"""Scale of the table of gains' differences: 1.5, part of the format."""
+"""Index of the Gaussian table of the differences of gains; its scale is 1.5. Part of the file format."""
 PATCHES_AT_ONCE = 64
+"""Patches whose gains are chosen, and latents quantised, at once."""
 GAINS_TRIED = (0, -1, 1, -2, 2)
+"""Offsets to a guess of the gain that are tried."""
 OUTLIER = 4.0
-"""Standard deviations that a dimension may be at."""
+"""One guess of the gain puts the largest latent at this many standard deviations."""
 ESCAPE_NATS = 27.0
-"""About what the tables spend at most on a number, of any size."""
+"""Approximate max length of an integer of any size under the tables, which escape outliers."""
 _MIN_PROBABILITY = 1e-6
 
 
 def gaussian_nats(latent: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
-    """Length in nats (N, D) of numbers that fell into cells of ``step`` (N,) under Gaussians of
-    ``log_scales`` (D,) or (N, D)."""
+    """Return the ideal code length (N, D), in nats, of quantised latents under Gaussians of mean 0.
+
+    Args:
+        latent: latents (N, D), multiples of ``step``.
+        log_scales: logarithm of the standard deviations, (D,) or (N, D).
+        step: quantisation step sizes (N,).
+    """
     scale = log_scales.exp()
     half = 0.5 * step[:, None]
     normal = torch.distributions.Normal(torch.zeros_like(scale), scale)
     size = latent.abs()
-    # The lower tail has the precision that the upper one lacks.
+    # In the lower tail, cdf differences keep their precision; in the upper tail they would not.
     inside = normal.cdf(half - size) - normal.cdf(-half - size)
     tail = 0.5 * ((size - half).clamp_min(0.0) / scale).square()
     return torch.where(inside > _MIN_PROBABILITY, -inside.clamp_min(_MIN_PROBABILITY).log(), tail)
 
 
 def coded_nats(latent: Tensor, log_scales: Tensor, step: Tensor) -> Tensor:
-    """``gaussian_nats`` as the tables have it: numbers far out are escaped."""
+    """Return ``gaussian_nats``, limited to the length of an escaped outlier in the tables."""
     return gaussian_nats(latent, log_scales, step).clamp_max(ESCAPE_NATS)
 
 
 def choose_gains(prior: CoinPPPrior, latents: Tensor, step: float) -> Tensor:
-    """The gain of every patch that makes its latents (N, D) shortest at a step, (N,) int64.
+    """Return the gains (N,), int64, under which the latents (N, D) of the patches are shortest at a step size.
 
-    Tried are those about the power of the dimensions that are above the step by the prior, and about what the dimension
-    that is largest for its scale asks for.
+    Two guesses, each with its neighbours, are tried: one from the power of the dimensions whose prior scale is above
+    the step size, and one from the largest latent relative to its scale.
     """
     base = prior.log_scales(torch.zeros(1, dtype=torch.int64))
-    counts = base[0] >= min(math.log(step), float(base.max()) - 1.0)
+    is_strong = base[0] >= min(math.log(step), float(base.max()) - 1.0)
     rounded = torch.round(latents / step) * step
     ratio = rounded.square() * (-2.0 * base).exp()
-    power = torch.where(counts, latents.square() * (-2.0 * base).exp(), 0.0).sum(dim=1) / int(counts.sum())
+    power = torch.where(is_strong, latents.square() * (-2.0 * base).exp(), 0.0).sum(dim=1) / int(is_strong.sum())
     guesses = [torch.round(p.clamp_min(1e-12).log2()).long() for p in (power, ratio.amax(dim=1) / OUTLIER**2)]
     chosen = []
-    for part, *about in zip(*(t.split(PATCHES_AT_ONCE) for t in (rounded, *guesses)), strict=True):
-        steps = torch.full((len(part),), step)
-        tried = torch.stack([(g + off).clamp(-MAX_GAIN, MAX_GAIN) for g in about for off in GAINS_TRIED])
-        lengths = torch.stack([coded_nats(part, prior.log_scales(gain), steps).sum(dim=1) for gain in tried])
+    for chunk, *centres in zip(*(t.split(PATCHES_AT_ONCE) for t in (rounded, *guesses)), strict=True):
+        steps = torch.full((len(chunk),), step)
+        tried = torch.stack([(g + off).clamp(-MAX_GAIN, MAX_GAIN) for g in centres for off in GAINS_TRIED])
+        lengths = torch.stack([coded_nats(chunk, prior.log_scales(gain), steps).sum(dim=1) for gain in tried])
         chosen.append(tried.gather(0, lengths.argmin(dim=0, keepdim=True))[0])
     return torch.cat(chosen)
 
 
 def quantise(prior: CoinPPPrior, latents: Tensor, gains: Tensor, step: float) -> Tensor:
-    """Whole numbers (N, D) int64 for latents: the nearest, or the next one towards zero where its bits are worth it.
+    """Return integers (N, D), int64, for latents: the nearest, or the next one towards zero if that costs less.
 
-    A bit is worth 2 ln 2 / 12 of squared step (see ``codecs.coinpp.training``); latents are measured so that
+    The cost of a bit is 2 ln 2 / 12 squared step sizes (see ``codecs.coinpp.training``); latents are scaled so that
     their squared error is that of the values.
     """
     scaled = latents / step
@@ -97,45 +105,65 @@ def requantise(
     rounds: int,
     *,
     weight: Tensor | None = None,
-    tick: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Tensor:
-    """Numbers of less rate-distortion cost: an inner step from what the receiver would have, quantised again, for so
-    many rounds. A dimension makes up for what rounding has done to the others; what is not better is dropped."""
+    """Lower the rate-distortion cost of quantised latents.
+
+    Every round takes an inner step from the latents that the receiver would decode, and quantises the result again.
+    Dimensions thus compensate for the rounding of others. A patch keeps the integers of its best round.
+
+    Args:
+        prior: the prior.
+        numbers: integers (N, D) from ``quantise``.
+        gains: gains (N,).
+        step: quantisation step size.
+        values: patches (N, P, C) in the model's units.
+        coordinates: (P, A), of the grid of a patch.
+        rounds: number of rounds.
+        weight: weights (N, P) of the points.
+        progress: called with patches times rounds done.
+
+    Returns:
+        Integers (N, D).
+    """
     model = prior.model
     at_once, base = patches_at_once(model, values), model.base_values(coordinates)
     out = numbers.clone()
     for first in range(0, len(values), at_once):
-        part = slice(first, first + at_once)
-        own = None if weight is None else weight[part]
-        log_scales, steps = prior.log_scales(gains[part]), torch.full((len(out[part]),), step)
-        tried, least = out[part], torch.full((len(out[part]),), math.inf)
+        rows = slice(first, first + at_once)
+        row_weight = None if weight is None else weight[rows]
+        log_scales, steps = prior.log_scales(gains[rows]), torch.full((len(out[rows]),), step)
+        tried, min_cost = out[rows], torch.full((len(out[rows]),), math.inf)
         for _ in range(rounds + 1):
-            error, slope = slopes(model, tried * step, values[part], coordinates, base, own)
+            error, slope = slopes(model, tried * step, values[rows], coordinates, base, row_weight)
             cost = 6.0 * error / step**2 + coded_nats(tried * step, log_scales, steps).sum(dim=1)
-            better = cost < least
-            least = torch.where(better, cost, least)
-            out[part] = torch.where(better[:, None], tried, out[part])
-            tried = quantise(prior, tried * step - model.log_rates.exp() * slope, gains[part], step)
-        if tick is not None:
-            tick(rounds * len(tried))
+            better = cost < min_cost
+            min_cost = torch.where(better, cost, min_cost)
+            out[rows] = torch.where(better[:, None], tried, out[rows])
+            tried = quantise(prior, tried * step - model.log_rates.exp() * slope, gains[rows], step)
+        progress(rounds * len(tried))
     return out
 
 
 def write_latents(prior: CoinPPPrior, numbers: Tensor, gains: Tensor, fineness: int) -> bytes:
-    """The message of a signal's patches: numbers (N, D), gains (N,)."""
+    """Return the message of a signal's patches from integers (N, D) and gains (N,)."""
     writer = GaussianWriter()
-    steps = np.diff(gains.numpy(), prepend=0)
-    writer.write(steps, np.full(len(steps), GAIN_TABLE))
+    differences = np.diff(gains.numpy(), prepend=0)
+    writer.write(differences, np.full(len(differences), GAIN_TABLE))
     writer.write(numbers.numpy().reshape(-1), prior.table_indices(fineness, gains).numpy().reshape(-1))
     return writer.to_bytes()
 
 
 def read_latents(prior: CoinPPPrior, message: bytes, n_patches: int, fineness: int) -> Tensor:
-    """Latents (N, D) of a message; FormatError when it is damaged."""
+    """Return the latents (N, D) of a message.
+
+    Raises:
+        FormatError: the message is truncated, has trailing bytes, or holds a gain out of range.
+    """
     reader = GaussianReader(message, 2)
     gains = np.cumsum(reader.read(np.full(n_patches, GAIN_TABLE)))
     if np.abs(gains).max() > MAX_GAIN:
-        raise FormatError(f"the gain of a patch is beyond {MAX_GAIN}")
+        raise FormatError(f"the gain of a patch is out of range, expected -{MAX_GAIN} to {MAX_GAIN}")
     indices = prior.table_indices(fineness, torch.from_numpy(gains))
     numbers = reader.read(indices.numpy().reshape(-1)).reshape(indices.shape)
     reader.finish()

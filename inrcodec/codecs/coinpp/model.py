@@ -1,13 +1,14 @@
-"""A base network shared by all signals, and modulations: what is special to one signal (COIN++, arXiv 2201.12904).
+"""A base network shared by all signals, and the modulations that adapt it to one signal (COIN++, arXiv 2201.12904).
 
-The base network is a SIREN with a wide first layer; every layer adds to the values. A signal (a patch of one) has a
-latent vector, which a linear map turns into *shifts* of the pre-activations of every layer. What the network gives
-without any shift is subtracted, so that no shift means the centre of the values, whatever the weights.
+The base network is a SIREN with a wide first layer; every layer contributes to the output. A patch of a signal has a
+latent vector, which a linear map turns into *shifts* of the pre-activations of every layer (section 3.2 there). The
+output without any shift is subtracted, so that a shift of 0 always gives the centre of the values.
 
-A random network takes days to meta-learn. This one is not random: ``begin_at`` makes the first layer plane waves of the
-frequencies and colours that training patches use most, with shifts so small that values follow them nearly linearly,
-and the map to shifts such that latent dimensions are the patches' principal components. So it starts as a linear
-transform codec, whose inner step is a projection; learning bends it from there.
+Meta-learning a network from random weights takes days, so this one starts elsewhere: ``begin_at`` sets the first layer
+to plane waves with the frequencies and colours that training patches use most, with shifts so small that the values are
+nearly linear in them, and sets the map to shifts so that the latent dimensions are the principal components of the
+patches. The model thus starts as a linear transform codec whose inner step is a projection, and training makes it
+nonlinear.
 
 Shapes: N patches, P points, A axes, C channels, D latent dimensions, W_i units of layer i.
 """
@@ -29,18 +30,24 @@ from inrcodec.nn.config import check_plain
 from inrcodec.nn.siren import shifted_siren
 
 SHIFT_SIZE = 0.03
-"""Root mean square of the first layer's shifts of training patches before the first step."""
+"""Root mean square of the first layer's shifts on training patches, before training."""
 MIN_POWER = 1e-2
-"""Combinations of waves of less power than this part of the mean are not used: shifts would have to be large."""
+"""Combinations of waves with less than this fraction of the mean power are not used: their shifts would be large."""
 INNER_BANDWIDTH = 1.0
-"""Root mean square of the following layers' pre-activations before the first step."""
+"""Root mean square of the pre-activations of the later layers, before training."""
 
 
 @dataclass(frozen=True)
 class CoinPPConfig:
-    """Shape of a base network: ``widths`` of its layers, the first one's much the largest.
+    """Describes the shape of a base network.
 
-    Values are (value - ``centre``) / ``spread`` inside.
+    Attributes:
+        patch_shape: points of a patch along each axis.
+        channels: channels of the values.
+        widths: units of each layer; the first layer is by far the widest.
+        latent_dims: D, the length of a latent vector.
+        centre: value that the network sees as 0.
+        spread: difference of values that the network sees as 1.
     """
 
     patch_shape: tuple[int, ...]
@@ -53,52 +60,64 @@ class CoinPPConfig:
     def __post_init__(self) -> None:
         sizes = (*self.patch_shape, self.channels, *self.widths, self.latent_dims)
         if not 1 <= len(self.patch_shape) <= 2 or not self.widths or min(sizes) < 1 or max(sizes) > 1 << 14:
-            raise UsageError(f"a base network cannot have the shape {self}")
+            raise UsageError(f"the configuration of the base network is out of range: {self}")
         if self.n_points > 1 << 16 or self.n_shifts > 1 << 14 or self.channels > 16 or len(self.widths) > 64:
-            raise UsageError(f"a base network cannot have the shape {self}")
+            raise UsageError(f"the configuration of the base network is out of range: {self}")
         if not (0 < self.spread < 1e6 and abs(self.centre) < 1e6):
-            raise UsageError(f"a base network cannot have the shape {self}")
-        if self.latent_dims > min(self.n_shifts, self.n_points * self.channels):
-            raise UsageError(f"{self.latent_dims} latent dimensions are more than shifts or values of a patch")
+            raise UsageError(f"the configuration of the base network is out of range: {self}")
+        max_latent_dims = min(self.n_shifts, self.n_points * self.channels)
+        if self.latent_dims > max_latent_dims:
+            raise UsageError(
+                f"latent_dims {self.latent_dims} exceeds the limit of {max_latent_dims}: a patch has "
+                f"{self.n_shifts} shifts and {self.n_points * self.channels} values"
+            )
 
     @property
     def n_points(self) -> int:
-        """Grid points of a patch."""
+        """Return the number of grid points of a patch."""
         return math.prod(self.patch_shape)
 
     @property
     def n_shifts(self) -> int:
-        """Shifts of one patch."""
+        """Return the number of shifts of one patch."""
         return sum(self.widths)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds per point."""
-        ways = itertools.pairwise(self.widths)
-        return len(self.patch_shape) * self.widths[0] + sum(a * b for a, b in ways) + self.n_shifts * self.channels
+        """Return the multiply-adds per point."""
+        hidden = sum(a * b for a, b in itertools.pairwise(self.widths))
+        return len(self.patch_shape) * self.widths[0] + hidden + self.n_shifts * self.channels
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the configuration as JSON-compatible values."""
         return {**asdict(self), "patch_shape": list(self.patch_shape), "widths": list(self.widths)}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> CoinPPConfig:
-        """Inverse of ``to_dict``; FormatError when it is none."""
+        """Return the configuration that ``to_dict`` turned into ``fields``.
+
+        Raises:
+            FormatError: fields are missing, unknown or out of range.
+        """
         try:
             shapes = {name: tuple(int(n) for n in fields[name]) for name in ("patch_shape", "widths")}
-            made = cls(**{**fields, **shapes})
-            check_plain(made)
-            return made
+            config = cls(**{**fields, **shapes})
+            check_plain(config)
+            return config
         except (TypeError, KeyError, ValueError, OverflowError, UsageError) as error:
-            raise FormatError(f"not a base network: {error}") from None
+            raise FormatError(f"the model's configuration is invalid: {error}") from None
 
 
 class ModulatedINR(nn.Module):
-    """See the module's text.
+    """A base network with the map from latent vectors to shifts; see the module's docstring.
 
-    ``log_rates`` (D,): logarithms of the inner steps' sizes, one per latent dimension (Meta-SGD, as in Functa, arXiv
-    2201.12204, section 3.2). ``log_scales`` (D,): of the latent dimensions' standard deviations. ``row_sizes`` (D,),
-    not learned: typical shift by a latent dimension of 1, so that the map to shifts is learned in units of its own.
+    Attributes:
+        config: the shape of the network.
+        log_rates: logarithm (D,) of the inner step size of each latent dimension (Meta-SGD, as in Functa, arXiv
+            2201.12204, section 3.2).
+        log_scales: logarithm (D,) of the standard deviation of each latent dimension.
+        row_sizes: typical shift (D,) that a latent of 1 causes; not trained. The map to shifts is trained in units of
+            it.
     """
 
     def __init__(self, config: CoinPPConfig) -> None:
@@ -120,15 +139,15 @@ class ModulatedINR(nn.Module):
         self.log_scales = nn.Parameter(torch.zeros(config.latent_dims))
 
     def forward(self, latent: Tensor, coordinates: Tensor, base: Tensor | None = None) -> Tensor:
-        """Values in the model's units, (N, P, C), of latents (N, D) at coordinates (P, A).
+        """Return the values (N, P, C), in the model's units, of latents (N, D) at coordinates (P, A).
 
-        ``base``: what ``base_values`` gives there, for callers that evaluate at the same coordinates again.
+        ``base`` is ``base_values`` at these coordinates; callers that use the same coordinates repeatedly pass it.
         """
         values = self._shifted((latent * self.row_sizes) @ self.to_shifts + self.shift_bias, coordinates)
         return values - (self.base_values(coordinates) if base is None else base)
 
     def base_values(self, coordinates: Tensor) -> Tensor:
-        """What the base network gives without any shift, (1, P, C)."""
+        """Return the output (1, P, C) of the base network without any shift."""
         return self._shifted(torch.zeros_like(self.shift_bias)[None], coordinates)
 
     def _shifted(self, shifts: Tensor, coordinates: Tensor) -> Tensor:
@@ -137,36 +156,41 @@ class ModulatedINR(nn.Module):
 
     @torch.no_grad()
     def begin_at(self, values: Tensor, coordinates: Tensor) -> None:
-        """Make this a linear codec of training patches' principal components; see the module's text.
+        """Initialise the model as a linear codec of the principal components of training patches.
 
-        ``values`` (N, P, C) in the model's units, ``coordinates`` (P, A) of the patch's grid.
+        Args:
+            values: patches (N, P, C) in the model's units.
+            coordinates: (P, A), of the grid of a patch.
         """
         self._begin_waves(values)
-        # Derivative of the values by the first layer's shifts where there are none, (P * C, W_1), and within its span
-        # an orthonormal basis and the covariance of the patches.
+        # The derivative (P * C, W_1) of the values with respect to the first layer's shifts at 0, then an orthonormal
+        # basis of its span, and the covariance of the patches in that basis.
         waves = torch.cos(coordinates @ self.frequency + self.phase)
         jacobian = (waves[:, None, :] * self.readouts[0].T[None]).flatten(0, 1)
-        power, turned = torch.linalg.eigh((jacobian.T @ jacobian).double())
-        kept = max(self.config.latent_dims, int((power > MIN_POWER * power.mean()).sum()))
-        to_basis = turned[:, -kept:] / power[-kept:].clamp_min(1e-9).sqrt()
-        seen = (values.flatten(1) @ (jacobian @ to_basis.float())).double()
-        mean = seen.mean(dim=0)
-        variances, components = torch.linalg.eigh((seen - mean).T @ (seen - mean) / len(seen))
+        power, eigenvectors = torch.linalg.eigh((jacobian.T @ jacobian).double())
+        n_kept = max(self.config.latent_dims, int((power > MIN_POWER * power.mean()).sum()))
+        to_basis = eigenvectors[:, -n_kept:] / power[-n_kept:].clamp_min(1e-9).sqrt()
+        projected = (values.flatten(1) @ (jacobian @ to_basis.float())).double()
+        mean = projected.mean(dim=0)
+        variances, components = torch.linalg.eigh((projected - mean).T @ (projected - mean) / len(projected))
         dims = self.config.latent_dims
         variances, components = variances.flip(0)[:dims].clamp_min(1e-8), components.flip(1)[:, :dims]
-        found = (to_basis @ torch.cat([components, mean[:, None]], dim=1)).T
-        size = (found[:-1].square() * variances[:, None]).sum(dim=0).sqrt().clamp_min(1e-6)
+        shifts = (to_basis @ torch.cat([components, mean[:, None]], dim=1)).T
+        size = (shifts[:-1].square() * variances[:, None]).sum(dim=0).sqrt().clamp_min(1e-6)
         gain = (size / SHIFT_SIZE).float()
         self.readouts[0].mul_(gain[:, None])
-        rows = found[:-1].float() / gain
+        rows = shifts[:-1].float() / gain
         self.row_sizes.copy_(rows.square().mean(dim=1).sqrt())
         self.to_shifts[:, : len(gain)] = rows / self.row_sizes[:, None]
-        self.shift_bias[: len(gain)] = found[-1].float() / gain
+        self.shift_bias[: len(gain)] = shifts[-1].float() / gain
         self.log_scales.copy_(0.5 * variances.log().float())
 
     def _begin_waves(self, values: Tensor) -> None:
-        """First layer: for the cosine coefficients of most energy, over colour axes too, the plane waves that they are
-        made of; one readout each, along its colour axis."""
+        """Set the first layer to the plane waves that make up the cosine transform coefficients of the most energy.
+
+        Coefficients are taken over decorrelated colour axes; each wave contributes along the colour axis of its
+        coefficient.
+        """
         axes, shape = len(self.config.patch_shape), self.config.patch_shape
         grid = values.reshape(len(values), *shape, -1).cpu().numpy()
         colour = np.linalg.eigh(np.cov(grid.reshape(-1, grid.shape[-1]).T).reshape(grid.shape[-1], -1))[1].T
@@ -185,5 +209,5 @@ class ModulatedINR(nn.Module):
 
 
 def _signs(axes: int) -> list[tuple[int, ...]]:
-    """Of the plane waves that make up a product of cosines: the first axis' is one."""
+    """Return the signs of the plane waves that make up a product of cosines; the first axis has sign 1."""
     return [(1, *rest) for rest in itertools.product((1, -1), repeat=axes - 1)]

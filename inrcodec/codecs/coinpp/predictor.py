@@ -1,8 +1,10 @@
-"""A network that predicts modulations straight from a patch, so that encoding needs no inner steps (Functa, arXiv
-2201.12204, section 5, turned around: there the modulations are what a network reads).
+"""A network that predicts the latents of a patch from its values, so that encoding needs no inner steps.
 
-A linear map of the values, which alone is nearly an inner step from zero, and a correction by a network of one hidden
-layer that sees what the linear map gives. Shapes: N patches, P points, C channels, D latent dimensions, H hidden units.
+It reverses Functa (arXiv 2201.12204, section 5), where networks take modulations as input. The prediction is a linear
+map of the values, which by itself is close to one inner step from zero, plus a correction by a network with one hidden
+layer that sees the output of the linear map.
+
+Shapes: N patches, P points, C channels, D latent dimensions, H hidden units.
 """
 
 from __future__ import annotations
@@ -12,11 +14,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 HIDDEN = 512
+"""Hidden units H."""
 
 
 class ModulationPredictor(nn.Module):
-    """Values (N, P, C) in the model's units to latents (N, D). ``scales`` (D,): standard deviations of latents, not
-    learned; the correction works in their units."""
+    """Predicts latents from values.
+
+    Attributes:
+        linear: the linear map.
+        read: first layer of the correction.
+        write: last layer of the correction.
+        scales: standard deviations (D,) of the latents, the units of the correction; not trained.
+    """
 
     def __init__(self, n_values: int, latent_dims: int, hidden: int = HIDDEN) -> None:
         super().__init__()
@@ -29,17 +38,24 @@ class ModulationPredictor(nn.Module):
         nn.init.zeros_(self.write.bias)
 
     def forward(self, values: Tensor) -> Tensor:
+        """Return the latents (N, D) predicted for values (N, P, C) in the model's units."""
         first = self.linear(values.flatten(1))
         return first + self.write(functional.gelu(self.read(first / self.scales))) * self.scales
 
     @torch.no_grad()
     def begin_at(self, values: Tensor, latents: Tensor, ridge: float = 1e-3) -> None:
-        """The linear map by regularised least squares from patches and their latents."""
+        """Initialise the linear map by ridge regression.
+
+        Args:
+            values: patches (N, P, C) in the model's units.
+            latents: their latents (N, D).
+            ridge: regularisation, relative to the mean variance of the values.
+        """
         flat, mean = values.flatten(1), values.flatten(1).mean(dim=0)
-        centred, wanted = (flat - mean).double(), (latents - latents.mean(dim=0)).double()
+        centred, target = (flat - mean).double(), (latents - latents.mean(dim=0)).double()
         gram = centred.T @ centred
         gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-        weight = torch.linalg.solve(gram, centred.T @ wanted).T.float()
+        weight = torch.linalg.solve(gram, centred.T @ target).T.float()
         self.linear.weight.copy_(weight)
         self.linear.bias.copy_(latents.mean(dim=0) - weight @ mean)
         self.scales.copy_(latents.square().mean(dim=0).sqrt().clamp_min(1e-4))

@@ -1,4 +1,4 @@
-"""COMBINER and RECOMBINER: Bayesian SIRENs sent by relative entropy coding; start reading at ``codec.py``."""
+"""COMBINER and RECOMBINER: Bayesian SIRENs sent by relative entropy coding. Start reading at ``codec.py``."""
 
 from __future__ import annotations
 

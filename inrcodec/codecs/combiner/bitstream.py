@@ -1,8 +1,8 @@
-"""What codec combiner sends of a signal, and the latents that it stands for.
+"""The bitstream of codec combiner, and the latents that it stands for.
 
-The *parameters* of a file are the operating point and the bits per block (4 or 5 bytes), and for audio the level (one
-byte). A *body* holds the class of every patch, then the index of every block, ``budget_bits`` each. Nothing here needs
-an optimiser or private randomness.
+The *parameters* of a file are the operating point and the bits per block (3 or 4 bytes), then for audio the gain (one
+byte). A *body* holds the class of every patch, then the index of every block in ``budget_bits`` bits each. Nothing here
+needs an optimiser or private randomness.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ from inrcodec.limits import Limits
 IntArray = NDArray[np.int64]
 
 CANDIDATE_SEED = 0x1A7E
+"""Seed of the shared candidates; part of the file format."""
 TARGET_STEPS_PER_BIT = 16
-"""The mean KL of a block travels in sixteenths of a bit."""
+"""A file stores the mean KL divergence of a block in units of 1/16 bit."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Where on the rate-distortion curve to encode.
+    """A point on the rate-distortion curve.
 
-    ``anchor``: the prior's rate anchor; ``beta``: weight of a bit, in squared value units per bit per point;
-    ``target``: mean KL of a block in sixteenths of a bit (smaller targets make more blocks, a larger file).
+    Attributes:
+        anchor: the prior's rate anchor.
+        beta: weight of a bit, in squared units of the values per bit per point.
+        target: mean KL divergence of a block in units of 1/16 bit; smaller targets make more blocks and a larger file.
     """
 
     anchor: int
@@ -44,7 +47,12 @@ class OperatingPoint:
 
 @dataclass
 class CodedSignal:
-    """What is sent of one signal: the class of each patch and the index of each block, in the plan's order."""
+    """The content of one signal's body.
+
+    Attributes:
+        classes: class (N,) of each patch.
+        indices: candidate index (B,) of each block, in the order of the block plan.
+    """
 
     classes: IntArray
     indices: IntArray
@@ -56,7 +64,7 @@ def class_bits(prior: CombinerPrior, n_patches: int) -> int:
 
 
 def max_parameter_bytes(prior: CombinerPrior) -> int:
-    """Return the largest number of bytes that parameters take."""
+    """Return the max size of the parameters in bytes."""
     return 4 + has_level(prior)
 
 
@@ -67,17 +75,18 @@ def write_parameters(prior: CombinerPrior, point: OperatingPoint, budget_bits: i
 
 
 def read_parameters(prior: CombinerPrior, data: bytes) -> tuple[OperatingPoint, int, float, int]:
-    """Return operating point, bits per block, gain, and the position behind the parameters.
+    """Return operating point, bits per block, gain, and the position of the first byte after the parameters.
 
     Raises:
-        FormatError: the parameters are truncated or out of range. LimitError: blocks exceed the limit on their bits.
+        FormatError: the parameters are truncated or out of range.
+        LimitError: the bits per block exceed the limit.
     """
     if len(data) < 3:
         raise FormatError("the codec parameters are truncated")
     anchor, budget_bits = data[0], data[1]
     target, position = read_varint(data, 2)
     if anchor >= prior.n_anchors or not 1 <= target <= 64 * TARGET_STEPS_PER_BIT:
-        raise FormatError(f"operating point {anchor}, {target} is out of range for prior {prior.name!r}")
+        raise FormatError(f"anchor {anchor} or block target {target} is out of range for prior {prior.name!r}")
     check_budget(budget_bits)
     level = 0
     if has_level(prior):
@@ -102,14 +111,15 @@ def read_body(
     """Return the classes and block indices of a signal of ``n_patches`` patches.
 
     Raises:
-        FormatError: the body is truncated or has trailing bytes, a class is out of range. LimitError: too many blocks.
+        FormatError: the body is truncated or has trailing bytes, or a class is out of range.
+        LimitError: the number of blocks exceeds the limit.
     """
     if 8 * len(body) < class_bits(prior, n_patches):
-        raise FormatError(f"a body of {len(body)} bytes is too short for {n_patches} patches")
+        raise FormatError(f"the body is truncated: {len(body)} bytes for {n_patches} patches")
     reader = BitReader(body)
     classes = reader.read(n_patches, class_bits(prior, 1))
     if classes.max() >= prior.n_classes:
-        raise FormatError(f"patch class {classes.max()} is out of range, the prior has {prior.n_classes}")
+        raise FormatError(f"patch class {classes.max()} is out of range, the prior has {prior.n_classes} classes")
     target_units = point.target * KL_UNITS_PER_BIT // TARGET_STEPS_PER_BIT
     n_blocks = count_blocks(prior.kl_units[point.anchor], classes, target_units)
     if n_blocks > limits.max_blocks:
@@ -120,7 +130,7 @@ def read_body(
 
 
 def decode_latents(prior: CombinerPrior, point: OperatingPoint, coded: CodedSignal, budget_bits: int) -> Tensor:
-    """Return the latent vectors of a signal's patches, (N, D), float32, from what was sent."""
+    """Return the latent vectors (N, D) of a signal's patches, float32."""
     target_units = point.target * KL_UNITS_PER_BIT // TARGET_STEPS_PER_BIT
     plan = plan_blocks(prior.kl_units[point.anchor], coded.classes, target_units)
     chosen = torch.from_numpy(coded.classes)
@@ -136,6 +146,6 @@ def decode_latents(prior: CombinerPrior, point: OperatingPoint, coded: CodedSign
         )
         flat, _ = plan.slots(latent.shape[1])
         index = torch.from_numpy(flat)
-        drawn = torch.from_numpy(sample[plan.patch >= 0])
-        latent.view(-1)[index] = latent.view(-1)[index] + scale.view(-1)[index] * drawn
+        filled = torch.from_numpy(sample[plan.patch >= 0])
+        latent.view(-1)[index] = latent.view(-1)[index] + scale.view(-1)[index] * filled
     return latent

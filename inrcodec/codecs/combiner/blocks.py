@@ -1,12 +1,13 @@
-"""Which latents travel together: the blocks of one signal, from integers that sender and receiver share.
+"""Divide the latents of a signal into blocks, from integers that sender and receiver share.
 
-The latents of N patches with D dimensions are cut into blocks, each sent as one index of ``budget_bits`` bits. For
-every class of patches the dimensions are dealt into blocks of about equal mean KL (``Prior.kl_units``), the largest
-first, each to the block that has least so far; dimensions that carry next to nothing on average are pruned: both sides
-take the prior's mean. Dimension d of a block comes from another patch for every d (a permutation by shared seed), so
-that busy and quiet patches of a class mix and sums over blocks concentrate.
+The latents of N patches with D dimensions are divided into blocks, each sent as one index of ``budget_bits`` bits. For
+every class of patches, the dimensions are dealt into blocks of about equal mean KL divergence
+(``CombinerPrior.kl_units``): the largest first, each to the block with the smallest sum so far. Dimensions that carry
+almost nothing on average are pruned: both sides use the prior mean. Each dimension of a block comes from a different
+patch (by a permutation from a shared seed), so that busy and quiet patches of a class mix and the sums over blocks
+vary less.
 
-All arithmetic is on integers: every machine cuts alike.
+All arithmetic is on integers, so every machine computes the same division.
 """
 
 from __future__ import annotations
@@ -20,20 +21,23 @@ from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT
 from inrcodec.coding.randomness import permutations
 
 PRUNE_UNITS = KL_UNITS_PER_BIT // 50
-"""Dimensions with less mean KL than a fiftieth of a bit are not sent."""
+"""Dimensions with a mean KL divergence of less than 1/50 bit are not sent."""
 
 PERMUTATION_SEED = 0x9E3779B9
+"""Seed of the permutations of patches; part of the file format."""
 
 IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """Blocks of one signal.
+    """The blocks of one signal.
 
-    ``patch`` and ``dim`` (B, W): which latent fills each slot; ``patch`` is -1 in slots that stay empty. ``position``
-    (B,): rank of a block among those of its patch class, and ``count`` (B,) how many ranks there are: blocks with equal
-    position / count belong to the same round.
+    Attributes:
+        patch: patch (B, W) of the latent in each slot; -1 in empty slots.
+        dim: dimension (B, W) of the latent in each slot.
+        position: rank (B,) of a block among those of its patch class.
+        count: number of ranks (B,) of the class. Blocks of equal position / count are sent in the same round.
     """
 
     patch: IntArray
@@ -43,21 +47,27 @@ class BlockPlan:
 
     @property
     def n_blocks(self) -> int:
-        """B."""
+        """Return the number B of blocks."""
         return len(self.patch)
 
     def slots(self, n_dims: int) -> tuple[IntArray, IntArray]:
-        """Flat latent index ``patch * n_dims + dim`` of all filled slots, and the block of each."""
+        """Return the flat latent index ``patch * n_dims + dim`` of all filled slots, and the block of each."""
         block, slot = np.nonzero(self.patch >= 0)
         return self.patch[block, slot] * n_dims + self.dim[block, slot], block
 
 
 def deal_dimensions(kl_units: IntArray, target_units: int) -> list[IntArray]:
-    """Deal dimensions into blocks of about ``target_units`` of mean KL each.
+    """Deal dimensions into blocks of about ``target_units`` of mean KL divergence each.
 
-    ``kl_units`` (D,). Returns one array of dimensions per block, most informative first inside a block. The number of
-    blocks is total / target, rounded, but no more than there are dimensions; each dimension, the largest first,
-    goes to the emptiest block.
+    The number of blocks is total / target, rounded, but at most the number of dimensions. Each dimension, the largest
+    first, goes to the block with the smallest sum.
+
+    Args:
+        kl_units: mean KL divergence (D,) of each dimension, in units of ``1 / KL_UNITS_PER_BIT`` bit.
+        target_units: the target of a block, in the same units.
+
+    Returns:
+        One array of dimensions per block, most informative first.
     """
     order = np.argsort(-kl_units, kind="stable")
     order = order[kl_units[order] >= PRUNE_UNITS]
@@ -75,11 +85,14 @@ def deal_dimensions(kl_units: IntArray, target_units: int) -> list[IntArray]:
 
 
 def plan_blocks(kl_units: IntArray, classes: IntArray, target_units: int) -> BlockPlan:
-    """Blocks of a signal whose patches have the given classes.
+    """Return the blocks of a signal.
 
-    ``kl_units`` (K, D) of the signal's anchor, ``classes`` (N,) in [0, K), ``target_units`` mean KL per block.
+    Args:
+        kl_units: mean KL divergence (K, D) of each dimension under each of the K classes, at the signal's anchor.
+        classes: class (N,) of each patch, in [0, K).
+        target_units: mean KL divergence of a block, in the same units.
     """
-    parts: list[tuple[IntArray, IntArray, IntArray, IntArray]] = []
+    plans: list[BlockPlan] = []
     for c in np.unique(classes).tolist():
         members = np.flatnonzero(classes == c)
         layout = deal_dimensions(kl_units[c], target_units)
@@ -89,27 +102,28 @@ def plan_blocks(kl_units: IntArray, classes: IntArray, target_units: int) -> Blo
         dims = np.full((len(layout), width), -1, np.int64)
         for row, block in enumerate(layout):
             dims[row, : len(block)] = block
-        mixed = permutations(PERMUTATION_SEED, np.arange(kl_units.shape[1]) + c * kl_units.shape[1], len(members))
-        patch = np.where(dims[:, None, :] >= 0, members[mixed[dims.clip(0)]].transpose(0, 2, 1), -1)
+        order = permutations(PERMUTATION_SEED, np.arange(kl_units.shape[1]) + c * kl_units.shape[1], len(members))
+        patch = np.where(dims[:, None, :] >= 0, members[order[dims.clip(0)]].transpose(0, 2, 1), -1)
         shape = (len(layout) * len(members), width)
         dim = np.broadcast_to(dims[:, None, :], patch.shape)
         position = np.repeat(np.arange(len(layout)), len(members))
-        parts.append((patch.reshape(shape), dim.reshape(shape), position, np.full(shape[0], len(layout), np.int64)))
-    if not parts:
+        count = np.full(shape[0], len(layout), np.int64)
+        plans.append(BlockPlan(patch.reshape(shape), dim.reshape(shape), position, count))
+    if not plans:
         empty = np.zeros((0, 1), np.int64)
         return BlockPlan(empty, empty, np.zeros(0, np.int64), np.ones(0, np.int64))
-    widest = max(part[0].shape[1] for part in parts)
-    pad = [((0, 0), (0, widest - part[0].shape[1])) for part in parts]
+    widest = max(plan.patch.shape[1] for plan in plans)
+    padding = [((0, 0), (0, widest - plan.patch.shape[1])) for plan in plans]
     return BlockPlan(
-        np.concatenate([np.pad(part[0], p, constant_values=-1) for part, p in zip(parts, pad, strict=True)]),
-        np.concatenate([np.pad(part[1], p, constant_values=-1) for part, p in zip(parts, pad, strict=True)]),
-        np.concatenate([part[2] for part in parts]),
-        np.concatenate([part[3] for part in parts]),
+        np.concatenate([np.pad(plan.patch, p, constant_values=-1) for plan, p in zip(plans, padding, strict=True)]),
+        np.concatenate([np.pad(plan.dim, p, constant_values=-1) for plan, p in zip(plans, padding, strict=True)]),
+        np.concatenate([plan.position for plan in plans]),
+        np.concatenate([plan.count for plan in plans]),
     )
 
 
 def count_blocks(kl_units: IntArray, classes: IntArray, target_units: int) -> int:
-    """Number of blocks of ``plan_blocks`` without making them."""
+    """Return the number of blocks of ``plan_blocks`` without building them."""
     present, members = np.unique(classes, return_counts=True)
     per_patch = [len(deal_dimensions(kl_units[c], target_units)) for c in present.tolist()]
     return int(np.dot(per_patch, members))

@@ -1,10 +1,11 @@
-"""The COMBINER codec: a signal is cut into patches, each a Bayesian SIREN, sent block by block.
+"""The COMBINER codec: a signal is cut into patches, each a Bayesian SIREN that is sent block by block.
 
     values -> planes -> patches -> posteriors -> blocks -> indices -> body          (encoding.py, progressive.py)
     body -> indices -> latents -> weights -> values on any grid -> planes -> values  (decode, below; bitstream.py)
 
-A prior of audio knows one loudness, and recordings differ by 40 dB: values are divided by 2^(level / 4) before the
-model sees them, so that their root mean square is in the range that the prior has learned.
+Audio is divided by a gain of 2^(level / 4) before the model sees it, so that its root mean square is in the range that
+the prior was trained on (``codecs/loudness.py``).
+
 Sources: COMBINER (arXiv 2305.19185), RECOMBINER (arXiv 2309.17182).
 """
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from inrcodec.codecs.combiner.encoding import CombinerEncoding
 
 WEIGHTS_AT_ONCE = 1 << 24
-"""Weights of SIRENs that are held in memory together."""
+"""Number of SIREN weights that are held in memory at once."""
 
 
 class CombinerCodec(Codec):
@@ -107,18 +108,19 @@ class CombinerCodec(Codec):
 
         def evaluate(patch: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
             features = model.features(coordinates)
-            parts = patch.split(max(1, WEIGHTS_AT_ONCE // prior.config.shape.n_weights))
-            values = torch.cat([model.values(latent[part], features) for part in parts])
+            chunks = patch.split(max(1, WEIGHTS_AT_ONCE // prior.config.shape.n_weights))
+            values = torch.cat([model.values(latent[chunk], features) for chunk in chunks])
             return values * prior.spread + prior.centre
 
         return evaluate
 
     def _check_work(self, n_patches: int, planes: PlaneMap, size: tuple[int, ...], limits: Limits) -> None:
         config = self.prior.config
-        fine = math.prod(m * t for m, t in zip(size, oversampling(planes.shape, size), strict=True)) * planes.n_planes
-        if max(fine, n_patches * config.dims) > limits.max_points or max(size) > limits.max_axis:
-            most = max(fine, n_patches * config.dims)
-            raise LimitError(f"decoding takes {most} points or latents, the limit is {limits.max_points}")
-        work = fine * config.shape.multiply_adds + n_patches * config.dims * config.shape.n_weights
+        times = oversampling(planes.shape, size)
+        n_points = math.prod(m * t for m, t in zip(size, times, strict=True)) * planes.n_planes
+        largest = max(n_points, n_patches * config.dims)
+        if largest > limits.max_points or max(size) > limits.max_axis:
+            raise LimitError(f"decoding takes {largest} points or latents, the limit is {limits.max_points}")
+        work = n_points * config.shape.multiply_adds + n_patches * config.dims * config.shape.n_weights
         if work > limits.max_multiply_adds:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")

@@ -1,4 +1,4 @@
-"""Effort levels: how long to fit and how finely to interleave sending and refitting."""
+"""Effort presets of codec combiner: how long to fit, and how finely to interleave sending and refitting."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ from inrcodec.errors import UsageError
 
 @dataclass(frozen=True)
 class CombinerEffort:
-    """One level.
+    """One effort preset.
 
-    ``fit_steps`` without budgets, ``budget_steps`` towards the budgets, then ``rounds`` of sending with
-    ``refine_steps`` between them. ``budget_bits`` K per block; ``slack_bits``: how far below K a block's KL is pressed;
-    ``pressure``: exponent of the weight update. Rates run from the first to the second of a pair, per phase.
+    Attributes:
+        name: name of the preset.
+        fit_steps: gradient steps without budgets.
+        budget_steps: gradient steps towards the budgets.
+        rounds: rounds in which the blocks are sent.
+        refine_steps: gradient steps between two rounds.
+        budget_bits: K, the bits of a block.
+        slack_bits: how far below K the target of a block's KL divergence is.
+        pressure: exponent of the update of a block's weight.
+        selection: how a candidate is selected.
+        first_rates: learning rates at the start and the end of fitting and of budgeting.
+        later_rates: learning rates at the start and the end of each refinement.
     """
 
     name: str
@@ -32,7 +41,7 @@ class CombinerEffort:
 
     @property
     def total_steps(self) -> int:
-        """Gradient steps in all."""
+        """Return the total number of gradient steps."""
         return self.fit_steps + self.budget_steps + (self.rounds - 1) * self.refine_steps
 
 
@@ -47,7 +56,11 @@ COMBINER_EFFORTS = {
 
 
 def combiner_effort_named(name: str) -> CombinerEffort:
-    """The preset of this name; UsageError when there is none."""
+    """Return the preset of a name.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
     try:
         return COMBINER_EFFORTS[name]
     except KeyError:

@@ -1,4 +1,4 @@
-"""Signals to bytes by codec combiner: choose an operating point, fit posteriors, send them progressively."""
+"""Encode signals with codec combiner: choose an operating point, fit posteriors, send them progressively."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ from inrcodec.signals.coordinates import grid_coordinates
 from inrcodec.signals.header import SignalHeader
 
 KNOWN_LEVELS = (-8, 2)
-"""Levels of audio relative to the prior's that the prior has learned: such audio is left as it is."""
+"""Range of gains, in quarters of an octave relative to the prior, that the prior was trained on: audio within it is
+left unchanged."""
 PATCHES_AT_ONCE = 256
-"""Patches of small signals that go through the encoder together."""
+"""Signals are encoded together up to this many patches."""
 
 
 class CombinerEncoding:
-    """Signals being encoded; every rate is a fit of its own."""
+    """Signals being encoded; every rate needs a new fit.
+
+    Attributes:
+        prior: the prior.
+        sources: the signals.
+        effort: the effort preset.
+        progress: called with the number of gradient steps done.
+    """
 
     def __init__(
         self, prior: CombinerPrior, sources: Sequence[Source], effort: CombinerEffort, progress: Progress
@@ -34,9 +42,9 @@ class CombinerEncoding:
         self.prior, self.sources, self.effort, self.progress = prior, sources, effort, progress
 
     def at(self, rate: Rate) -> Coded:
-        """Return the bytes at a rate: fit and code all signals at one operating point."""
+        """See ``Encoding.at``; all signals are encoded at one operating point."""
         prior, effort, sources = self.prior, self.effort, self.sources
-        encoder = ProgressiveEncoder(prior, effort, tick=self.progress)
+        encoder = ProgressiveEncoder(prior, effort, progress=self.progress)
         level = level_of(sources, prior, prior.spread, KNOWN_LEVELS)
         gain = gain_of(level)
         if rate.beta is not None:
@@ -79,7 +87,7 @@ class CombinerEncoding:
     def _operating_point(
         self, encoder: ProgressiveEncoder, pilots: Sequence[Source], gain: float, rate: Rate
     ) -> tuple[OperatingPoint, Fit | None]:
-        """The point for a rate, and the posteriors of the pilots if they were fitted to count blocks."""
+        """Return the operating point for a rate, and the posteriors of the pilots if fitted to count blocks."""
         prior, effort = self.prior, encoder.effort
         if rate.bits is None:
             beta = rate.beta if rate.beta is not None else float(prior.betas[prior.n_anchors // 2])
@@ -90,8 +98,8 @@ class CombinerEncoding:
         while True:
             fit = encoder.fit_posteriors(patches, self._features(), point)
             spent = sum(class_bits(prior, int((patches.signal == s).sum())) for s in range(patches.n_signals))
-            wanted = int((rate.bits - spent) // effort.budget_bits)
-            target = target_for_blocks(prior, point.anchor, fit.classes, max(wanted, 0))
+            max_blocks = int((rate.bits - spent) // effort.budget_bits)
+            target = target_for_blocks(prior, point.anchor, fit.classes, max(max_blocks, 0))
             point = OperatingPoint(point.anchor, point.beta, target)
             tried.add(point.anchor)
             other = better_anchor(prior, effort, point.anchor, target)
@@ -107,7 +115,7 @@ def n_patches(prior: CombinerPrior, header: SignalHeader) -> int:
 
 
 def patch_groups(prior: CombinerPrior, sources: Sequence[Source]) -> list[list[int]]:
-    """Return the numbers of sources that are fitted together, in groups."""
+    """Return groups of indices of sources that are encoded together."""
     groups: list[list[int]] = []
     size = 0
     for index, source in enumerate(sources):
@@ -121,6 +129,6 @@ def patch_groups(prior: CombinerPrior, sources: Sequence[Source]) -> list[list[i
 
 
 def _evenly(sources: Sequence[Source], count: int) -> list[Source]:
-    """``count`` of the sources, from the first to the last."""
+    """Return about ``count`` of the sources, evenly spaced from the first to the last."""
     chosen = np.linspace(0, len(sources) - 1, min(max(count, 2), len(sources))).round().astype(int)
     return [sources[i] for i in np.unique(chosen).tolist()]

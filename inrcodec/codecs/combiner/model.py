@@ -2,14 +2,14 @@
 
     latent h ~ q = N(mean, scale^2)          one per patch, D dimensions, factorised
     weights w = base + h A                   linear reparameterisation (RECOMBINER, arXiv 2309.17182, section 3.2)
-    values y(x) = SIREN_w(sin(x W + b))      features of the coordinates, equal for all patches
+    values y(x) = SIREN_w(sin(x W + b))      features of the coordinates, the same for all patches
 
-``Reparameterisation.NONE`` is COMBINER as published (arXiv 2305.19185): h is the weight vector itself and values are
-drawn by local reparameterisation. ``LAYER`` gives each layer a square matrix of its own; ``JOINT`` one matrix whose D
-rows may move every layer at once, so that D is chosen freely.
+``Reparameterisation.NONE`` is COMBINER as published (arXiv 2305.19185): h is the weight vector itself, and values are
+sampled by local reparameterisation. ``LAYER`` gives each layer its own square matrix. ``JOINT`` has one matrix, each of
+whose D rows can change all layers, so D can be chosen freely.
 
-A *proposal* may belong to the model: a network that looks at the values of a patch and gives the posterior to start
-the fit from. Without it the fit starts at the prior. Neither the proposal nor any gradient is needed for decoding.
+The model may include a *proposal* network, which maps the values of a patch to the posterior that the fit starts from.
+Without it the fit starts near the prior. Decoding needs neither the proposal nor any gradient.
 
 Values inside the model are normalised: (value - centre) / spread, constants of the prior.
 """
@@ -39,11 +39,17 @@ class Reparameterisation(enum.StrEnum):
 
 @dataclass(frozen=True)
 class CombinerConfig:
-    """Sizes of the model.
+    """Describes the sizes of the model.
 
-    ``patch_shape``: points of a patch along each axis. ``channels``: values per point. ``features``: width of the
-    shared first layer. ``hidden``, ``hidden_layers``: the per-patch layers. ``latent_dims``: D, used by JOINT alone.
-    ``proposal_hidden``: width of the proposal network, 0 for none.
+    Attributes:
+        patch_shape: points of a patch along each axis.
+        channels: values per point.
+        features: width of the shared first layer.
+        hidden: width of each hidden layer of the per-patch network.
+        hidden_layers: number of these hidden layers.
+        reparameterisation: how the weights depend on the latent vector.
+        latent_dims: D, used only with ``JOINT``.
+        proposal_hidden: width of the proposal network; 0 for none.
     """
 
     patch_shape: tuple[int, ...]
@@ -59,41 +65,41 @@ class CombinerConfig:
         object.__setattr__(self, "patch_shape", tuple(int(n) for n in self.patch_shape))
         object.__setattr__(self, "reparameterisation", Reparameterisation(self.reparameterisation))
         if not 1 <= len(self.patch_shape) <= 3:
-            raise FormatError(f"a patch has 1 to 3 axes, got {len(self.patch_shape)}")
+            raise FormatError(f"a patch must have 1 to 3 axes, got {len(self.patch_shape)}")
         if not all(1 <= n <= 1 << 16 for n in self.patch_shape) or self.n_points > 1 << 20:
-            raise FormatError(f"patch of {self.patch_shape} points is out of range")
-        for name, most in (
+            raise FormatError(f"patch_shape {self.patch_shape} is out of range, expected at most {1 << 20} points")
+        for name, maximum in (
             ("channels", 16),
             ("features", 1024),
             ("hidden", 1024),
             ("hidden_layers", 16),
             ("latent_dims", 1 << 16),
         ):
-            if not 1 <= getattr(self, name) <= most:
-                raise FormatError(f"network {name} must be 1 to {most}, got {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= maximum:
+                raise FormatError(f"network {name} must be 1 to {maximum}, got {getattr(self, name)}")
         widest = max(self.features, self.hidden)
         if self.n_points * widest > 1 << 26:
-            raise FormatError(f"activations of {self.n_points} points by {widest} are too many")
+            raise FormatError(f"{self.n_points} points x {widest} units exceed the limit of {1 << 26} activations")
         if not 0 <= self.proposal_hidden <= 8192:
             raise FormatError(f"proposal_hidden must be 0 to 8192, got {self.proposal_hidden}")
 
     @property
     def n_points(self) -> int:
-        """Points of a patch."""
+        """Return the number of points of a patch."""
         return math.prod(self.patch_shape)
 
     @property
     def shape(self) -> SirenShape:
-        """Widths of the per-patch network."""
+        """Return the widths of the per-patch network."""
         return SirenShape((self.features, *[self.hidden] * self.hidden_layers, self.channels))
 
     @property
     def dims(self) -> int:
-        """D, the length of the latent vector."""
+        """Return D, the length of the latent vector."""
         return self.latent_dims if self.reparameterisation is Reparameterisation.JOINT else self.shape.n_weights
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return the configuration as JSON-compatible values."""
         return {
             **asdict(self),
             "patch_shape": list(self.patch_shape),
@@ -102,19 +108,23 @@ class CombinerConfig:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> CombinerConfig:
-        """Inverse of ``to_dict``; raises FormatError when fields are missing, unknown or out of range."""
+        """Return the configuration that ``to_dict`` turned into ``fields``.
+
+        Raises:
+            FormatError: fields are missing, unknown or out of range.
+        """
         try:
-            made = cls(**fields)
-            check_plain(made)
-            return made
+            config = cls(**fields)
+            check_plain(config)
+            return config
         except (TypeError, ValueError) as error:
-            raise FormatError(f"network description of the prior is not valid: {error}") from None
+            raise FormatError(f"the model's configuration is invalid: {error}") from None
 
 
 class BayesianINR(nn.Module):
-    """Shared parameters of the model and the functions of h that they define.
+    """The shared parameters of the model, and the functions of the latent vector h that they define.
 
-    Shapes: S patches, P points, A axes, C channels, D latent dimensions, R rate anchors.
+    Shapes: S patches, P points, A axes, C channels, F features, D latent dimensions, R rate anchors.
     """
 
     def __init__(self, config: CombinerConfig, n_anchors: int, generator: torch.Generator | None = None) -> None:
@@ -132,9 +142,9 @@ class BayesianINR(nn.Module):
             gain = 0.3 / math.sqrt(config.dims)
             matrices = [torch.randn(config.dims, len(size), generator=generator) * size * gain]
         elif config.reparameterisation is Reparameterisation.LAYER:
-            for part in size.split(config.shape.layer_sizes):
+            for layer in size.split(config.shape.layer_sizes):
                 matrices.append(
-                    torch.randn(len(part), len(part), generator=generator) * part * 0.1 / math.sqrt(len(part))
+                    torch.randn(len(layer), len(layer), generator=generator) * layer * 0.1 / math.sqrt(len(layer))
                 )
         self.basis = nn.ParameterList([nn.Parameter(matrix) for matrix in matrices])
         if config.proposal_hidden:
@@ -151,32 +161,35 @@ class BayesianINR(nn.Module):
 
     @property
     def has_proposal(self) -> bool:
-        """Whether the model can propose posteriors."""
+        """Return whether the model can propose posteriors."""
         return self.config.proposal_hidden > 0
 
     def features(self, coordinates: Tensor) -> Tensor:
-        """(P, A) patch coordinates in [-1, 1] to (P, F) features."""
+        """Return the features (P, F) of patch coordinates (P, A) in [-1, 1]."""
         return input_features(coordinates, self.frequency, self.phase)
 
     def weights(self, latent: Tensor) -> Tensor:
-        """Latent vectors (S, D) to weights (S, n_weights)."""
+        """Return the weights (S, n_weights) of latent vectors (S, D)."""
         match self.config.reparameterisation:
             case Reparameterisation.NONE:
                 return latent + self.base
             case Reparameterisation.LAYER:
-                parts = latent.split(self.config.shape.layer_sizes, dim=1)
-                return self.base + torch.cat([part @ a for part, a in zip(parts, self.basis, strict=True)], dim=1)
+                layers = latent.split(self.config.shape.layer_sizes, dim=1)
+                return self.base + torch.cat([layer @ a for layer, a in zip(layers, self.basis, strict=True)], dim=1)
             case _:
                 return torch.addmm(self.base, latent, self.basis[0])
 
     def values(self, latent: Tensor, features: Tensor) -> Tensor:
-        """Normalised values (S, P, C) of latent vectors (S, D) at features (P, F)."""
+        """Return the normalised values (S, P, C) of latent vectors (S, D) at features (P, F)."""
         return siren(features, self.weights(latent), self.config.shape)
 
     def sampled_values(
         self, mean: Tensor, scale: Tensor, features: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """One draw of normalised values (S, P, C) under the posterior N(mean, scale^2), differentiable in both."""
+        """Return one sample of the normalised values (S, P, C) under the posterior N(mean, scale^2).
+
+        The sample is differentiable with respect to mean and scale, (S, D) each.
+        """
         if self.config.reparameterisation is Reparameterisation.NONE:
             return siren_local(features, mean + self.base, scale.square(), self.config.shape, generator)
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
@@ -185,10 +198,19 @@ class BayesianINR(nn.Module):
     def propose(
         self, values: Tensor, anchor: Tensor, prior_mean: Tensor, prior_log_scale: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Posteriors proposed for normalised values (S, P, C) at rate anchors (S,).
+        """Propose posteriors.
 
-        The network speaks in units of the prior, (S, D) each: mean = prior mean + prior scale * u, log scale = prior
-        log scale + v. Returns mean and log scale, (S, D).
+        The network outputs u and v in units of the prior: mean = prior mean + prior scale * u, log scale = prior log
+        scale + v.
+
+        Args:
+            values: normalised values (S, P, C).
+            anchor: rate anchors (S,).
+            prior_mean: (S, D).
+            prior_log_scale: (S, D).
+
+        Returns:
+            Mean and log scale, (S, D) each.
         """
         hidden = torch.nn.functional.gelu(self.proposal_in(values.flatten(1)) + self.proposal_rate[anchor])
         shift, log_ratio = self.proposal_out(hidden).chunk(2, dim=1)

@@ -1,10 +1,10 @@
-"""Gradient steps on Gaussian posteriors: the beta-ELBO of one patch, many patches at once.
+"""Gradient steps on the Gaussian posteriors of many patches at once, which minimise the beta-ELBO of each patch:
 
     loss(patch) = E_q[mse] / beta + sum_d weight_d KL_bits_d / points
 
-in bits per point, so that patches of all rates weigh alike (COMBINER, arXiv 2305.19185, eq. 4, divided by beta).
-Steps are taken in the posterior's own units: an Adam step of size 1 moves the mean by one posterior scale. In absolute
-units a step that is right for a vague dimension throws a sharp one away.
+in bits per point, so that patches of all rates have equal weight (COMBINER, arXiv 2305.19185, eq. 4, divided by beta).
+Steps are in units of the posterior: an Adam step of size 1 moves the mean by one posterior scale. In absolute units, a
+step that suits a vague dimension would be far too large for a sharp one.
 
 Shapes: S patches, P points, C channels, D latent dimensions.
 """
@@ -24,36 +24,47 @@ LN2 = math.log(2.0)
 
 @dataclass
 class Gaussian:
-    """Diagonal Gaussians, ``mean`` and ``log_scale`` (S, D) each."""
+    """Diagonal Gaussians.
+
+    Attributes:
+        mean: (S, D).
+        log_scale: logarithm (S, D) of the standard deviation.
+    """
 
     mean: Tensor
     log_scale: Tensor
 
     def __getitem__(self, rows: Tensor | slice) -> Gaussian:
+        """Return the Gaussians of some rows."""
         return Gaussian(self.mean[rows], self.log_scale[rows])
 
     def clone(self) -> Gaussian:
-        """A copy with memory of its own."""
+        """Return a copy with its own memory."""
         return Gaussian(self.mean.clone(), self.log_scale.clone())
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw, (S, D)."""
+        """Return one sample (S, D)."""
         noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
         return self.mean + self.log_scale.exp() * noise
 
 
 def kl_bits(posterior: Gaussian, prior: Gaussian) -> Tensor:
-    """KL divergence per dimension in bits, (S, D)."""
+    """Return the KL divergence from the prior to the posterior per dimension, in bits, (S, D)."""
     log_ratio = posterior.log_scale - prior.log_scale
     shift = (posterior.mean - prior.mean) * torch.exp(-prior.log_scale)
     return (0.5 * (torch.exp(2.0 * log_ratio) + shift.square() - 1.0) - log_ratio) / LN2
 
 
 def masked_mse(values: Tensor, target: Tensor, point_weight: Tensor | None) -> Tensor:
-    """Mean squared error per patch, (S,); ``point_weight`` (S, P) is 0 where a patch has no point of the signal.
+    """Return the mean squared error of each patch, (S,).
 
-    The sum is divided by all P points of a patch, those without a sample included: a patch at the border then weighs
-    as much per sample as any other.
+    The sum is divided by all P points of a patch, including those outside the signal, so that every point of the signal
+    has the same weight.
+
+    Args:
+        values: (S, P, C).
+        target: (S, P, C).
+        point_weight: (S, P), 0 where a point of the patch lies outside the signal; None if none does.
     """
     squared = (values - target).square()
     if point_weight is not None:
@@ -70,15 +81,17 @@ def elbo_terms(
     point_weight: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Distortion of one draw, (S,), in squared normalised units, and KL in bits per dimension, (S, D)."""
+    """Return the distortion of one sample (S,), in squared normalised units, and the KL divergence (S, D) in bits."""
     values = model.sampled_values(posterior.mean, posterior.log_scale.exp(), features, generator)
     return masked_mse(values, target, point_weight), kl_bits(posterior, prior)
 
 
 class PosteriorAdam:
-    """Adam (Kingma and Ba, 2015) over the rows of a set of posteriors, rows visited in any order.
+    """Adam (arXiv 1412.6980) over the rows of a set of posteriors, which may be visited in any order.
 
-    State: first and second moments of the gradients of mean and log scale, and a step count per row.
+    Attributes:
+        moments: first and second moment of the gradient of the mean, then of the log scale, (4, rows, D).
+        count: steps taken by each row, (rows, 1).
     """
 
     decay_first, decay_second = 0.9, 0.99
@@ -88,7 +101,10 @@ class PosteriorAdam:
         self.count = torch.zeros(shape[0], 1, device=device)
 
     def step(self, rows: Tensor | slice, grad_mean: Tensor, grad_log_scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised steps downhill for the given rows: about 1 in size, to be multiplied by a learning rate."""
+        """Return normalised descent steps for the mean and the log scale of the given rows.
+
+        They are about 1 in magnitude, to be multiplied by a learning rate.
+        """
         count = self.count[rows] + 1.0
         self.count[rows] = count
         correct_first, correct_second = 1.0 - self.decay_first**count, 1.0 - self.decay_second**count
@@ -103,14 +119,19 @@ class PosteriorAdam:
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates: of means in posterior scales per step, of log scales in nats per step."""
+    """Learning rates.
+
+    Attributes:
+        mean: of means, in posterior scales per step.
+        log_scale: of log scales, in nats per step.
+    """
 
     mean: float = 0.1
     log_scale: float = 0.05
 
     @property
     def pair(self) -> tuple[float, float]:
-        """Both, in order."""
+        """Return both rates, that of the mean first."""
         return self.mean, self.log_scale
 
 
@@ -131,12 +152,28 @@ def posterior_step(
     row_weight: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One step on ``posterior[rows]`` in place; also adds the gradient of shared parameters that ask for one.
+    """Take one step on ``posterior[rows]`` in place, and accumulate the gradients of the model's parameters.
 
-    ``prior``, ``target``, ``beta`` (S,), ``kl_weight`` (S, D), ``point_weight``, ``open_dims`` are those of the rows.
-    ``beta`` is in squared normalised units per bit per point; ``open_dims`` (S, D) is 0 where a dimension has been
-    sent and stays as it is. ``row_weight`` (S,) scales the loss of a patch, which matters to shared gradients alone.
-    Returns distortion (S,) and KL in bits (S, D) before the step.
+    All arguments but ``posterior`` and ``optimiser`` hold the S given rows only.
+
+    Args:
+        model: the model.
+        posterior: the posteriors of all patches.
+        prior: the priors, (S, D).
+        optimiser: the optimiser of all patches.
+        rows: the patches to step on.
+        features: features (P, F) of the coordinates.
+        target: normalised values (S, P, C).
+        beta: (S,), in squared normalised units per bit per point.
+        rates: learning rates.
+        kl_weight: weight (S, D) of the KL divergence of each dimension.
+        point_weight: (S, P), see ``masked_mse``.
+        open_dims: (S, D), 0 where a dimension has been sent and must not change.
+        row_weight: weight (S,) of each patch's loss, which affects only the gradients of the model.
+        generator: source of the samples.
+
+    Returns:
+        Distortion (S,) and KL divergence in bits (S, D) before the step.
     """
     mean = posterior.mean[rows].detach().requires_grad_(True)
     log_scale = posterior.log_scale[rows].detach().requires_grad_(True)

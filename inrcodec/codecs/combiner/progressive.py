@@ -1,10 +1,10 @@
-"""The progressive loop: code some blocks, fix them, refit the rest, until all are sent (COMBINER, arXiv 2305.19185).
+"""Progressive encoding: send some blocks, fix them, refit the rest, until all are sent (arXiv 2305.19185, section 3.3).
 
-    propose -> fit -> choose classes -> cut blocks -> fit to the budgets -> [send a round of blocks -> refit] ...
+    propose -> fit -> choose classes -> plan blocks -> fit to the budgets -> [send a round of blocks -> refit] ...
 
-Patches of one or many signals go through together: every gradient step and every matrix product of candidates serves
-all of them. Every block has the same budget of K bits; while fitting, the weight of its KL is raised or lowered until
-its KL meets the target that K bits can carry.
+Patches of one or many signals are encoded together: every gradient step and every matrix product of candidates serves
+all of them. All blocks have the same budget of K bits. While fitting, the weight of a block's KL divergence is raised
+or lowered until the divergence meets the target that K bits can carry.
 
 Shapes: N patches (of all signals), P points, C channels, D latent dimensions, B blocks.
 """
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inrcodec.codecs.base import Progress
+from inrcodec.codecs.base import Progress, no_progress
 from inrcodec.codecs.combiner.bitstream import CANDIDATE_SEED, TARGET_STEPS_PER_BIT, CodedSignal, OperatingPoint
 from inrcodec.codecs.combiner.blocks import BlockPlan, plan_blocks
 from inrcodec.codecs.combiner.effort import CombinerEffort
@@ -29,16 +29,20 @@ from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT, CombinerPrior, clas
 from inrcodec.coding.relative_entropy import decode_blocks, encode_blocks
 
 CHUNK_PATCHES = 64
+"""Patches whose values are computed at once."""
 CLOSED_LOG_SCALE = -30.0
+"""Log scale of a latent that has been sent: its posterior is a point."""
 IntArray = NDArray[np.int64]
 
 
 @dataclass
 class Patches:
-    """Patches of one or more signals, values normalised as the prior wants them.
+    """The patches of one or more signals.
 
-    ``values`` (N, P, C); ``point_weight`` (N, P), 0 where a patch lies outside its signal, or None when none does;
-    ``signal`` (N,) the signal that each patch belongs to, rising from 0.
+    Attributes:
+        values: values (N, P, C), normalised by the prior's centre and spread.
+        point_weight: (N, P), 0 where a patch lies outside its signal; None if none does.
+        signal: index (N,) of the signal that each patch belongs to, ascending from 0.
     """
 
     values: Tensor
@@ -47,13 +51,22 @@ class Patches:
 
     @property
     def n_signals(self) -> int:
-        """Number of signals."""
+        """Return the number of signals."""
         return int(self.signal[-1]) + 1
 
 
 @dataclass
 class Fit:
-    """Posteriors on their way to being sent, and what the loop keeps beside them."""
+    """Posteriors being fitted and sent, and the state of the loop.
+
+    Attributes:
+        posterior: the posteriors, (N, D).
+        prior: the prior of each patch, that of its class.
+        classes: class (N,) of each patch.
+        open_dims: (N, D), 0 where a latent has been sent or pruned.
+        kl_weight: weight (N, D) of each latent's KL divergence; a single 1 before the blocks are planned.
+        adam: the optimiser.
+    """
 
     posterior: Gaussian
     prior: Gaussian
@@ -64,33 +77,44 @@ class Fit:
 
 
 class ProgressiveEncoder:
-    """Encodes patches under one prior at one effort; see the module's text for the steps."""
+    """Encodes patches under one prior at one effort; the module's docstring lists the steps.
+
+    Attributes:
+        prior: the prior.
+        effort: the effort preset.
+        model: the prior's model.
+        generator: private randomness of the encoder.
+        progress: called with the number of gradient steps done.
+    """
 
     def __init__(
-        self, prior: CombinerPrior, effort: CombinerEffort, *, seed: int = 0, tick: Progress | None = None
+        self, prior: CombinerPrior, effort: CombinerEffort, *, seed: int = 0, progress: Progress = no_progress
     ) -> None:
         self.prior, self.effort, self.model = prior, effort, prior.model
         self.generator = torch.Generator().manual_seed(seed)
-        self.tick = tick or (lambda steps: None)
+        self.progress = progress
 
     def fit_posteriors(self, patches: Patches, features: Tensor, point: OperatingPoint) -> Fit:
-        """Posteriors at the point's beta without budgets, each patch under the class that costs it least."""
+        """Fit posteriors at the beta of an operating point, without budgets.
+
+        Each patch gets the class under which it costs the fewest bits.
+        """
         prior, effort, n = self.prior, self.effort, len(patches.values)
         share = torch.from_numpy(prior.class_counts[point.anchor] / prior.class_counts[point.anchor].sum()).float()
         means, variances = prior.mean[point.anchor], (2.0 * prior.log_scale[point.anchor]).exp()
         mean = (share[:, None] * means).sum(dim=0)
         variance = (share[:, None] * (variances + means.square())).sum(dim=0) - mean.square()
-        whole = Gaussian(mean.expand(n, -1), (0.5 * variance.log()).expand(n, -1))
+        mixture = Gaussian(mean.expand(n, -1), (0.5 * variance.log()).expand(n, -1))
         if self.model.has_proposal:
             anchor = torch.full((n,), point.anchor)
-            posterior = Gaussian(*self.model.propose(patches.values, anchor, whole.mean, whole.log_scale))
+            posterior = Gaussian(*self.model.propose(patches.values, anchor, mixture.mean, mixture.log_scale))
         else:
-            posterior = Gaussian(whole.mean.clone(), whole.log_scale - 1.0)
+            posterior = Gaussian(mixture.mean.clone(), mixture.log_scale - 1.0)
         adam = PosteriorAdam((n, posterior.mean.shape[1]))
-        fit = Fit(posterior, whole, np.zeros(n, np.int64), torch.ones_like(mean).expand(n, -1), torch.ones(1), adam)
+        fit = Fit(posterior, mixture, np.zeros(n, np.int64), torch.ones_like(mean).expand(n, -1), torch.ones(1), adam)
         self._choose_classes(fit, point.anchor)
-        for part in (2, 1):
-            self._steps(fit, patches, features, point.beta, effort.fit_steps // 3 * part, effort.first_rates)
+        for thirds in (2, 1):
+            self._steps(fit, patches, features, point.beta, effort.fit_steps // 3 * thirds, effort.first_rates)
             self._choose_classes(fit, point.anchor)
         return fit
 
@@ -114,13 +138,17 @@ class ProgressiveEncoder:
         rates: tuple[Rates, Rates],
         after: Callable[[Tensor], None] | None = None,
     ) -> None:
-        """``steps`` gradient steps on all open dimensions, rates falling from the first to the second of ``rates``."""
+        """Take gradient steps on all open dimensions.
+
+        The learning rates fall from the first to the second of ``rates``. ``after`` is called after every step with the
+        flat KL divergences (N * D,) in bits.
+        """
         n = len(patches.values)
         scaled_beta = torch.full((n,), beta / self.prior.spread**2)
         n_dims = fit.posterior.mean.shape[1]
         for step in range(steps):
-            part = step / max(steps - 1, 1)
-            rate = Rates(*(a * (b / a) ** part for a, b in zip(rates[0].pair, rates[1].pair, strict=True)))
+            done = step / max(steps - 1, 1)
+            rate = Rates(*(a * (b / a) ** done for a, b in zip(rates[0].pair, rates[1].pair, strict=True)))
             kl = []
             for start in range(0, n, CHUNK_PATCHES):
                 rows = slice(start, min(start + CHUNK_PATCHES, n))
@@ -143,12 +171,22 @@ class ProgressiveEncoder:
                 )
             if after is not None:
                 after(torch.cat(kl).reshape(n * n_dims))
-            self.tick(1)
+            self.progress(1)
 
     def encode(
         self, patches: Patches, features: Tensor, point: OperatingPoint, fit: Fit | None = None
     ) -> list[CodedSignal]:
-        """Send all patches; returns one ``CodedSignal`` per signal. ``fit`` saves the first part when it is at hand."""
+        """Encode all patches.
+
+        Args:
+            patches: the patches of all signals.
+            features: features (P, F) of a patch's coordinates.
+            point: the operating point.
+            fit: the result of ``fit_posteriors``, if already computed.
+
+        Returns:
+            One ``CodedSignal`` per signal.
+        """
         effort = self.effort
         fit = fit or self.fit_posteriors(patches, features, point)
         blocks = _SignalBlocks.plan(self.prior, point, fit.classes, patches.signal)
@@ -161,30 +199,30 @@ class ProgressiveEncoder:
         fit.kl_weight = torch.ones(n, n_dims)
         target = effort.budget_bits - effort.slack_bits
 
-        def press(kl: Tensor) -> None:
-            """Move every block's weight towards the one that makes its KL meet the target."""
+        def adjust_weights(kl: Tensor) -> None:
+            """Move every block's weight towards the one at which its KL divergence meets the target."""
             total = torch.zeros(blocks.n_blocks).index_add_(0, blocks.block, kl[blocks.latent])
             weight.mul_(((total + 0.5) / (target + 0.5)).pow(effort.pressure)).clamp_(1e-3, 1e3)
             fit.kl_weight.view(-1)[blocks.latent] = weight[blocks.block]
 
-        self._steps(fit, patches, features, point.beta, effort.budget_steps, effort.first_rates, press)
+        self._steps(fit, patches, features, point.beta, effort.budget_steps, effort.first_rates, adjust_weights)
         indices = np.zeros(blocks.n_blocks, np.int64)
         rounds = blocks.rounds(effort.rounds)
         for number, chosen in enumerate(rounds):
             indices[chosen] = self._send(fit, blocks, chosen)
             if number + 1 < len(rounds):
-                self._steps(fit, patches, features, point.beta, effort.refine_steps, effort.later_rates, press)
+                self._steps(fit, patches, features, point.beta, effort.refine_steps, effort.later_rates, adjust_weights)
         return blocks.split(fit.classes, patches.signal, indices)
 
     def _send(self, fit: Fit, blocks: _SignalBlocks, chosen: IntArray) -> IntArray:
-        """Pick candidates for the chosen blocks and fix their latents at them."""
+        """Select candidates for the chosen blocks, fix the latents at them, and return their indices."""
         flat, valid = blocks.latents_of(chosen)
         index = torch.from_numpy(flat)
         prior_mean, prior_scale = fit.prior.mean.reshape(-1)[index], fit.prior.log_scale.reshape(-1)[index].exp()
         mean = ((fit.posterior.mean.view(-1)[index] - prior_mean) / prior_scale).numpy()
         scale = (fit.posterior.log_scale.view(-1)[index].exp() / prior_scale).numpy()
         effort = self.effort
-        picked = encode_blocks(
+        indices = encode_blocks(
             np.where(valid, mean, np.float32(0)),
             np.where(valid, scale, np.float32(1)),
             budget_bits=effort.budget_bits,
@@ -195,20 +233,23 @@ class ProgressiveEncoder:
         )
         sample = torch.from_numpy(
             decode_blocks(
-                picked,
+                indices,
                 budget_bits=effort.budget_bits,
                 width=flat.shape[1],
                 seed=CANDIDATE_SEED,
                 block_ids=blocks.ids[chosen],
             )
         )
-        keep = torch.from_numpy(valid)
-        _close(fit, index[keep], (prior_mean + prior_scale * sample)[keep])
-        return picked
+        filled = torch.from_numpy(valid)
+        _close(fit, index[filled], (prior_mean + prior_scale * sample)[filled])
+        return indices
 
     @torch.no_grad()
     def mean_distortion(self, fit: Fit, patches: Patches, features: Tensor, *, sample: bool) -> Tensor:
-        """Squared error per patch in value units at the posterior's mean or at one draw of it, (N,)."""
+        """Return the mean squared error (N,) of each patch, in units of the signal's values.
+
+        The error is measured at one sample of the posterior if ``sample``, else at its mean.
+        """
         out = []
         for start in range(0, len(patches.values), CHUNK_PATCHES):
             rows = slice(start, start + CHUNK_PATCHES)
@@ -220,6 +261,7 @@ class ProgressiveEncoder:
 
 
 def _close(fit: Fit, latent: Tensor, value: Tensor) -> None:
+    """Fix latents, given by their flat indices, at values."""
     fit.posterior.mean.view(-1)[latent] = value
     fit.posterior.log_scale.view(-1)[latent] = CLOSED_LOG_SCALE
     fit.open_dims.view(-1)[latent] = 0.0
@@ -227,7 +269,17 @@ def _close(fit: Fit, latent: Tensor, value: Tensor) -> None:
 
 @dataclass
 class _SignalBlocks:
-    """The plans of all signals, side by side: block numbers run on from one signal to the next."""
+    """The block plans of all signals; block numbers continue from one signal to the next.
+
+    Attributes:
+        plans: one plan per signal.
+        offsets: number of the first block of each signal, and the total.
+        patch_offsets: number of the first patch of each signal, and the total.
+        n_dims: D.
+        latent: flat index of the latent in every filled slot.
+        block: number of the block of every filled slot.
+        ids: number of every block within its signal, which selects its candidates.
+    """
 
     plans: list[BlockPlan]
     offsets: IntArray
@@ -268,12 +320,12 @@ class _SignalBlocks:
         return int(self.offsets[-1])
 
     def rounds(self, count: int) -> list[IntArray]:
-        """Block numbers of each round: equal parts of every class's ranks."""
-        part = np.concatenate([plan.position * count // plan.count for plan in self.plans])
-        return [chosen for r in range(count) if len(chosen := np.flatnonzero(part == r))]
+        """Return the block numbers of each round, an equal share of the ranks of every class."""
+        round_of_block = np.concatenate([plan.position * count // plan.count for plan in self.plans])
+        return [chosen for r in range(count) if len(chosen := np.flatnonzero(round_of_block == r))]
 
     def latents_of(self, chosen: IntArray) -> tuple[IntArray, NDArray[np.bool_]]:
-        """Flat latent index of every slot of the chosen blocks, and which slots are filled; (B', W) each."""
+        """Return the flat latent index of every slot of the chosen blocks, and which slots are filled, (B', W) each."""
         width = max(plan.patch.shape[1] for plan in self.plans)
         flat = np.full((len(chosen), width), -1, np.int64)
         signal = np.searchsorted(self.offsets, chosen, side="right") - 1

@@ -1,4 +1,4 @@
-"""The default codec: hierarchical latents with a learned encoder; start reading at ``codec.py``."""
+"""The default codec: hierarchical latents with a learned encoder. Start reading at ``codec.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals as the hierarchical encoder takes them: planes, padded, alike ones together; and messages as bodies."""
+"""Batches for the hierarchical encoder: planes of signals, or tiles of large planes, padded and grouped by shape."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ from inrcodec.signals.resample import resample_grid
 FloatArray = NDArray[np.float32]
 
 IMPROVEMENTS = 6
+"""Iterations that bring the interpolation of a coarser grid nearer to the plane."""
 
 
 @dataclass(frozen=True)
 class OwnedBatch:
-    """A batch and, for each of its planes or tiles of planes, the number of the source that it comes from and the place
-    among all of that source."""
+    """A batch together with the origin of its rows.
+
+    Attributes:
+        batch: planes, or tiles of planes, of one shape.
+        owners: for each row of the batch, the index of its source and its index among the tiles of that source.
+    """
 
     batch: Batch
     owners: list[tuple[int, int]]
@@ -36,8 +41,14 @@ class OwnedBatch:
 def make_batches(
     sources: Sequence[Source], prior: HierarchicalPrior, gain: float, halvings: int = 0
 ) -> list[OwnedBatch]:
-    """All planes of all sources, large ones cut into tiles, divided by ``gain``, those of one shape together, in the
-    order of the sources; on grids halved so often."""
+    """Return all planes of all sources as batches, in the order of the sources within each shape.
+
+    Args:
+        sources: the signals.
+        prior: the prior.
+        gain: the values are divided by this.
+        halvings: how often the planes' grids are halved first.
+    """
     by_shape: dict[tuple[int, ...], list[tuple[tuple[int, int], FloatArray]]] = {}
     for number, source in enumerate(sources):
         planes = PlaneMap.make(source.header, prior)
@@ -46,43 +57,52 @@ def make_batches(
         for place, plane in enumerate(planes.to_planes(source.values)):
             values = on_coarser_grid(plane, shape, prior.config.periodic)
             for index, tile in enumerate(tiles):
-                part = values[tile]
-                by_shape.setdefault(part.shape[:-1], []).append(((number, place * len(tiles) + index), part))
-    made = []
+                tile_values = values[tile]
+                owner = number, place * len(tiles) + index
+                by_shape.setdefault(tile_values.shape[:-1], []).append((owner, tile_values))
+    batches = []
     for shape, members in by_shape.items():
         at_once = max(1, POINTS_AT_ONCE // math.prod(padded_shape(shape, prior.config.coarsest)))
         for start in range(0, len(members), at_once):
-            some = members[start : start + at_once]
-            values = np.stack([plane for _, plane in some]) / np.float32(gain)
-            made.append(OwnedBatch(as_batch(values, prior.config), [owner for owner, _ in some]))
-    return made
+            chunk = members[start : start + at_once]
+            values = np.stack([plane for _, plane in chunk]) / np.float32(gain)
+            batches.append(OwnedBatch(as_batch(values, prior.config), [owner for owner, _ in chunk]))
+    return batches
 
 
 def as_batch(values: FloatArray, config: HierarchicalConfig) -> Batch:
-    """Planes (N, *shape, C) of one shape, padded by their edges (a circle by its other end)."""
+    """Return planes (N, *shape, C) as a batch, padded to multiples of the coarsest stride.
+
+    The padding repeats the edge, or continues at the other end where the last axis is a circle.
+    """
     shape = values.shape[1:-1]
     padded = padded_shape(shape, config.coarsest)
     mask = np.zeros(padded, np.float32)
     mask[tuple(slice(n) for n in shape)] = 1.0
     for axis, (n, p) in enumerate(zip(shape, padded, strict=True)):
-        around = config.periodic and axis == len(shape) - 1
+        is_circle = config.periodic and axis == len(shape) - 1
         widths = [(0, p - n) if a == axis + 1 else (0, 0) for a in range(values.ndim)]
-        values = np.pad(values, widths, mode="wrap" if around else "edge")
+        values = np.pad(values, widths, mode="wrap" if is_circle else "edge")
     if config.axes == 1:
         values = values[:, None]
     tensor = torch.from_numpy(np.ascontiguousarray(values)).permute(0, 3, 1, 2)
-    whole = torch.from_numpy(mask.reshape(-1))
     return Batch(
-        tensor.contiguous(memory_format=torch.channels_last), None if mask.all() else whole, math.prod(shape), shape
+        tensor.contiguous(memory_format=torch.channels_last),
+        None if mask.all() else torch.from_numpy(mask.reshape(-1)),
+        math.prod(shape),
+        shape,
     )
 
 
 def on_coarser_grid(plane: FloatArray, shape: tuple[int, ...], periodic: bool) -> FloatArray:
-    """Values (*shape, C) from which interpolation comes near a plane: means, improved by what is left of the plane."""
+    """Return values (*shape, C) whose interpolation is close to a plane.
+
+    They start as means of the plane and are corrected by the resampled residual, several times over.
+    """
     if shape == plane.shape[:-1]:
         return plane
-    found = resample_grid(plane, shape, periodic=periodic)
+    coarse = resample_grid(plane, shape, periodic=periodic)
     for _ in range(IMPROVEMENTS):
-        left = plane - resample_grid(found, plane.shape[:-1], periodic=periodic)
-        found = found + resample_grid(left, shape, periodic=periodic)
-    return found
+        residual = plane - resample_grid(coarse, plane.shape[:-1], periodic=periodic)
+        coarse = coarse + resample_grid(residual, shape, periodic=periodic)
+    return coarse

@@ -1,11 +1,13 @@
-"""How fine a grid a smooth signal is described on: its own, or one of half, a quarter .. of the points along each axis.
+"""Choose the grid on which a smooth field is encoded: its native grid, or one with 1/2, 1/4, ... of the points along
+each axis.
 
-The latents of a smooth field sit badly on its own grid: at a low rate even the coarsest ones are too many, at a high
-one they must say everything to a precision that no network of convolutions over them keeps. On a coarser grid the same
-field looks like what priors have learned from, and the decoder interpolates (``signals.resample``). Coarse
-values are those from which interpolation comes nearest to the field.
+The native grid can be a bad fit for a smooth field: at low rates even the coarsest latents are too many, and at high
+rates they would need a precision that the convolutions over them cannot keep. On a coarser grid the same field looks
+like the prior's training data, and the decoder interpolates (``signals.resample``). The coarse values are those whose
+interpolation comes nearest to the field.
 
-The choice is made by trial: up to three signals coded without trial steps on every grid, and compared on their own.
+The grid is chosen by trial: up to three signals are encoded on every grid without refinement, decoded, and compared on
+the native grid.
 """
 
 from __future__ import annotations
@@ -32,44 +34,60 @@ from inrcodec.codecs.planes import PlaneMap
 FloatArray = NDArray[np.float32]
 
 MIN_POINTS = 6
-"""Along the shorter axis of the coarsest grid that is tried."""
+"""The coarsest grid that is tried has at least this many points along its shorter axis."""
 TRIAL_SOURCES = 3
+"""At most this many signals are encoded in a trial."""
 OVERRUN = 1.03
-"""A grid on which a trial takes more than this times the wanted bits is out."""
+"""A grid is ruled out if a trial on it takes more than this times the target bits."""
 
 
-def choose_halvings(prior: HierarchicalPrior, sources: Sequence[Source], rate: Rate, usual: float) -> int:
-    """How often the grid is halved for a rate; ``usual``: log(lambda) where the rate says nothing."""
+def choose_halvings(prior: HierarchicalPrior, sources: Sequence[Source], rate: Rate, default_log_lambda: float) -> int:
+    """Return how often to halve the grid.
+
+    Args:
+        prior: the prior.
+        sources: the signals, all encoded on the same grid.
+        rate: the requested rate.
+        default_log_lambda: log(lambda) to use if the rate gives neither bits nor beta.
+    """
     points = sum(source.header.n_points for source in sources)
-    some = sources[:: -(-len(sources) // TRIAL_SOURCES)]
-    share = sum(source.header.n_points for source in some) / points
-    shape = PlaneMap.make(some[0].header, prior).shape
+    trial_sources = sources[:: -(-len(sources) // TRIAL_SOURCES)]
+    share = sum(source.header.n_points for source in trial_sources) / points
+    shape = PlaneMap.make(trial_sources[0].header, prior).shape
     best, best_cost = 0, math.inf
     for halvings in range(MAX_HALVINGS + 1):
         if halvings and min(coarser_shape(shape, halvings)) < MIN_POINTS:
             break
-        cost = _trial(prior, some, rate, share, usual, halvings)
+        cost = _trial_cost(prior, trial_sources, rate, share, default_log_lambda, halvings)
         if cost < best_cost:
             best, best_cost = halvings, cost
     return best
 
 
 def grid_log_lambda(prior: HierarchicalPrior, log_lambda: float, halvings: int) -> float:
-    """Log(lambda) on a coarser grid whose points stand for many: bits and squared errors weigh as on the own grid."""
+    """Return the log(lambda) on a coarser grid that weighs bits against squared error as on the native grid.
+
+    A point of a grid halved h times along A axes stands for 2^(h A) native points.
+    """
     return log_lambda + halvings * prior.axes * math.log(2.0)
 
 
-def _trial(
-    prior: HierarchicalPrior, sources: Sequence[Source], rate: Rate, share: float, usual: float, halvings: int
+def _trial_cost(
+    prior: HierarchicalPrior,
+    sources: Sequence[Source],
+    rate: Rate,
+    share: float,
+    default_log_lambda: float,
+    halvings: int,
 ) -> float:
-    """Cost of a grid: summed squared error where bits are given, else bits + lambda * squared error."""
+    """Return the cost of a grid: summed squared error if bits are requested, else bits + lambda * squared error."""
     encoder = LatentEncoder(prior, hierarchical_effort_named("fast"))
     batches = make_batches(sources, prior, 1.0, halvings)
     if rate.bits is not None:
         quality, coded = search_quality(encoder, [owned.batch for owned in batches], rate.bits * share)
         spent = sum(8 * len(message) for group in coded for message in group.messages)
         return math.inf if spent > OVERRUN * rate.bits * share else _error(prior, sources, batches, coded, quality)
-    log_lambda = usual if rate.beta is None else -math.log(rate.beta)
+    log_lambda = default_log_lambda if rate.beta is None else -math.log(rate.beta)
     quality = quality_of(prior.config, grid_log_lambda(prior, log_lambda, halvings))
     coded = [encoder.code(owned.batch, quality) for owned in batches]
     spent = sum(8 * len(message) for group in coded for message in group.messages)
@@ -84,15 +102,15 @@ def _error(
     coded: Sequence[CodedLatents],
     quality: int,
 ) -> float:
-    """Summed squared error of decodes on the planes' own grids."""
+    """Return the summed squared error of the decoded planes on their native grids."""
     maps = [PlaneMap.make(source.header, prior) for source in sources]
-    left = [list(planes.to_planes(source.values)) for planes, source in zip(maps, sources, strict=True)]
+    remaining = [list(planes.to_planes(source.values)) for planes, source in zip(maps, sources, strict=True)]
     rate = prior.model.rates(torch.full((1,), log_lambda_of(prior.config, quality)))
     total = 0.0
-    for owned, found in zip(batches, coded, strict=True):
-        assert found.features is not None
-        for (owner, _), own in zip(owned.owners, found.features, strict=True):
-            plane = left[owner].pop(0)
-            decoded = render(prior.model, own[None], rate, owned.batch.extent, plane.shape[:-1])
+    for owned, latents in zip(batches, coded, strict=True):
+        assert latents.features is not None
+        for (owner, _), features in zip(owned.owners, latents.features, strict=True):
+            plane = remaining[owner].pop(0)
+            decoded = render(prior.model, features[None], rate, owned.batch.extent, plane.shape[:-1])
             total += float(np.square(decoded - plane, dtype=np.float64).mean(axis=-1).sum())
     return total

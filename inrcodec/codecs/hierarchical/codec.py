@@ -3,11 +3,11 @@
     values -> planes -> posteriors of latents -> symbols, level by level -> message         (encoding.py)
     message -> latents -> features -> SIREN -> any grid -> planes -> values                 (decode, below)
 
-A file holds the prior's id, the *parameters* shared by all its signals (``parameters.py``: two or three bytes), and per
-signal a *body*: the messages of every plane, first its head weights (where the parameters say so; often empty), then
-its latents.
+A file holds the id of the prior, the *parameters* shared by all its signals (``parameters.py``, two or three bytes) and
+one *body* per signal. A body holds the messages of every plane: its head weights (if the parameters say that there are
+any; the message may be empty), then its latents.
 
-Values of audio are divided by 2^(level / 4) before the model sees them, so that their root mean square is the prior's.
+Audio is divided by a gain of 2^(level / 4) before the model sees it, so that its root mean square matches the prior's.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ from inrcodec.signals.resample import window_axes
 if TYPE_CHECKING:
     from inrcodec.codecs.hierarchical.encoding import HierarchicalEncoding
 
-Watch = Callable[[str, torch.Tensor, torch.Tensor], None]
+ResidualObserver = Callable[[str, torch.Tensor, torch.Tensor], None]
+"""Called with the name of a latent block, its residuals and its prior scales, both (1, c, h, w) in step sizes."""
 
 
 class HierarchicalCodec(Codec):
@@ -102,7 +103,7 @@ class HierarchicalCodec(Codec):
         return sum(sum(preset.steps_for(self.prior.kind, points)) for points in sizes)
 
     def level_of(self, sources: Sequence[Source]) -> int:
-        """Return the loudness of all sources together relative to the prior's, in quarters of an octave."""
+        """Return the gain of all sources together, in quarters of an octave; 0 unless they are audio."""
         return level_of(sources, self.prior, self.prior.config.spread)
 
     def default_beta(self, sources: Sequence[Source]) -> float:
@@ -118,7 +119,8 @@ class HierarchicalCodec(Codec):
     def decode(self, entry: CodedEntry, request: DecodeRequest) -> FloatArray:
         """See ``Codec.decode``.
 
-        Planes and tiles outside the window are not decoded; of the others, all latents and the requested rows are.
+        Planes and tiles outside the window are skipped. In the others, all latents are decoded, but only the requested
+        rows are evaluated.
         """
         parameters, end = read_parameters(self.prior, entry.parameters)
         check_parameters_end(entry.parameters, end)
@@ -140,11 +142,11 @@ class HierarchicalCodec(Codec):
                 for index, tile in enumerate(tiles):
                     if blender.touches(tile):
                         tile_shape = tuple(p.stop - p.start for p in tile)
-                        which = number * len(tiles) + index
-                        blender.add(tile, self._tile(messages, which, parameters, tile_shape, tile_shape))
+                        tile_number = number * len(tiles) + index
+                        blender.add(tile, self._tile(messages, tile_number, parameters, tile_shape, tile_shape))
                 values = blender.values
-                for along, axis in enumerate(axes):
-                    values = axis.resampled(values, along, blender.window[along].start)
+                for axis_number, axis in enumerate(axes):
+                    values = axis.resampled(values, axis_number, blender.window[axis_number].start)
                 out[place] = values
             request.progress(out[place].size)
         return covered.from_planes(out * np.float32(gain) if gain != 1.0 else out)
@@ -158,7 +160,7 @@ class HierarchicalCodec(Codec):
         size: tuple[int, ...],
         window: Window | None = None,
     ) -> FloatArray:
-        """Values (*size, C), or in a window of these, of a plane or tile that covers a grid of ``shape``."""
+        """Return the values (*size, C), or those in a window, of a plane or tile that covers a grid of ``shape``."""
         *weights, latents = messages[number * (1 + parameters.weights) : (number + 1) * (1 + parameters.weights)]
         head = receive_weights(self.prior, weights[0]) if weights else None
         h = self.latent_features(
@@ -169,11 +171,22 @@ class HierarchicalCodec(Codec):
         return render(model, h, rate, shape, size, head, window)
 
     def latent_features(
-        self, message: bytes, quality: int, coder: str, padded: tuple[int, ...], watch: Watch | None = None
+        self, message: bytes, quality: int, coder: str, padded: tuple[int, ...], observe: ResidualObserver | None = None
     ) -> torch.Tensor:
-        """Features at the finest stride that a message stands for, in floating point.
+        """Decode the message of a plane or tile.
 
-        ``watch`` is shown every block's name, residuals in steps and prior scales in steps, (1, c, h, w).
+        Args:
+            message: the message.
+            quality: the quality, see ``exact``.
+            coder: the coder of the message, one of ``CODERS``.
+            padded: shape of the plane's grid, padded to multiples of the coarsest stride.
+            observe: called for every latent block.
+
+        Returns:
+            Features (1, C', H', W') at the finest stride, float32.
+
+        Raises:
+            FormatError: the message is corrupt.
         """
         layers = self.prior.layers(quality)
         reader = make_reader(coder, message, len(block_names(self.prior.config)))
@@ -181,8 +194,8 @@ class HierarchicalCodec(Codec):
         def choose(name: str, h: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
             scales = scale_indices(prior.chunk(2, dim=1)[1])
             residual = torch.from_numpy(reader.receive(scales.flatten().numpy())).view(scales.shape)
-            if watch is not None:
-                watch(name, residual.double() / (1 << RESIDUAL_BITS), torch.from_numpy(scale_values())[scales.long()])
+            if observe is not None:
+                observe(name, residual.double() / (1 << RESIDUAL_BITS), torch.from_numpy(scale_values())[scales.long()])
             return place_latents(layers, name, prior, residual)
 
         coarsest = self.prior.config.coarsest
@@ -195,10 +208,10 @@ class HierarchicalCodec(Codec):
         self, n_planes: int, shape: tuple[int, ...], tiles: Sequence[Window], size: tuple[int, ...], limits: Limits
     ) -> None:
         n_points = math.prod(max(a, b) for a, b in zip(shape, size, strict=True)) * n_planes
-        shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
-        padded = sum(math.prod(padded_shape(one, self.prior.config.coarsest)) for one in shapes) * n_planes
-        if max(n_points, padded) > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding evaluates {max(n_points, padded)} points, the limit is {limits.max_points}")
-        work = padded * multiply_adds_per_point(self.prior.config)
+        tile_shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
+        n_padded = sum(math.prod(padded_shape(s, self.prior.config.coarsest)) for s in tile_shapes) * n_planes
+        if max(n_points, n_padded) > limits.max_points or max(size) > limits.max_axis:
+            raise LimitError(f"decoding evaluates {max(n_points, n_padded)} points, the limit is {limits.max_points}")
+        work = n_padded * multiply_adds_per_point(self.prior.config)
         if work > limits.max_multiply_adds:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")

@@ -1,4 +1,8 @@
-"""The shape of a hierarchical model: its description, as prior files carry it, and what follows from it."""
+"""The shape of a hierarchical model: its configuration, as prior files store it, and what follows from it.
+
+Invariants: levels run from the coarsest stride to the finest, and every stride divides the one before. A latent block
+is named ``"level.block"``, and blocks are coded in the order of ``block_names``.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,23 @@ from inrcodec.errors import FormatError
 from inrcodec.nn.config import check_plain
 
 MAX_CHANNELS, MAX_CELL_POINTS, MAX_HEAD_INPUTS, MAX_NUMBERS_PER_POINT = 16, 1 << 16, 512, 128
-"""Bounds that keep the memory of whoever opens a file in proportion to the file's grid, whatever its prior says."""
+"""Limits on a configuration. They keep a decoder's memory proportional to the grid of the file, whatever prior the file
+names."""
 
 
 @dataclass(frozen=True)
 class LevelConfig:
-    """One stride: width of its features, channels of each latent block, residual blocks on the way down and up.
+    """Describes the networks and latents at one stride.
 
-    ``phases``: 1, every latent block covers the whole grid; 2, blocks lie in turn on the two colours of a chequered
-    board (``codecs.hierarchical.checkerboard``), so that a latent is predicted from neighbours on all sides.
+    Attributes:
+        stride: points of the signal per cell of this level's grid, along each axis.
+        width: channels of the features.
+        latents: channels of each latent block, in coding order.
+        blocks_down: residual blocks of the top-down network.
+        blocks_up: residual blocks of the bottom-up network.
+        phases: 1 if every latent block covers the whole grid; 2 if blocks alternate between the two colours of a
+            checkerboard (``codecs.hierarchical.checkerboard``), so that a latent is predicted from neighbours on all
+            sides.
     """
 
     stride: int
@@ -32,12 +44,22 @@ class LevelConfig:
 
 @dataclass(frozen=True)
 class HierarchicalConfig:
-    """``levels`` from the coarsest to the finest, each at half or a quarter of the stride before.
+    """Describes a hierarchical model.
 
-    ``axes``: 1 or 2. ``periodic``: the last axis is a circle; ``sphere``: the axes are
-    latitude and longitude. ``head_width``: units of the SIREN. ``log_lambdas``:
-    lowest and highest; ``n_anchors`` lie evenly between. ``feature_stride``: stride of the features that the head
-    interpolates, at most the finest level's.
+    Attributes:
+        channels: channels of the signal's values.
+        axes: axes of the signal's grid, 1 or 2.
+        levels: levels from the coarsest to the finest; each stride is the one before divided by 1, 2, 4 or 8.
+        feature_stride: stride of the features that the head interpolates, at most that of the finest level.
+        feature_width: channels of the features at ``feature_stride``.
+        head_width: units of each hidden layer of the SIREN head.
+        harmonics: harmonics of the Fourier features along each axis.
+        n_anchors: number of rate anchors, evenly spaced in log(lambda).
+        log_lambdas: log(lambda) of the first and the last anchor.
+        periodic: whether the last axis is a circle.
+        sphere: whether the axes are latitude and longitude.
+        centre: mean of the values, which the networks see as 0.
+        spread: standard deviation of the values, which the networks see as 1.
     """
 
     channels: int
@@ -56,12 +78,12 @@ class HierarchicalConfig:
 
     @property
     def numbers_per_point(self) -> float:
-        """Features and latents per grid point: what memory a decode takes."""
+        """Return the features and latents per grid point, to which the memory of a decoder is proportional."""
         return sum((v.width + sum(v.latents)) / v.stride**self.axes for v in self.levels)
 
     @property
     def coarsest(self) -> int:
-        """Stride that signal sizes are padded to."""
+        """Return the coarsest stride; sizes of signals are padded to multiples of it."""
         return self.levels[0].stride
 
     def __post_init__(self) -> None:
@@ -89,15 +111,19 @@ class HierarchicalConfig:
             and self.log_lambdas[0] < self.log_lambdas[1]
             and self.spread > 0
         ):
-            raise FormatError("the configuration of a hierarchical model is out of range")
+            raise FormatError("the configuration of the hierarchical model is out of range")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the configuration as JSON-compatible values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> HierarchicalConfig:
-        """Inverse of ``to_dict``; FormatError when a value is missing or cannot be."""
+        """Return the configuration that ``to_dict`` turned into ``data``.
+
+        Raises:
+            FormatError: a value is missing, has the wrong type or is out of range.
+        """
         try:
             values = {field.name: data[field.name] for field in fields(cls)}
             values["levels"] = tuple(
@@ -112,48 +138,48 @@ class HierarchicalConfig:
                 for v in values["levels"]
             )
             values["log_lambdas"] = tuple(map(float, values["log_lambdas"]))
-            made = cls(**values)
-            check_plain(made)
-            return made
+            config = cls(**values)
+            check_plain(config)
+            return config
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise FormatError(f"the model's configuration lacks or misstates {error}") from None
+            raise FormatError(f"the model's configuration has a missing or invalid value: {error}") from None
 
 
 def block_names(config: HierarchicalConfig) -> list[str]:
-    """Names of the latent blocks in coding order: level, block."""
+    """Return the names of the latent blocks, ``"level.block"``, in coding order."""
     return [f"{i}.{j}" for i, level in enumerate(config.levels) for j in range(len(level.latents))]
 
 
 def block_phase(config: HierarchicalConfig, name: str) -> int | None:
-    """Colour of the places of a latent block, 0 or 1; None where it covers the whole grid."""
-    level, block = (int(part) for part in name.split("."))
+    """Return the checkerboard colour of a latent block, 0 or 1, or None if the block covers the whole grid."""
+    level, block = (int(number) for number in name.split("."))
     phases = config.levels[level].phases
     return None if phases == 1 else block % phases
 
 
 def fourier_count(config: HierarchicalConfig) -> int:
-    """Number F of Fourier features."""
+    """Return the number F of Fourier features."""
     per_axis = waves_per_axis(config)
     waves = per_axis if config.axes == 1 else (1 + per_axis) ** 2 - 1
     return waves + (3 if config.sphere else 0)
 
 
 def waves_per_axis(config: HierarchicalConfig) -> int:
-    """Fourier features of one axis."""
+    """Return the number of Fourier features along one axis."""
     stride = config.feature_stride
     return sum(2 if 2 * h < stride else 1 for h in range(1, config.harmonics + 1) if 2 * h <= stride)
 
 
 DEFAULT_PLACE = 0.45
-"""Place of the default rate in the range of log(lambda)."""
+"""The default rate lies at this fraction of the range of log(lambda)."""
 
 
 def default_log_lambda(config: HierarchicalConfig) -> float:
-    """Return log(lambda) where no rate is asked for."""
+    """Return the log(lambda) used if no rate is requested."""
     low, high = config.log_lambdas
     return low + DEFAULT_PLACE * (high - low)
 
 
 def coarser_shape(shape: tuple[int, ...], halvings: int) -> tuple[int, ...]:
-    """Return a grid's shape with every axis halved ``halvings`` times, rounded up."""
+    """Return the shape of a grid with every axis halved ``halvings`` times, rounded up."""
     return tuple(-(-n >> halvings) for n in shape)

@@ -1,4 +1,4 @@
-"""Presets of the hierarchical encoder: how many gradient steps a signal is worth."""
+"""Effort presets of the hierarchical encoder: how many gradient steps it spends on a signal."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from inrcodec.errors import UsageError
 
 SMALL_POINTS = 1 << 14
+"""A signal of at most this many points is small."""
 ADAPTED_POINTS = 768 * 512
-SAVED_BY_TRIALS, SAVED_BY_ADAPTING = 1.035, 1.005
-"""How much longer proposals are than what is made of them at one quality, about."""
+"""Points of the image that ``HierarchicalEffort.adapting_steps`` refers to."""
+TRIALS_RATIO, ADAPTING_RATIO = 1.035, 1.005
+"""Approximate bits of the unrefined proposals divided by the bits after refinement, at equal quality."""
 
 
 @dataclass(frozen=True)
 class HierarchicalEffort:
-    """``steps``: trial steps of refinement per signal, ``small_steps`` for one of at most ``SMALL_POINTS`` (``steps``
-    by default), which gains more by them; ``weight_steps``: gradient steps on the head's weights. ``adapting_steps``:
-    those of the encoder's adaptation to an image of ``ADAPTED_POINTS``, which takes the place of trial steps; they grow
-    with the root of its points, to twice as many."""
+    """One effort preset.
+
+    Attributes:
+        name: name of the preset.
+        steps: trial steps of refinement per signal.
+        weight_steps: gradient steps on the weights of the head.
+        small_steps: trial steps for a small signal, which gains more from them; by default ``steps``.
+        adapting_steps: gradient steps that adapt the encoder to an image of ``ADAPTED_POINTS`` points, in place of
+            trial steps. They grow with the square root of the number of points, up to twice as many.
+    """
 
     name: str
     steps: int
@@ -27,18 +35,18 @@ class HierarchicalEffort:
     adapting_steps: int = 0
 
     def steps_for(self, kind: str, points: int) -> tuple[int, int]:
-        """Steps of adaptation and trial steps for a signal of a prior's kind and so many points."""
+        """Return the adaptation steps and the trial steps for a signal of a prior's kind with ``points`` points."""
         if points <= SMALL_POINTS:
             return 0, self.steps if self.small_steps is None else self.small_steps
-        # Of sounds and fields trial steps find more, and adaptation takes longer.
+        # On audio and fields, trial steps gain more and adaptation takes longer.
         if self.adapting_steps == 0 or kind != "image":
             return 0, self.steps
         return math.ceil(self.adapting_steps * min(2.0, math.sqrt(points / ADAPTED_POINTS))), 0
 
-    def saved(self, kind: str, points: int) -> float:
-        """How much longer proposals for such signals are than what is made of them, about."""
+    def proposal_ratio(self, kind: str, points: int) -> float:
+        """Return the approximate bits of unrefined proposals divided by the bits after refinement."""
         adapting, trials = self.steps_for(kind, points)
-        return SAVED_BY_ADAPTING if adapting else SAVED_BY_TRIALS if trials else 1.0
+        return ADAPTING_RATIO if adapting else TRIALS_RATIO if trials else 1.0
 
 
 HIERARCHICAL_EFFORTS = {
@@ -52,7 +60,11 @@ HIERARCHICAL_EFFORTS = {
 
 
 def hierarchical_effort_named(name: str) -> HierarchicalEffort:
-    """The preset of this name; UsageError when there is none."""
+    """Return the preset of a name.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
     try:
         return HIERARCHICAL_EFFORTS[name]
     except KeyError:

@@ -1,8 +1,8 @@
-"""The beta-ELBO of the hierarchical model, over which it is trained and every signal's posteriors are refined.
+"""The beta-ELBO of the hierarchical model: the objective of training and of refining a signal's posteriors.
 
-Posteriors are uniform with a step that the decoder knows, so that a sample is what dithered quantisation sends and its
-bits are what an entropy coder under the prior integrated over the step pays; with ``gaussian`` they are Gaussians of
-the same variance, for relative entropy coding.
+Posteriors are uniform over a step that the decoder knows. A sample is therefore what dithered quantisation sends, and
+its bits are the cost of an entropy coder under the prior integrated over the step (arXiv 1611.01704).
+Residuals are latents minus their prior mean, in step sizes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from inrcodec.coding.gaussian import MAX_SCALE, MIN_SCALE
 from inrcodec.nn.soft_rounding import soft_round
 
 MIN_PROBABILITY = 2.0**-16
+"""Probabilities of symbols are clamped to at least this."""
 MIN_LOG_SCALE, MAX_LOG_SCALE = math.log(MIN_SCALE), math.log(MAX_SCALE)
-"""Prior scales in units of the posterior step."""
+"""Range of the log prior scales, in units of the posterior step size."""
 
 
 class _FloorWithGradient(torch.autograd.Function):
-    """max(x, floor), whose gradient passes below the floor too when it would raise x."""
+    """max(x, floor), with a gradient below the floor too if it would raise x."""
 
     @staticmethod
     def forward(ctx, values: Tensor, floor: float) -> Tensor:  # type: ignore[no-untyped-def]
@@ -42,7 +43,10 @@ class _FloorWithGradient(torch.autograd.Function):
 
 
 def symbol_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
-    """Bits of residuals in steps under a Gaussian of mean 0 integrated over one step."""
+    """Return the bits of residuals under a Gaussian of mean 0 integrated over one step.
+
+    Both arguments are in step sizes.
+    """
     inverse = torch.exp(-log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE)) * math.sqrt(0.5)
     size = residual.abs()
     probability = 0.5 * (torch.erfc((size - 0.5) * inverse) - torch.erfc((size + 0.5) * inverse))
@@ -50,33 +54,39 @@ def symbol_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
 
 
 Quantise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(residuals in steps, log scales) to the residuals that the decoder gets and those that bits are counted for."""
+"""(residuals, log scales) -> (residuals that the decoder gets, residuals whose bits are counted), in step sizes."""
 
 
 Errors = Callable[[Tensor, Tensor], Tensor]
-"""Decoded values and those of the signal, both (N, C, H, W), to an error of every point, (N, H, W)."""
+"""(decoded values, values of the signal), both (N, C, H, W) -> error of every point (N, H, W)."""
 
 
 def noisy(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    """A sample of the uniform posterior: what dithered quantisation sends."""
+    """Return a sample of the uniform posterior, both for the decoder and for counting bits."""
     sample = residual + torch.rand_like(residual) - 0.5
     return sample, sample
 
 
 def rounded(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest integers; the gradient passes."""
+    """Return the nearest integers, both for the decoder and for counting bits; the gradient is that of the identity."""
     nearest = residual + (residual.round() - residual).detach()
     return nearest, nearest
 
 
 def mixed(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest integers for the decoder, bits of a sample of the uniform posterior (Minnen and Singh 2020)."""
+    """Return the nearest integers for the decoder and a sample of the uniform posterior for counting bits.
+
+    Source: arXiv 2007.08739.
+    """
     return rounded(residual, log_scale)[0], noisy(residual, log_scale)[0]
 
 
 def softened(temperature: float, random: torch.Generator) -> Quantise:
-    """Nearest integers for the decoder with the slope of soft rounding, bits of a sample that is the nearer to rounding
-    the lower the temperature: soft rounding before and after uniform noise."""
+    """Return a quantiser that approaches rounding as ``temperature`` falls.
+
+    The decoder gets the nearest integers, with the gradient of soft rounding. Bits are counted for a sample: soft
+    rounding before and after uniform noise from ``random`` (arXiv 2006.09952).
+    """
 
     def quantise(residual: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         soft = soft_round(residual, temperature)
@@ -88,10 +98,12 @@ def softened(temperature: float, random: torch.Generator) -> Quantise:
 
 @dataclass
 class Elbo:
-    """Of each signal: ``mse`` (N,) over the points that count, and where its parts lie.
+    """The terms of the beta-ELBO of N signals.
 
-    ``errors`` (N, H, W): squared error of every point, mean over channels. ``bit_maps``: of each latent block (N, h, w)
-    the bits at every place of its grid.
+    Attributes:
+        mse: mean squared error (N,) over the points that count.
+        errors: squared error (N, H, W) of every point, averaged over channels.
+        bit_maps: for each latent block, the bits (N, h, w) at every place of its level's grid.
     """
 
     mse: Tensor
@@ -100,12 +112,12 @@ class Elbo:
 
     @property
     def level_bits(self) -> Tensor:
-        """Bits of each latent block, (N, blocks)."""
+        """Return the bits of each latent block, (N, blocks)."""
         return torch.stack([bits.flatten(1).sum(1) for bits in self.bit_maps], dim=1)
 
     @property
     def bits(self) -> Tensor:
-        """Bits of each signal, (N,)."""
+        """Return the bits of each signal, (N,)."""
         return self.level_bits.sum(1)
 
 
@@ -117,9 +129,10 @@ def native_fourier(
     origin: tuple[int, int] = (0, 0),
     extent: tuple[int, ...] | None = None,
 ) -> Tensor:
-    """Fourier features at the points of a native grid, (height * width, F).
+    """Return the Fourier features (height * width, F) at the points of a native grid.
 
-    On the sphere the grid is the part from point ``origin`` of one of ``extent`` points, by default all of it.
+    On the sphere, the grid is a crop, starting at point ``origin``, of a grid of ``extent`` points; by default it is
+    the whole grid.
     """
     rows, columns = origin[0] + torch.arange(height) + 0.5, origin[1] + torch.arange(width) + 0.5
     if config.axes == 1:
@@ -131,7 +144,10 @@ def native_fourier(
 def sampled_points(
     count: int, share: float, random: torch.Generator | None = None, device: torch.device | None = None
 ) -> Tensor | None:
-    """Numbers (P,) of a ``share`` of ``count`` points, one of every run of equal length; None, for all, at share 1."""
+    """Return the indices (P,) of a random ``share`` of ``count`` points, one from every run of equal length.
+
+    Returns None, which stands for all points, if ``share`` is 1.
+    """
     if share == 1.0:
         return None
     runs = max(1, round(share * count))
@@ -140,8 +156,8 @@ def sampled_points(
     return edges[:-1] + (places * (edges[1:] - edges[:-1])).long()
 
 
-Watch = Callable[[str, Tensor], None]
-"""Is shown every latent block's name and the features before it."""
+FeatureObserver = Callable[[str, Tensor], None]
+"""Called with the name of every latent block and the features before it."""
 
 
 def latents_and_bits(
@@ -150,14 +166,16 @@ def latents_and_bits(
     log_lambda: Tensor,
     quantise: Quantise,
     *,
-    risen: list[Tensor] | None = None,
+    bottom_up_features: list[Tensor] | None = None,
     offsets: dict[str, Tensor] | None = None,
-    watch: Watch | None = None,
+    watch: FeatureObserver | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Features at the finest stride after one sample of every posterior, and ``Elbo.bit_maps``; arguments as in
-    ``elbo``."""
+    """Return the features at the finest stride after one sample of every posterior, and ``Elbo.bit_maps``.
+
+    The arguments are those of ``elbo``.
+    """
     rate = model.rates(log_lambda)
-    found = model.bottom_up(values, rate) if risen is None else risen
+    from_below = model.bottom_up(values, rate) if bottom_up_features is None else bottom_up_features
     counted: list[tuple[str, Tensor, Tensor]] = []
 
     def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
@@ -165,11 +183,11 @@ def latents_and_bits(
             watch(name, h)
         mean, log_scale = prior.float().chunk(2, dim=1)
         step = model.steps(name, rate)
-        residual = model.propose(name, h, found, rate).float() / step
+        residual = model.propose(name, h, from_below, rate).float() / step
         if offsets is not None:
             residual = residual + take_color(offsets[name], block_phase(model.config, name))
-        sent, priced = quantise(residual, log_scale)
-        counted.append((name, priced, log_scale))
+        sent, coded = quantise(residual, log_scale)
+        counted.append((name, coded, log_scale))
         return mean + step * sent
 
     stride = model.config.coarsest
@@ -180,14 +198,17 @@ def latents_and_bits(
 
 
 def _bit_maps(config: HierarchicalConfig, counted: list[tuple[str, Tensor, Tensor]]) -> list[Tensor]:
-    """``Elbo.bit_maps`` of latent blocks' residuals and log scales (N, c, h, w): one pass over all blocks."""
+    """Return ``Elbo.bit_maps`` for the names, residuals and log scales (N, c, h, w) of the latent blocks.
+
+    All blocks are evaluated in one pass, which is faster.
+    """
     flat = [[each.permute(0, 2, 3, 1).flatten(1) for each in both] for _, *both in counted]
-    residuals, log_scales = (torch.cat(some, dim=1) for some in zip(*flat, strict=True))
-    bits = symbol_bits(residuals, log_scales).split([part.shape[1] for part, _ in flat], dim=1)
+    residuals, log_scales = (torch.cat(tensors, dim=1) for tensors in zip(*flat, strict=True))
+    bits = symbol_bits(residuals, log_scales).split([residual.shape[1] for residual, _ in flat], dim=1)
     out = []
-    for (name, block, _), part in zip(counted, bits, strict=True):
-        places = part.unflatten(1, (*block.shape[2:], block.shape[1])).sum(-1)
-        out.append(scatter_color(places[:, None], block_phase(config, name))[:, 0])
+    for (name, block, _), block_bits in zip(counted, bits, strict=True):
+        bit_map = block_bits.unflatten(1, (*block.shape[2:], block.shape[1])).sum(-1)
+        out.append(scatter_color(bit_map[:, None], block_phase(config, name))[:, 0])
     return out
 
 
@@ -198,32 +219,44 @@ def elbo(
     fourier: Tensor,
     quantise: Quantise,
     *,
-    risen: list[Tensor] | None = None,
+    bottom_up_features: list[Tensor] | None = None,
     offsets: dict[str, Tensor] | None = None,
     weights: Tensor | None = None,
     mask: Tensor | None = None,
-    watch: Watch | None = None,
+    watch: FeatureObserver | None = None,
     errors: Errors | None = None,
     points: Tensor | None = None,
 ) -> Elbo:
-    """One evaluation with one sample of every posterior.
+    """Evaluate the beta-ELBO with one sample of every posterior.
 
-    ``values`` (N, C, H, W), sizes multiples of the coarsest stride. ``risen``: the way up, if it is known already.
-    ``offsets``: what is added to the proposed residuals of a latent block, in steps. ``weights`` (N, n): the head's.
-    ``mask`` (H * W,): 1 where a point counts. ``errors``: what stands in for squared errors. ``points``
-    (P,): numbers of the points at which squared errors are measured, all by default; ``Elbo.errors`` is (N, 1, P) then.
+    Args:
+        model: the model.
+        values: signals (N, C, H, W); H and W are multiples of the coarsest stride.
+        log_lambda: (N,), or (1,) for all signals.
+        fourier: Fourier features (H * W, F) of all points.
+        quantise: turns proposed residuals into the sample.
+        bottom_up_features: ``model.bottom_up`` of the values, if already computed.
+        offsets: for each latent block, what is added to its proposed residuals, in step sizes.
+        weights: flat head weights (N, n); by default the prior mean.
+        mask: (H * W,), 1 where a point counts; by default all points count.
+        watch: called with every block's name and the features before it.
+        errors: replaces the squared error.
+        points: indices (P,) of the points at which squared errors are measured; by default all. ``Elbo.errors`` is then
+            (N, 1, P), and ``mask`` and ``errors`` are not used.
     """
     height, width = values.shape[2], values.shape[3]
-    h, spent = latents_and_bits(model, values, log_lambda, quantise, risen=risen, offsets=offsets, watch=watch)
+    h, bit_maps = latents_and_bits(
+        model, values, log_lambda, quantise, bottom_up_features=bottom_up_features, offsets=offsets, watch=watch
+    )
     features = interpolate(model.config, model.features(h, model.rates(log_lambda)).float(), height, width)
     if points is not None:
         decoded = model.values(features.index_select(1, points), fourier[points], weights)
         error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, points)).square().mean(dim=2)
-        return Elbo(error.mean(dim=1), error[:, None], spent)
+        return Elbo(error.mean(dim=1), error[:, None], bit_maps)
     decoded = model.values(features, fourier, weights)
     if errors is None:
         error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)).square().mean(dim=2)
     else:
         error = errors(decoded.unflatten(1, (height, width)).permute(0, 3, 1, 2), values).flatten(1)
     mse = error.mean(dim=1) if mask is None else (error @ mask) / mask.sum()
-    return Elbo(mse, error.unflatten(1, (height, width)), spent)
+    return Elbo(mse, error.unflatten(1, (height, width)), bit_maps)

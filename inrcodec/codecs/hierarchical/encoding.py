@@ -1,4 +1,4 @@
-"""Signals to bytes by hierarchical latents: choose a grid, refine posteriors, code latents and head weights.
+"""Encode signals with hierarchical latents: choose a grid, refine posteriors, code latents and head weights.
 
 The steps are requests to a ``LatentEncoder``, so that the encodings of many signals can run side by side.
 """
@@ -31,13 +31,21 @@ if TYPE_CHECKING:
     from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 
 MIN_POINTS_FOR_WEIGHTS = 1 << 15
-"""Head weights never pay for themselves in a smaller signal."""
+"""In a smaller signal, head weights never pay for their bits."""
 GRID_KEPT = 2.5
-"""Distance of log(beta) over which a chosen grid is kept."""
+"""A chosen grid is kept while log(beta) changes by less than this."""
 
 
 class HierarchicalEncoding:
-    """Signals being encoded; another rate close to an earlier one starts from the posteriors found for that."""
+    """Signals being encoded; a rate close to an earlier one starts from the posteriors found for that one.
+
+    Attributes:
+        codec: the codec.
+        sources: the signals.
+        encoder: does the work.
+        level: gain of audio, in quarters of an octave.
+        halvings: how often the grid is halved.
+    """
 
     def __init__(self, codec: HierarchicalCodec, sources: Sequence[Source], options: EncodeOptions) -> None:
         effort = hierarchical_effort_named(options.effort)
@@ -60,11 +68,11 @@ class HierarchicalEncoding:
         self._batches: dict[int, list[OwnedBatch]] = {}
 
     def at(self, rate: Rate) -> Coded:
-        """Bytes at a rate."""
+        """See ``Encoding.at``."""
         return self.encoder.run(self.search(rate))
 
     def search(self, rate: Rate) -> Search[Coded]:
-        """``at`` as a dialogue, for encodings side by side."""
+        """Run ``at`` as a generator of requests, so that several encodings can run side by side."""
         prior, config = self.codec.prior, self.codec.prior.config
         default = default_log_lambda(config)
         if has_halvings(self.codec.prior):
@@ -78,18 +86,21 @@ class HierarchicalEncoding:
             coded = yield [SearchRequest("code", owned.batch, quality) for owned in self.batches]
         else:
             quality, coded = yield from quality_search(self.encoder, [o.batch for o in self.batches], rate.bits)
-        weights = [self._weights(owned.batch, found, quality) for owned, found in zip(self.batches, coded, strict=True)]
-        sent = any(message for group in weights for message in group)
-        parts: list[dict[int, list[bytes]]] = [{} for _ in self.sources]
-        for owned, heads, found in zip(self.batches, weights, coded, strict=True):
-            for (owner, place), head, message in zip(owned.owners, heads, found.messages, strict=True):
-                parts[owner][place] = [head, message] if sent else [message]
-        parameters = Parameters(quality, self.encoder.coder, sent, self.level, self.halvings)
-        bodies = [join_messages([m for place in sorted(part) for m in part[place]]) for part in parts]
+        heads = [self._weights(owned.batch, c, quality) for owned, c in zip(self.batches, coded, strict=True)]
+        has_weights = any(message for batch_heads in heads for message in batch_heads)
+        tiles_by_source: list[dict[int, list[bytes]]] = [{} for _ in self.sources]
+        for owned, batch_heads, latents in zip(self.batches, heads, coded, strict=True):
+            for (owner, place), head, message in zip(owned.owners, batch_heads, latents.messages, strict=True):
+                tiles_by_source[owner][place] = [head, message] if has_weights else [message]
+        parameters = Parameters(quality, self.encoder.coder, has_weights, self.level, self.halvings)
+        bodies = [join_messages([m for place in sorted(tiles) for m in tiles[place]]) for tiles in tiles_by_source]
         return Coded(write_parameters(self.codec.prior, parameters), bodies)
 
     def _choose_grid(self, rate: Rate, default: float) -> None:
-        """Betas near one that a grid was chosen for stay on it, so that a search over them sees a smooth curve."""
+        """Choose the grid, unless beta is near the one that the present grid was chosen for.
+
+        Keeping the grid lets a search over beta see a smooth curve.
+        """
         if (
             rate.beta is not None
             and self._grid_beta is not None
@@ -101,14 +112,14 @@ class HierarchicalEncoding:
 
     @property
     def batches(self) -> list[OwnedBatch]:
-        """All planes on the chosen grid."""
+        """Return all planes on the chosen grid."""
         if self.halvings not in self._batches:
-            made = make_batches(self.sources, self.codec.prior, gain_of(self.level), self.halvings)
-            self._batches[self.halvings] = made
+            batches = make_batches(self.sources, self.codec.prior, gain_of(self.level), self.halvings)
+            self._batches[self.halvings] = batches
         return self._batches[self.halvings]
 
     def _weights(self, batch: Batch, coded: CodedLatents, quality: int) -> list[bytes]:
-        """Messages of the weights of a batch's planes, empty where the prior's mean serves."""
+        """Return the messages of the head weights of a batch's planes, empty where the prior mean is used."""
         steps, prior = self.encoder.effort.weight_steps, self.codec.prior
         if coded.features is None or batch.points < MIN_POINTS_FOR_WEIGHTS:
             return [b""] * len(batch.values)
@@ -128,7 +139,7 @@ class HierarchicalEncoding:
 def encode_each(
     codec: HierarchicalCodec, sources: Sequence[Source], options: EncodeOptions, rates: Sequence[Rate]
 ) -> list[Coded]:
-    """Encode each signal for a file of its own; small signals of one shape go through the networks together."""
+    """Encode each signal for its own file; small signals of one shape go through the networks together."""
     encodings = [HierarchicalEncoding(codec, [source], options) for source in sources]
     searches = [encoding.search(rate) for encoding, rate in zip(encodings, rates, strict=True)]
     return encodings[0].encoder.run_all(searches)

@@ -1,7 +1,7 @@
-"""The hierarchical model's way down in exact integers: what sender and receiver compute alike on every machine.
+"""The top-down path of the hierarchical model in exact integers, which every machine computes alike.
 
-Numbers are fixed point with the units of ``nn.exact``. A *quality* is the place on the table of rate anchors
-in units of 1/256 anchor; it is what a file carries of log(lambda).
+Numbers are fixed-point with the units of ``nn.exact``: 2^-13 for activations, 2^-12 for weights. A *quality* is a
+position in the table of rate anchors, in units of 1/256 anchor; a file stores it in place of log(lambda).
 """
 
 from __future__ import annotations
@@ -18,43 +18,49 @@ from inrcodec.nn.exact import ACTIVATION_BITS, ACTIVATION_LIMIT, WEIGHT_BITS, Ex
 from inrcodec.nn.strips import in_strips, narrow_integers
 
 QUALITY_BITS = 8
+"""Qualities are in units of 2^-8 anchor."""
 BIAS_BITS = ACTIVATION_BITS + WEIGHT_BITS
+"""Biases are in units of 2^-25, as the products of weights and activations."""
 WEIGHT_LIMIT = (1 << 15) - 1
+"""Max magnitude of a weight."""
 TARGET_ROW_SUM = round(0.98 * (1 << 19))
-"""What the magnitudes of a row of weights sum to at most where that is to be had: decoders in 32-bit integers (the
-viewer's) hold no more than 2^19."""
+"""The magnitudes of a row of weights sum to at most this where rescaling allows it: decoders in 32-bit integers (the
+viewer's) can hold no more than 2^19."""
 RESIDUAL_BITS = 8
-"""Residuals of latents are in units of 2^-8 posterior steps."""
+"""Residuals of latents are in units of 2^-8 posterior step sizes."""
 
 
 def max_quality(config: HierarchicalConfig) -> int:
-    """Largest quality."""
+    """Return the max quality; the min is 0."""
     return (config.n_anchors - 1) << QUALITY_BITS
 
 
 def quality_of(config: HierarchicalConfig, log_lambda: float) -> int:
-    """Nearest quality of a log lambda."""
+    """Return the quality nearest to ``log_lambda``."""
     low, high = config.log_lambdas
     place = (log_lambda - low) / (high - low) * max_quality(config)
     return min(max(round(place), 0), max_quality(config))
 
 
 def log_lambda_of(config: HierarchicalConfig, quality: int) -> float:
-    """The log lambda that a quality stands for."""
+    """Return the log(lambda) that a quality stands for."""
     low, high = config.log_lambdas
     return low + (high - low) * quality / max_quality(config)
 
 
 DOWNWARD = ("up", "down", "prior_in", "prior_out", "latent_in")
-"""First words of the names of the convolutions on the way down."""
+"""Names of the top-down convolutions begin with one of these."""
 
 
 @dataclass(frozen=True)
 class ExactTables:
-    """The integers that a prior file holds: convolution weights and bias tables by name, steps by latent block.
+    """The integers of a prior file; all are int64.
 
-    ``weights``: int64 (C_out, C_in, rows, columns) in units of 2^-12, magnitudes below 2^15. ``biases``: (A, C_out) in
-    2^-25. ``steps``: (A, c) in 2^-13, positive. ``first``: (C,) in 2^-13.
+    Attributes:
+        weights: by convolution, (C_out, C_in, rows, columns) in units of 2^-12, magnitudes below 2^15.
+        biases: by convolution, tables (A, C_out) over anchors in units of 2^-25.
+        steps: by latent block, tables (A, c) of posterior step sizes in units of 2^-13, positive.
+        first: the features (C,) before anything is decoded, in units of 2^-13.
     """
 
     weights: dict[str, Tensor]
@@ -64,15 +70,15 @@ class ExactTables:
 
     @classmethod
     def from_model(cls, model: HierarchicalINR) -> ExactTables:
-        """Rounded from a trained model."""
-        real = {
+        """Return the tables of a trained model, rounded."""
+        unrounded = {
             name: (conv.weight.detach().clone(), conv.bias.detach().clone())
             for name, conv in model.named_convs()
             if name.split(".")[0] in DOWNWARD
         }
-        _lessen_rows(real)
+        _rescale_rows(unrounded)
         weights, biases = {}, {}
-        for name, (weight, bias) in real.items():
+        for name, (weight, bias) in unrounded.items():
             weights[name] = to_fixed(weight, WEIGHT_BITS).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
             biases[name] = to_fixed(bias, BIAS_BITS).clamp(-(1 << 31) + 1, (1 << 31) - 1)
         steps = {
@@ -82,7 +88,7 @@ class ExactTables:
         return cls(weights, biases, steps, to_fixed(model.first, ACTIVATION_BITS))
 
     def put_into(self, model: HierarchicalINR) -> None:
-        """Give a model the values that the integers stand for."""
+        """Set a model's parameters to the values that the integers stand for."""
         with torch.no_grad():
             for name, weight in self.weights.items():
                 conv = model.conv(name)
@@ -93,10 +99,13 @@ class ExactTables:
             model.first.copy_(self.first.double() / (1 << ACTIVATION_BITS))
 
 
-def _lessen_rows(real: dict[str, tuple[Tensor, Tensor]]) -> None:
-    """Make hidden units whose weights (C_out, C_in, rows, columns) are too large, alone or all together, smaller, and
-    what reads them larger by the same factor: behind a ReLU that is the same function."""
-    for name, (weight, bias) in real.items():
+def _rescale_rows(unrounded: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Scale down, in place, hidden units whose weights exceed the limits, one by one or in sum.
+
+    The weights that read these units are scaled up by the same factor. The units pass through a ReLU, so the function
+    stays the same.
+    """
+    for name, (weight, bias) in unrounded.items():
         if name.startswith("prior_in"):
             reader = name.replace("prior_in", "prior_out")
         elif name.endswith(".in"):
@@ -107,11 +116,11 @@ def _lessen_rows(real: dict[str, tuple[Tensor, Tensor]]) -> None:
         excess = torch.maximum(sizes.sum(1) / TARGET_ROW_SUM, sizes.amax(1) / WEIGHT_LIMIT).clamp_min(1.0)
         weight.div_(excess[:, None, None, None])
         bias.div_(excess)
-        real[reader][0].mul_(excess[:, None, None])
+        unrounded[reader][0].mul_(excess[:, None, None])
 
 
 class ExactLayers:
-    """``codecs.hierarchical.model.Layers`` in integers, at one quality."""
+    """``codecs.hierarchical.model.Layers`` in exact integers, at one quality."""
 
     def __init__(self, config: HierarchicalConfig, tables: ExactTables, quality: int) -> None:
         self.config, self.quality = config, quality
@@ -127,39 +136,45 @@ class ExactLayers:
         }
 
     def start(self, count: int, height: int, width: int) -> Tensor:
-        """The learned constant everywhere."""
+        """Return the learned constant at every place."""
         return self._first[None, :, None, None].repeat(count, 1, height, width)
 
     def conv(self, name: str, values: Tensor) -> Tensor:
-        """Convolution in integers."""
-        # Sums of two activations stay below twice the limit; the clamp brings them back into the checked range.
+        """Convolve in integers."""
+        # A sum of two activations can reach twice the limit; the clamp brings it back into the checked range.
         return self._convs[name](values.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT))
 
     def relu(self, values: Tensor) -> Tensor:
-        """max(0, values)."""
+        """Return max(0, values)."""
         return values.clamp_min(0)
 
     def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
-        """Strip by strip, in float32 in between where that holds the integers."""
-        return in_strips(lambda *parts: narrow_integers(function(*parts)), values, *others, halo=halo, overwrite=True)
+        """Return ``function`` of the arrays, strip by strip, in float32 where that holds the integers."""
+        return in_strips(lambda *strips: narrow_integers(function(*strips)), values, *others, halo=halo, overwrite=True)
 
     def step(self, name: str) -> Tensor:
-        """Posterior steps (c, 1, 1) of a latent block in units of 2^-13."""
+        """Return the posterior step sizes (c, 1, 1) of a latent block in units of 2^-13."""
         return self._steps[name][:, None, None]
 
 
 def to_floats(h: Tensor) -> Tensor:
-    """Features in floating point, float32; ``h`` is used up."""
+    """Return integer features in float32; ``h`` may be overwritten."""
     return h.float().mul_(2.0**-ACTIVATION_BITS)
 
 
 def place_latents(layers: ExactLayers, name: str, prior: Tensor, residual: Tensor) -> Tensor:
-    """Latents of a block: prior mean plus residual (in 2^-8 steps) times step, clamped to the activations' range; the
-    means are used up."""
+    """Return the latents of a block: prior mean plus residual times step size, clamped to the range of activations.
+
+    Args:
+        layers: the layers, which know the step sizes.
+        name: the latent block.
+        prior: prior parameters (N, 2c, h, w); the means may be overwritten.
+        residual: (N, c, h, w), in units of 2^-8 step sizes.
+    """
     step = layers.step(name) * 2.0**-RESIDUAL_BITS
 
-    def moved(mean: Tensor, residual: Tensor) -> Tensor:
+    def shift_mean(mean: Tensor, residual: Tensor) -> Tensor:
         shift = (residual.double() * step + 0.5).floor_()
         return (mean + shift).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
-    return layers.local(moved, prior.chunk(2, dim=1)[0], residual, halo=0)
+    return layers.local(shift_mean, prior.chunk(2, dim=1)[0], residual, halo=0)

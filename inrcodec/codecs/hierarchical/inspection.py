@@ -1,4 +1,4 @@
-"""What a file of the hierarchical codec holds where: bits by place, and how far its posteriors spread the values."""
+"""Inspect a hierarchical file: where its bits are spent, and how far samples of its posteriors spread the values."""
 
 from __future__ import annotations
 
@@ -27,13 +27,20 @@ from inrcodec.codecs.tiles import TileBlender, padded_shape, plane_tiles
 FloatArray = NDArray[np.float32]
 
 CELL = 8
-"""Points along each axis of a cell whose bits are summed."""
+"""Side, in points, of the cells over which bits are summed."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Of one plane. ``bits``: of every cell of ``CELL`` points a side, (h, w); ``by_level``: stride to the bits of all
-    its latents; ``spread``: standard deviation of the values over samples of the posteriors, of the plane's shape."""
+    """The inspection of one plane.
+
+    Attributes:
+        bits: bits (h, w) of every cell of ``cell`` points along each axis.
+        by_level: bits of all latents at a stride, by stride, coarsest first.
+        cell: side of a cell in points.
+        spread: standard deviation of the values over samples of the posteriors, of the plane's shape; None if not
+            computed.
+    """
 
     bits: FloatArray
     by_level: dict[int, float]
@@ -43,7 +50,14 @@ class Inspection:
 
 @torch.no_grad()
 def inspect(codec: HierarchicalCodec, entry: CodedEntry, *, plane: int = 0, samples: int = 8) -> Inspection:
-    """Bits and spread of one plane of a signal; without ``samples``, or of a plane in tiles, no spread."""
+    """Inspect one plane of a signal.
+
+    Args:
+        codec: the codec with the prior of the file.
+        entry: the coded signal.
+        plane: number of the plane.
+        samples: posterior samples for the spread; at 0, and for a plane in tiles, it is not computed.
+    """
     parameters, _ = read_parameters(codec.prior, entry.parameters)
     planes = PlaneMap.make(entry.header, codec.prior)
     shape = coarser_shape(planes.shape, parameters.halvings)
@@ -55,29 +69,25 @@ def inspect(codec: HierarchicalCodec, entry: CodedEntry, *, plane: int = 0, samp
     by_level: dict[int, float] = {}
     spread = None
     for index, tile in enumerate(tiles):
-        own = tuple(part.stop - part.start for part in tile)
-        density = torch.zeros(
-            padded_shape(own, config.coarsest) if config.axes == 2 else (1, *padded_shape(own, config.coarsest))
-        )
+        tile_shape = tuple(part.stop - part.start for part in tile)
+        padded = padded_shape(tile_shape, config.coarsest)
+        density = torch.zeros(padded if config.axes == 2 else (1, *padded))
 
-        def watch(name: str, residual: Tensor, scales: Tensor, density: Tensor = density) -> None:
-            bits = scatter_color(symbol_bits(residual, scales.log()).sum(1, keepdim=True), block_phase(config, name))[
-                0, 0
-            ]
+        def add_bits(name: str, residual: Tensor, scales: Tensor, density: Tensor = density) -> None:
+            block_bits = symbol_bits(residual, scales.log()).sum(1, keepdim=True)
+            bits = scatter_color(block_bits, block_phase(config, name))[0, 0]
             stride = config.levels[int(name.split(".")[0])].stride
             by_level[stride] = by_level.get(stride, 0.0) + float(bits.sum())
             rows = stride if config.axes == 2 else 1
             density += bits.repeat_interleave(rows, 0).repeat_interleave(stride, 1).float() / (rows * stride)
 
         message = messages[(plane * len(tiles) + index) * step + step - 1]
-        h = codec.latent_features(
-            message, parameters.quality, parameters.coder, padded_shape(own, config.coarsest), watch
-        )
-        inside = density[tuple(slice(0, n) for n in own)] if config.axes == 2 else density[0, : own[0]]
+        h = codec.latent_features(message, parameters.quality, parameters.coder, padded, add_bits)
+        inside = density[tuple(slice(0, n) for n in tile_shape)] if config.axes == 2 else density[0, : tile_shape[0]]
         blender.add(tile, inside.numpy()[..., None])
         if samples and len(tiles) == 1:
             rate = codec.prior.model.rates(torch.full((1,), log_lambda_of(config, parameters.quality)))
-            decoded = render(codec.prior.model, h, rate, own, own)
+            decoded = render(codec.prior.model, h, rate, tile_shape, tile_shape)
             spread = _spread(codec, decoded, parameters.quality, samples)
     return Inspection(
         _cells(blender.values[..., 0], config), dict(sorted(by_level.items(), reverse=True)), CELL, spread
@@ -85,7 +95,7 @@ def inspect(codec: HierarchicalCodec, entry: CodedEntry, *, plane: int = 0, samp
 
 
 def _cells(density: FloatArray, config: HierarchicalConfig) -> FloatArray:
-    """Bits of cells from bits of points."""
+    """Sum the bits of points over cells."""
     plane = torch.from_numpy(density).view(1, 1, *((1, -1) if config.axes == 1 else density.shape))
     rows = CELL if config.axes == 2 else 1
     height, width = plane.shape[2:]
@@ -94,19 +104,22 @@ def _cells(density: FloatArray, config: HierarchicalConfig) -> FloatArray:
 
 
 def _spread(codec: HierarchicalCodec, decoded: FloatArray, quality: int, samples: int) -> FloatArray:
-    """Standard deviation over samples of the posterior that the encoder proposes for decoded values (*shape, C): every
-    latent anywhere within its step, finer ones proposed anew from what the coarser ones have become."""
+    """Return the standard deviation of values over posterior samples, averaged over channels first.
+
+    The posterior is the one that the encoder proposes for the decoded values (*shape, C). Every latent is drawn
+    uniformly within its step, and finer ones are proposed anew given the coarser ones.
+    """
     model, config = codec.prior.model, codec.prior.config
     rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
     random = torch.Generator().manual_seed(0)
     batch = as_batch(decoded[None], config)
-    risen = model.bottom_up(batch.values, rate)
+    features = model.bottom_up(batch.values, rate)
     shape, padded = decoded.shape[:-1], batch.values.shape[2:]
     rows = 1 if config.axes == 1 else padded[0] // config.coarsest
 
     def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
         step = model.steps(name, rate)
-        proposed = model.propose(name, h, risen, rate)
+        proposed = model.propose(name, h, features, rate)
         noise = torch.rand(proposed.shape, generator=random) - 0.5
         return prior.chunk(2, dim=1)[0] + proposed + step * noise
 

@@ -1,14 +1,15 @@
-"""Two ways to send residuals of latents, behind one interface: quantisation and relative entropy coding in blocks.
+"""Two coders for the residuals of latents behind one interface: rounding, and relative entropy coding in blocks.
 
-A residual is a latent less its prior mean, in posterior steps. The prior is a Gaussian with one of the 64 scales of
-``coding.gaussian``, the posterior has the variance of a uniform step, 1/12; both sides know both.
+A residual is a latent minus its prior mean, in posterior step sizes. Its prior is a Gaussian with mean 0 and one of the
+64 scales of ``coding.gaussian``; its posterior has the variance of a uniform distribution over one step, 1/12. Both
+sides know both.
 
 - ``round``: residuals are rounded and coded by ANS under integer tables. (This is dithered quantisation with a dither
   of zero, which the models are trained for.)
 - ``rec``: relative entropy coding. The latents of a block are sent as the index of one of 2^K shared candidates drawn
-  from the prior (``coding.relative_entropy``). A shared seed permutes the latents; a block ends where the KL predicted
-  from the scales reaches the budget, and K follows the prediction, so block boundaries are not sent. Candidates are
-  rounded to 2^-8, so the last bits of floating-point arithmetic do not matter.
+  from the prior (``coding.relative_entropy``). A shared seed permutes the latents. A block ends where the KL divergence
+  predicted from the scales reaches the budget, and K follows from the prediction, so block boundaries are not sent.
+  Candidates are rounded to 2^-8, so the last bits of floating-point arithmetic do not matter.
 """
 
 from __future__ import annotations
@@ -31,26 +32,41 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 
 CODERS = ("round", "rec")
-"""In the order of their numbers in files."""
+"""The coders, in the order of their numbers in files."""
 
 KL_UNITS_PER_BIT = 64
+"""Predicted KL divergences are integers in units of 1/64 bit."""
 BLOCK_BITS = 14
+"""A block's candidate index has at most this many bits."""
 TARGET_UNITS = (BLOCK_BITS - 2) * KL_UNITS_PER_BIT
+"""A block is full at this predicted KL divergence."""
 MAX_BLOCK_LATENTS = 64
+"""A block holds at most about this many latents."""
 PRUNE_UNITS = 2
+"""Latents of a smaller predicted KL divergence are not sent: their residual is 0."""
 SEED = 0x1AE5
+"""Seed of the permutation and of the candidates; part of the file format."""
 POSTERIOR_SCALE = math.sqrt(1.0 / 12.0)
+"""Standard deviation of a posterior, in step sizes."""
 
 
 class LatentWriter(Protocol):
     """Collects the message of one signal."""
 
     def send(self, residual: FloatArray, scales: IntArray) -> IntArray:
-        """Residuals (n,) in steps under scale indices (n,): what the receiver will have, in units of 2^-8 steps."""
+        """Append residuals to the message.
+
+        Args:
+            residual: (n,), in step sizes.
+            scales: indices (n,) of the prior scales.
+
+        Returns:
+            The residuals (n,) that the receiver will decode, in units of 2^-8 step sizes.
+        """
         ...
 
     def to_bytes(self) -> bytes:
-        """The message."""
+        """Return the message."""
         ...
 
 
@@ -58,33 +74,45 @@ class LatentReader(Protocol):
     """Reads a message in the order in which it was written."""
 
     def receive(self, scales: IntArray) -> IntArray:
-        """The next residuals (n,) in units of 2^-8 steps."""
+        """Return the next residuals (n,), in units of 2^-8 step sizes, under scale indices (n,)."""
         ...
 
     def finish(self) -> None:
-        """FormatError unless everything has been read."""
+        """Check that the whole message has been read.
+
+        Raises:
+            FormatError: the message has trailing bytes or is truncated.
+        """
         ...
 
 
 def make_writer(coder: str) -> LatentWriter:
-    """A writer; UsageError for an unknown coder."""
+    """Return a new writer.
+
+    Raises:
+        UsageError: ``coder`` is unknown.
+    """
     check_coder(coder)
     return RoundingWriter() if coder == "round" else BlockWriter()
 
 
 def make_reader(coder: str, data: bytes, n_parts: int) -> LatentReader:
-    """A reader of what a writer of ``make_writer`` wrote when it was given ``n_parts`` parts."""
+    """Return a reader of a message that took ``n_parts`` calls of ``LatentWriter.send`` to write."""
     return RoundingReader(data, n_parts) if coder == "round" else BlockReader(data)
 
 
 def check_coder(coder: str) -> None:
-    """Raise UsageError unless there is such a coder."""
+    """Check that a coder exists.
+
+    Raises:
+        UsageError: it does not.
+    """
     if coder not in CODERS:
         raise UsageError(f"coder must be one of {', '.join(CODERS)}, got {coder!r}")
 
 
 class RoundingWriter:
-    """Write latents with coder ``round``."""
+    """Writes latents with coder ``round``."""
 
     def __init__(self) -> None:
         self._coder = GaussianWriter()
@@ -117,7 +145,7 @@ class RoundingReader:
 
 @cache
 def _kl_units() -> IntArray:
-    """Mean KL of a latent whose residual follows the prior, by scale index, in 1/64 bit."""
+    """Return, by scale index, the mean KL divergence of a latent whose residual follows the prior, in 1/64 bit."""
     ratio = np.maximum(scale_values() / POSTERIOR_SCALE, 1.0)
     return np.rint(KL_UNITS_PER_BIT * np.log2(ratio)).astype(np.int64)
 
@@ -128,15 +156,17 @@ def _scale_units() -> IntArray:
 
 
 class Blocks:
-    """Which latents travel together, and in how many bits: a function of the scales alone.
+    """The division of latents into blocks, a function of the scales alone.
 
-    ``slots`` (B, W): places of latents, -1 where a block has fewer; ``bits`` (B,).
+    Attributes:
+        slots: indices (B, W) of the latents of each block, -1 where a block has fewer than W.
+        bits: bits (B,) of each block's candidate index.
     """
 
     def __init__(self, scales: IntArray) -> None:
         units = _kl_units()[scales]
-        mixed = permutation(SEED, 0, len(scales))
-        kept = mixed[units[mixed] >= PRUNE_UNITS]
+        order = permutation(SEED, 0, len(scales))
+        kept = order[units[order] >= PRUNE_UNITS]
         weight = np.maximum(units[kept], TARGET_UNITS // MAX_BLOCK_LATENTS)
         block = (np.cumsum(weight) - weight) // TARGET_UNITS
         _, block, counts = np.unique(block, return_inverse=True, return_counts=True)
@@ -147,23 +177,30 @@ class Blocks:
         self.bits = np.minimum(-(-total // KL_UNITS_PER_BIT), BLOCK_BITS)
 
     def groups(self) -> list[tuple[int, IntArray]]:
-        """Blocks by number of bits."""
+        """Return the indices of the blocks of each number of bits, as pairs of bits and indices."""
         return [(bits, np.flatnonzero(self.bits == bits)) for bits in np.unique(self.bits).tolist()]
 
     def place(self, chosen: IntArray, values: FloatArray, scales: IntArray, out: IntArray) -> None:
-        """Write candidates (b, W) in prior units of some blocks to residuals in units of 2^-8 steps."""
+        """Write the candidates of the chosen blocks to ``out``.
+
+        Args:
+            chosen: indices (b,) of blocks.
+            values: their candidates (b, W), in units of the prior scale.
+            scales: scale indices (n,) of all latents.
+            out: residuals (n,) in units of 2^-8 step sizes.
+        """
         slots = self.slots[chosen]
         filled = slots >= 0
-        where = slots[filled]
+        places = slots[filled]
         fixed = np.rint(values[filled].astype(np.float64) * (1 << RESIDUAL_BITS)).astype(np.int64)
         half = 1 << (RESIDUAL_BITS - 1)
-        out[where] = (fixed * _scale_units()[scales[where]] + half) >> RESIDUAL_BITS
+        out[places] = (fixed * _scale_units()[scales[places]] + half) >> RESIDUAL_BITS
 
 
 class BlockWriter:
-    """Write latents with coder ``rec``.
+    """Writes latents with coder ``rec``.
 
-    The default selection is the best one at a fixed budget (``ratio``, see ``coding.relative_entropy``).
+    The default selection, ``ratio``, is the best one at a fixed budget (see ``coding.relative_entropy``).
     """
 
     def __init__(self, selection: Selection = Selection.RATIO) -> None:

@@ -1,19 +1,20 @@
 """The Bayesian INR with hierarchical latents: y(x) = SIREN_w(features of z at x, Fourier features of x).
 
-The latents z lie on grids of falling stride, coarse to fine, several *latent blocks* per level. Going down from the
-coarsest level, features h of what is decoded so far predict each block's prior mean and scale; the decoded latents
-are added to h; the features at the finest stride are interpolated at any coordinate x and go, together with Fourier
-features of the place within a cell, through a small SIREN whose weights w are Gaussian. A bottom-up network over the
-signal proposes posteriors: their mean is the prior mean plus what it says.
+The latents z lie on grids of decreasing stride, coarse to fine, with several *latent blocks* per level. On the top-down
+path, the features h of everything decoded so far predict the prior mean and scale of the next block, and the decoded
+latents are added to h. The features at the finest stride are interpolated at any coordinate x and pass, together with
+Fourier features of the position within a cell, through a small SIREN whose weights w have a Gaussian prior. A bottom-up
+network over the signal proposes the posteriors: their mean is the prior mean plus the output of that network.
 
-One network serves all rates: biases and the posterior step of every latent channel are tables over anchors of
-log(lambda) (lambda = 1 / beta), linear in between, which is exact in integers too (``nn.exact``).
+One network serves all rates: the biases and the posterior step size of every latent channel are tables over anchors of
+log(lambda), where lambda = 1 / beta. Between anchors they are linear, which integers can represent exactly too
+(``nn.exact``).
 
-The way down is written once, for any arithmetic: ``top_down`` asks a ``Layers`` object for its convolutions, and the
-trained network as well as its exact integer form are such objects.
+The top-down path is written once for any arithmetic: ``top_down`` calls the convolutions of a ``Layers`` object.
+``FloatLayers`` is the trained network, ``exact.ExactLayers`` its exact integer form.
 
-Sources: hierarchical variational autoencoders with a top-down path (Sonderby et al. 2016; Kingma et al. 2016), uniform
-posteriors of fixed step and rounding (Balle et al. 2017; Duan et al. 2023), SIREN (Sitzmann et al. 2020), COMBINER
+Sources: hierarchical variational autoencoders with a top-down path (arXiv 1602.02282; arXiv 1606.04934), uniform
+posteriors of fixed step size and rounding (arXiv 1611.01704; arXiv 2208.13056), SIREN (arXiv 2006.09661), COMBINER
 (arXiv 2305.19185).
 """
 
@@ -34,61 +35,74 @@ from inrcodec.codecs.hierarchical.checkerboard import scatter_color, take_color
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig, block_phase, fourier_count
 from inrcodec.nn.strips import in_strips
 
-LARGE = 1 << 23
-"""Numbers of a level's features of the signal beyond which they are kept in float16."""
+FLOAT16_FROM = 1 << 23
+"""Bottom-up features of a level with more numbers than this are stored in float16."""
 ENCODER = ("shrink.", "rise.", "ask_in.", "ask_out.")
-"""How the names of the encoder's convolutions begin."""
+"""The names of the encoder's convolutions, as prior files store them, begin with one of these: ``shrink`` and ``rise``
+are the bottom-up network, ``ask_in`` and ``ask_out`` make the proposals."""
 
 
 class Layers(Protocol):
-    """Arithmetic of the way down; tensors are (N, C, H, W)."""
+    """The arithmetic of the top-down path; tensors are (N, C, H, W)."""
 
     config: HierarchicalConfig
 
     def start(self, count: int, height: int, width: int) -> Tensor:
-        """Features before anything is decoded, at the coarsest stride."""
+        """Return the features at the coarsest stride before anything is decoded."""
         ...
 
     def conv(self, name: str, values: Tensor) -> Tensor:
-        """Convolution with bias."""
+        """Return the values after a convolution with bias."""
         ...
 
     def relu(self, values: Tensor) -> Tensor:
-        """max(0, values)."""
+        """Return max(0, values)."""
         ...
 
     def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
-        """``function`` of arrays of equal height, a row of whose outcome depends on rows at most ``halo`` away; the
-        first array may be written over."""
+        """Return ``function`` of arrays of equal height.
+
+        Each row of the result may depend only on rows at most ``halo`` away. The first array may be overwritten.
+        """
         ...
 
 
 Choose = Callable[[str, Tensor, Tensor], Tensor]
-"""(name of the latent block, features, prior parameters (N, 2c, h, w): means and log scales) -> latents (N, c, h, w);
-features are those of the whole grid, (h, w) the block's places on it (``codecs.hierarchical.checkerboard.pick``)"""
+"""Chooses the latents of one block: (block name, features, prior parameters) -> latents (N, c, h, w).
+
+The features are those of the whole grid; (h, w) are the places of the block on it (``checkerboard.take_color``). The
+prior parameters (N, 2c, h, w) are the means, then the log scales."""
 
 
 def top_down(layers: Layers, count: int, height: int, width: int, choose: Choose) -> Tensor:
-    """Features at the finest stride, after ``choose`` has given the latents of every block.
+    """Return the features at the finest stride after ``choose`` has supplied the latents of every block.
 
-    ``height`` and ``width`` are those of the coarsest level's grid.
+    Args:
+        layers: the arithmetic.
+        count: number N of signals.
+        height: rows of the coarsest grid.
+        width: columns of the coarsest grid.
+        choose: supplies the latents of each block; called in coding order.
+
+    Returns:
+        Features (N, C', H', W') at the stride of the finest level.
     """
     config = layers.config
     h = layers.start(count, height, width)
     for i, level in enumerate(config.levels):
         if i:
-            h = layers.local(_upwards(layers, i), h, halo=0)
+            h = layers.local(_upsample(layers, i), h, halo=0)
         for j, n_blocks in enumerate(blocks_before(level)):
             for k in range(n_blocks):
                 h = layers.local(_residual(layers, f"down.{i}.{j}.{k}"), h, halo=1)
             name = f"{i}.{j}"
             phase = block_phase(config, name)
             prior = layers.local(_prior(layers, name), take_color(h, phase), halo=0)
-            h = layers.local(_with_latents(layers, name), h, scatter_color(choose(name, h, prior), phase), halo=1)
+            h = layers.local(_add_latents(layers, name), h, scatter_color(choose(name, h, prior), phase), halo=1)
     return h
 
 
-def _upwards(layers: Layers, level: int) -> Callable[[Tensor], Tensor]:
+def _upsample(layers: Layers, level: int) -> Callable[[Tensor], Tensor]:
     config = layers.config
     factor = config.levels[level - 1].stride // config.levels[level].stride
     return lambda h: shuffle_up(layers.conv(f"up.{level}", h), factor, config.axes)
@@ -98,14 +112,14 @@ def _prior(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
     return lambda h: layers.conv(f"prior_out.{name}", layers.relu(layers.conv(f"prior_in.{name}", h)))
 
 
-def _with_latents(layers: Layers, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+def _add_latents(layers: Layers, name: str) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda h, latents: h + layers.conv(f"latent_in.{name}", latents)
 
 
 def blocks_before(level: LevelConfig) -> list[int]:
-    """How many of a level's residual blocks lie before each of its latent blocks; the first get more."""
-    each, more = divmod(level.blocks_down, len(level.latents))
-    return [each + (1 if j < more else 0) for j in range(len(level.latents))]
+    """Return the number of a level's residual blocks before each of its latent blocks; the first blocks get more."""
+    each, remainder = divmod(level.blocks_down, len(level.latents))
+    return [each + (1 if j < remainder else 0) for j in range(len(level.latents))]
 
 
 def _residual(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
@@ -113,53 +127,56 @@ def _residual(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
 
 
 def shuffle_up(values: Tensor, factor: int, axes: int) -> Tensor:
-    """Depth to space: (N, C f^axes, H, W) to (N, C, H f, W f), or along the last axis alone."""
+    """Move channels to points: (N, C f^axes, H, W) to (N, C, H f, W f), or (N, C, H, W f) for one axis."""
     if axes == 2:
         return functional.pixel_shuffle(values, factor)
     count, channels, height, width = values.shape
-    parts = values.view(count, channels // factor, factor, height, width)
-    return parts.permute(0, 1, 3, 4, 2).reshape(count, channels // factor, height, width * factor)
+    split = values.view(count, channels // factor, factor, height, width)
+    return split.permute(0, 1, 3, 4, 2).reshape(count, channels // factor, height, width * factor)
 
 
 def shuffle_down(values: Tensor, factor: int, axes: int) -> Tensor:
-    """Inverse of ``shuffle_up``."""
+    """Move points to channels, the inverse of ``shuffle_up``."""
     if axes == 2:
         return functional.pixel_unshuffle(values, factor)
     count, channels, height, width = values.shape
-    parts = values.view(count, channels, height, width // factor, factor)
-    return parts.permute(0, 1, 4, 2, 3).reshape(count, channels * factor, height, width // factor)
+    split = values.view(count, channels, height, width // factor, factor)
+    return split.permute(0, 1, 4, 2, 3).reshape(count, channels * factor, height, width // factor)
 
 
-def drawn(*shape: int, scale: float = 1.0) -> Tensor:
-    """Normal random numbers; on the device "meta", where a network is made for its shapes alone, nothing is drawn: one
-    operation with numbers there has torch load its compiler, half a second."""
+def random_normal(*shape: int, scale: float = 1.0) -> Tensor:
+    """Return normal random numbers of standard deviation ``scale``.
+
+    On the device "meta", where a network is built for its shapes alone, nothing is drawn: a single arithmetic operation
+    there makes torch load its compiler, which takes half a second.
+    """
     out = torch.empty(*shape)
     return out if out.is_meta else out.normal_().mul_(scale)
 
 
 class RateConv(nn.Module):
-    """Convolution whose bias is a table over rate anchors, (A, C_out); 3x3 (1x3 for one axis) or 1x1."""
+    """A convolution, 3x3 (1x3 for one axis) or 1x1, whose bias is a table (A, C_out) over rate anchors."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int, config: HierarchicalConfig, gain: float = 1.0) -> None:
         super().__init__()
         rows = kernel if config.axes == 2 else 1
         self.kernel, self.periodic = (rows, kernel), config.periodic
         bound = gain * math.sqrt(2.0 / (n_in * rows * kernel))
-        self.weight = nn.Parameter(drawn(n_out, n_in, rows, kernel, scale=bound))
+        self.weight = nn.Parameter(random_normal(n_out, n_in, rows, kernel, scale=bound))
         self.bias = nn.Parameter(torch.zeros(config.n_anchors, n_out))
 
     def forward(self, values: Tensor, rate: Tensor) -> Tensor:
-        """``rate`` (N, A): weights of the anchors."""
+        """Convolve values (N, C_in, H, W) of signals with anchor weights ``rate`` (N, A)."""
         out = functional.conv2d(*self.padded(values), self.weight)
         return out + (rate @ self.bias).to(out.dtype)[:, :, None, None]
 
     def padded(self, values: Tensor) -> tuple[Tensor]:
-        """Values with the border that keeps their size: zeros, on a circle the values of the other end."""
+        """Return the values with the border of ``pad_border``, so that the convolution keeps their size."""
         return (pad_border(values, self.kernel, self.periodic),)
 
 
 def pad_border(values: Tensor, kernel: tuple[int, int], periodic: bool) -> Tensor:
-    """Border of half a kernel: zeros, at the ends of a circle the values of the other end."""
+    """Add a border of half a kernel: zeros, or the values of the other end where the last axis is a circle."""
     rows, columns = kernel[0] // 2, kernel[1] // 2
     if columns and periodic:
         values = functional.pad(values, (columns, columns, 0, 0), mode="circular")
@@ -168,7 +185,7 @@ def pad_border(values: Tensor, kernel: tuple[int, int], periodic: bool) -> Tenso
 
 
 def rate_weights(config: HierarchicalConfig, log_lambda: Tensor) -> Tensor:
-    """Weights (N, A) of the anchors for (N,) log lambdas: linear between neighbours, the ends beyond."""
+    """Return the anchor weights (N, A) of log(lambda) (N,): linear between neighbours, clamped to the range."""
     low, high = config.log_lambdas
     place = ((log_lambda - low) / (high - low)).clamp(0.0, 1.0) * (config.n_anchors - 1)
     anchors = torch.arange(config.n_anchors, device=log_lambda.device)
@@ -176,7 +193,7 @@ def rate_weights(config: HierarchicalConfig, log_lambda: Tensor) -> Tensor:
 
 
 class HierarchicalINR(nn.Module):
-    """The whole model in floating point: proposals on the way up, priors on the way down, the SIREN head."""
+    """The whole model in floating point: the bottom-up and the top-down network, the proposals and the SIREN head."""
 
     def __init__(self, config: HierarchicalConfig) -> None:
         super().__init__()
@@ -185,8 +202,8 @@ class HierarchicalINR(nn.Module):
         levels = config.levels
         self.first = nn.Parameter(torch.zeros(levels[0].width))
         low, high = config.log_lambdas
-        # About their mean; in Python's arithmetic for the sake of shapes alone (see ``drawn``).
-        steps = [0.5 * (high - low) * (0.5 - a / (config.n_anchors - 1)) for a in range(config.n_anchors)]
+        # Relative to their mean. Python's arithmetic, because torch's is slow on "meta" (see ``random_normal``).
+        log_steps = [0.5 * (high - low) * (0.5 - a / (config.n_anchors - 1)) for a in range(config.n_anchors)]
         self.log_steps = nn.ParameterDict()
         for i, level in enumerate(levels):
             w = level.width
@@ -204,12 +221,12 @@ class HierarchicalINR(nn.Module):
                 self._add(f"ask_out.{i}.{j}", w, c, 3, 0.5)
                 self.log_steps[f"{i}-{j}"] = nn.Parameter(torch.zeros(config.n_anchors, c))
                 with torch.no_grad():
-                    for anchor, step in enumerate(steps):
-                        self.log_step(f"{i}.{j}")[anchor].fill_(step)
-                        self.conv(f"prior_out.{i}.{j}").bias[anchor, c:].fill_(-step)
-        ratios = [config.channels, *[level.width for level in reversed(levels)]]
+                    for anchor, log_step in enumerate(log_steps):
+                        self.log_step(f"{i}.{j}")[anchor].fill_(log_step)
+                        self.conv(f"prior_out.{i}.{j}").bias[anchor, c:].fill_(-log_step)
+        widths = [config.channels, *[level.width for level in reversed(levels)]]
         strides = [1, *[level.stride for level in reversed(levels)]]
-        for index, (n_in, n_out) in enumerate(itertools.pairwise(ratios)):
+        for index, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
             factor = strides[index + 1] // strides[index]
             i = len(levels) - 1 - index
             self._add(f"shrink.{i}", n_in * factor**config.axes, n_out, 3 if index == 0 else 1, 0.7)
@@ -225,30 +242,30 @@ class HierarchicalINR(nn.Module):
         self._add(f"{name}.out", width, width, 1, 0.2)
 
     def conv(self, name: str) -> RateConv:
-        """A convolution by name."""
+        """Return a convolution by name."""
         return self.convs[name.replace(".", "-")]  # type: ignore[return-value]
 
     def named_convs(self) -> Iterator[tuple[str, RateConv]]:
-        """All convolutions with their names."""
+        """Yield all convolutions with their names."""
         for key, conv in self.convs.items():
             yield key.replace("-", "."), conv  # type: ignore[misc]
 
     def with_own_encoder(self) -> HierarchicalINR:
-        """A model that shares everything but the way up and the proposals, of which it has copies."""
-        made = copy.copy(self)
-        made._modules = dict(self._modules)
-        made.convs = nn.ModuleDict(dict(self.convs.items()))
+        """Return a model with a copy of the encoder's convolutions (see ``ENCODER``) that shares everything else."""
+        model = copy.copy(self)
+        model._modules = dict(self._modules)
+        model.convs = nn.ModuleDict(dict(self.convs.items()))
         for name, conv in self.named_convs():
             if name.startswith(ENCODER):
-                made.convs[name.replace(".", "-")] = copy.deepcopy(conv)
-        return made
+                model.convs[name.replace(".", "-")] = copy.deepcopy(conv)
+        return model
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """Those of the way up and of the proposals, which a decoder has no use for."""
+        """Return the parameters of the encoder's convolutions, which a decoder does not need."""
         return [p for name, conv in self.named_convs() if name.startswith(ENCODER) for p in conv.parameters()]
 
     def log_step(self, name: str) -> Tensor:
-        """Table (A, c) of the log posterior steps of a latent block."""
+        """Return the table (A, c) of a latent block's log posterior step sizes over rate anchors."""
         return self.log_steps[name.replace(".", "-")]
 
     def _add_head(self) -> None:
@@ -263,34 +280,41 @@ class HierarchicalINR(nn.Module):
         n_fourier = fourier_count(config)
         self._add("to_head", config.feature_width, config.head_width + config.channels * (1 + n_fourier), 1, 0.5)
         width, channels = config.head_width, config.channels
-        self.fourier = nn.Parameter(drawn(n_fourier, width))
+        self.fourier = nn.Parameter(random_normal(n_fourier, width))
         self.head = nn.Parameter(initial_head(width, channels))
 
     def rates(self, log_lambda: Tensor) -> Tensor:
-        """Anchor weights (N, A)."""
+        """Return the anchor weights (N, A) of log(lambda) (N,)."""
         return rate_weights(self.config, log_lambda)
 
     def steps(self, name: str, rate: Tensor) -> Tensor:
-        """Posterior steps (N, c, 1, 1) of a latent block."""
+        """Return the posterior step sizes (N, c, 1, 1) of a latent block."""
         return (rate @ self.log_step(name).exp())[:, :, None, None]
 
     def bottom_up(self, values: Tensor, rate: Tensor) -> list[Tensor]:
-        """Features of a signal (N, C, H, W), sizes multiples of the coarsest stride: one tensor per level, coarsest
-        first; large ones in float16 where no gradient is wanted."""
+        """Return the bottom-up features of signals.
+
+        Args:
+            values: (N, C, H, W); H and W are multiples of the coarsest stride.
+            rate: anchor weights (N, A) or (1, A).
+
+        Returns:
+            One tensor per level, coarsest first. Large ones are in float16 if gradients are disabled.
+        """
         out: list[Tensor] = []
         h = (values - self.config.centre) / self.config.spread
         stride = 1
         for i in reversed(range(len(self.config.levels))):
             level = self.config.levels[i]
             h = shuffle_down(h, level.stride // stride, self.config.axes)
-            h = self._local(partial(self._risen, i, rate), h, halo=1 + level.blocks_up)
-            if h.numel() > LARGE and not torch.is_grad_enabled():
+            h = self._local(partial(self._bottom_up_level, i, rate), h, halo=1 + level.blocks_up)
+            if h.numel() > FLOAT16_FROM and not torch.is_grad_enabled():
                 h = h.half()
             stride = level.stride
             out.insert(0, h)
         return out
 
-    def _risen(self, i: int, rate: Tensor, h: Tensor) -> Tensor:
+    def _bottom_up_level(self, i: int, rate: Tensor, h: Tensor) -> Tensor:
         h = self.conv(f"shrink.{i}")(h.float() if h.dtype == torch.float16 else h, rate)
         for k in range(self.config.levels[i].blocks_up):
             name = f"rise.{i}.{k}"
@@ -298,31 +322,46 @@ class HierarchicalINR(nn.Module):
         return h
 
     def _local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
-        """Strip by strip where no gradient is wanted."""
+        """Return ``function`` of the arrays, computed strip by strip to save memory if gradients are disabled."""
         if torch.is_grad_enabled():
             return function(values, *others)
         return in_strips(function, values, *others, halo=halo)
 
-    def propose(self, name: str, h: Tensor, risen: list[Tensor], rate: Tensor, unit: float = 1.0) -> Tensor:
-        """Posterior mean less prior mean of a latent block at its places, in latent units; features are in units of
-        ``unit``."""
+    def propose(
+        self, name: str, h: Tensor, bottom_up_features: list[Tensor], rate: Tensor, unit: float = 1.0
+    ) -> Tensor:
+        """Return the posterior mean minus the prior mean of a latent block, in units of the latents.
 
-        def asked(h: Tensor, risen: Tensor) -> Tensor:
+        Args:
+            name: the latent block.
+            h: top-down features (N, C', H', W') before the block, in units of ``unit``.
+            bottom_up_features: the result of ``bottom_up``.
+            rate: anchor weights (N, A) or (1, A).
+            unit: value of 1 in ``h``; below 1 for integer features.
+
+        Returns:
+            (N, c, h, w), at the places of the block.
+        """
+
+        def convolve(h: Tensor, from_below: Tensor) -> Tensor:
             h = h if unit == 1.0 else (h * unit).float()
-            both = torch.cat([h, risen.to(h.dtype)], dim=1)
+            both = torch.cat([h, from_below.to(h.dtype)], dim=1)
             hidden = functional.relu(self.conv(f"ask_in.{name}")(both, rate))
             out: Tensor = self.conv(f"ask_out.{name}")(hidden, rate)
             return out
 
-        found = self._local(asked, h, risen[int(name.split(".")[0])], halo=1)
-        return take_color(found, block_phase(self.config, name))
+        proposal = self._local(convolve, h, bottom_up_features[int(name.split(".")[0])], halo=1)
+        return take_color(proposal, block_phase(self.config, name))
 
     def layers(self, rate: Tensor) -> FloatLayers:
-        """The way down at given rates."""
+        """Return the layers of the top-down path at given anchor weights."""
         return FloatLayers(self, rate)
 
     def features(self, h: Tensor, rate: Tensor) -> Tensor:
-        """Features at the finest stride to those that the head interpolates, (N, head_width + C (1 + F), H', W')."""
+        """Return the features (N, head_width + C (1 + F), H', W') that the head interpolates.
+
+        ``h`` (N, C', H'', W'') are the top-down features at the finest stride.
+        """
         config = self.config
         h = shuffle_up(self.conv("widen")(h, rate), config.levels[-1].stride // config.feature_stride, config.axes)
         h = h + self.conv("last.out")(functional.relu(self.conv("last.in")(h, rate)), rate)
@@ -330,17 +369,25 @@ class HierarchicalINR(nn.Module):
         return out
 
     def feature_rows(self, h: Tensor, rate: Tensor, first: int, last: int) -> Tensor:
-        """Rows ``first`` to ``last`` (not included) of ``features``."""
+        """Return the rows from ``first`` up to but not including ``last`` of ``features``."""
         factor = self.config.levels[-1].stride // self.config.feature_stride if self.config.axes == 2 else 1
         top, bottom = max(0, first // factor - 1), min(h.shape[2], -(-last // factor) + 1)
         return self.features(h[:, :, top:bottom], rate)[:, :, first - top * factor : last - top * factor]
 
     def values(self, features: Tensor, fourier: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The head at P points: features there (N, P, head_width + C (1 + F)) and ``fourier`` (P, F) to values
-        (N, P, C). ``weights`` (N, n): the SIREN's weights of each signal, the prior's mean by default."""
+        """Evaluate the head at P points.
+
+        Args:
+            features: interpolated features (N, P, head_width + C (1 + F)).
+            fourier: Fourier features (P, F).
+            weights: flat SIREN weights (N, n) of each signal; by default the prior mean.
+
+        Returns:
+            Values (N, P, C).
+        """
         config = self.config
         width, channels, waves = config.head_width, config.channels, fourier.shape[-1]
-        # One split, not three slices: its gradient is put together once.
+        # One split instead of three slices, so that its gradient is assembled once.
         first, linear, tilted = features.split([width, channels, waves * channels], dim=-1)
         hidden = torch.sin(first + fourier @ self.fourier)
         if weights is None:
@@ -356,17 +403,18 @@ class HierarchicalINR(nn.Module):
 
 
 def initial_head(width: int, channels: int) -> Tensor:
-    """Start of the SIREN's flat weights: a layer of ``width`` units, then the output."""
+    """Return random initial values of the SIREN's flat weights: a layer of ``width`` units, then the output layer."""
     out = torch.empty((width + 1) * (width + channels))
     if out.is_meta:
         return out
-    second = torch.cat([drawn(width, width, scale=math.sqrt(2.0 / width)), torch.zeros(1, width)])
-    last = torch.cat([drawn(width, channels, scale=0.3 / math.sqrt(width)), torch.zeros(1, channels)])
+    second = torch.cat([random_normal(width, width, scale=math.sqrt(2.0 / width)), torch.zeros(1, width)])
+    last = torch.cat([random_normal(width, channels, scale=0.3 / math.sqrt(width)), torch.zeros(1, channels)])
     return torch.cat([second.reshape(-1), last.reshape(-1)])
 
 
 def cut_head(weights: Tensor, width: int, channels: int) -> tuple[Tensor, Tensor]:
-    """Flat weights (..., n) to the matrices (..., width + 1, width) and (..., width + 1, C), bias rows last."""
+    """Split flat weights (..., n) into matrices (..., width + 1, width) and (..., width + 1, C), each with its bias as
+    the last row."""
     border = (width + 1) * width
     shape = weights.shape[:-1]
     return (
@@ -376,25 +424,25 @@ def cut_head(weights: Tensor, width: int, channels: int) -> tuple[Tensor, Tensor
 
 
 class FloatLayers:
-    """``Layers`` of a trained network at given rates."""
+    """``Layers`` of a trained network at given anchor weights."""
 
     def __init__(self, model: HierarchicalINR, rate: Tensor) -> None:
         self.model, self.rate, self.config = model, rate, model.config
 
     def start(self, count: int, height: int, width: int) -> Tensor:
-        """The learned constant everywhere."""
+        """Return the learned constant at every place."""
         h = self.model.first[None, :, None, None].expand(count, -1, height, width)
         return h.contiguous(memory_format=torch.channels_last)
 
     def conv(self, name: str, values: Tensor) -> Tensor:
-        """Convolution by the learned weights."""
+        """Convolve with the learned weights."""
         out: Tensor = self.model.conv(name)(values, self.rate)
         return out
 
     def relu(self, values: Tensor) -> Tensor:
-        """max(0, values)."""
+        """Return max(0, values)."""
         return functional.relu(values)
 
     def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
-        """All at once."""
+        """Return ``function`` of the whole arrays at once."""
         return function(values, *others)

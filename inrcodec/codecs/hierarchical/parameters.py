@@ -1,7 +1,7 @@
-"""What a file of the hierarchical codec says beside its bodies, as bytes.
+"""The codec parameters of a hierarchical file, and their bytes.
 
-One varint: quality, coder and whether planes have head weights; for audio the level, for fields how often the grid is
-halved, in one byte each.
+One varint holds the quality, the coder and whether planes have head weights. One byte follows for audio (the gain) and
+for fields (how often the grid is halved).
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from inrcodec.coding.bits import read_varint, write_varint
 from inrcodec.errors import FormatError
 
 MAX_HALVINGS = 5
+"""Grids are halved at most this often."""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """The shared part of a file.
+    """The codec parameters, shared by all signals of a file.
 
     Attributes:
-        quality: place in the prior's table of rates, in 1/256 anchor.
+        quality: position in the prior's table of rate anchors, in units of 1/256 anchor.
         coder: how latents are sent, one of ``CODERS``.
         weights: whether every plane has a message of head weights.
-        level: gain of audio in quarters of an octave.
+        level: gain of audio, in quarters of an octave.
         halvings: how often the grid of a field is halved.
     """
 
@@ -38,12 +39,12 @@ class Parameters:
 
 
 def has_halvings(prior: HierarchicalPrior) -> bool:
-    """Return whether files under a prior say how coarse the grid is on which the signal is described."""
+    """Return whether files under a prior store how often the grid is halved."""
     return prior.kind == "field"
 
 
 def max_parameter_bytes(prior: HierarchicalPrior) -> int:
-    """Return the largest number of bytes that parameters take."""
+    """Return the max size of the parameters in bytes."""
     largest = (max_quality(prior.config) + 1) * 2 * len(CODERS)
     return len(write_varint(largest)) + has_level(prior) + has_halvings(prior)
 
@@ -58,7 +59,7 @@ def write_parameters(prior: HierarchicalPrior, parameters: Parameters) -> bytes:
 
 
 def read_parameters(prior: HierarchicalPrior, data: bytes) -> tuple[Parameters, int]:
-    """Return parameters and the position behind them.
+    """Return the parameters and the position of the first byte after them.
 
     Raises:
         FormatError: the parameters are truncated or out of range.
@@ -66,7 +67,9 @@ def read_parameters(prior: HierarchicalPrior, data: bytes) -> tuple[Parameters, 
     number, position = read_varint(data, 0)
     quality, coder = divmod(number // 2, len(CODERS))
     if quality > max_quality(prior.config):
-        raise FormatError(f"quality {quality} is out of range for prior {prior.name!r}")
+        raise FormatError(
+            f"quality {quality} is out of range for prior {prior.name!r}, expected at most {max_quality(prior.config)}"
+        )
     level = halvings = 0
     if has_level(prior) or has_halvings(prior):
         if position >= len(data):
@@ -77,5 +80,5 @@ def read_parameters(prior: HierarchicalPrior, data: bytes) -> tuple[Parameters, 
             halvings = data[position]
         position += 1
     if halvings > MAX_HALVINGS:
-        raise FormatError(f"a grid halved {halvings} times is out of range, at most {MAX_HALVINGS} are possible")
+        raise FormatError(f"grid halvings {halvings} are out of range, expected at most {MAX_HALVINGS}")
     return Parameters(quality, CODERS[coder], bool(number % 2), level, halvings), position

@@ -1,8 +1,8 @@
-"""The quality at which signals take a wanted number of bits.
+"""Find the quality at which signals take a target number of bits.
 
-Log(bits) is nearly a line over log(lambda). A first guess comes from rounded proposals of a part of the signals
-(*pilots*: some of many, crops of large ones); after the trial steps the coded length is known, and the quality is moved
-along the known slope, with more trial steps there, until it fits.
+Log(bits) is nearly linear in log(lambda). A first guess comes from the rounded proposals of *pilots*: a few of many
+signals, or crops of large ones. After the trial steps the coded length is known, and the quality moves along the
+measured slope, with more trial steps there, until the length is within the tolerance.
 """
 
 from __future__ import annotations
@@ -18,46 +18,62 @@ from inrcodec.codecs.hierarchical.exact import log_lambda_of, max_quality, quali
 from inrcodec.codecs.hierarchical.refinement import Batch
 
 TOLERANCE = 0.015
+"""The search ends at a length that is below the target by at most this fraction of it."""
 MAX_TRIES, MAX_REFINED, PILOT_TRIES = 7, 3, 2
+"""Qualities at which all signals are coded, how many of these are refined first, and qualities tried on the pilots."""
 GUESSES, GUESS_TOLERANCE, WHOLE_GUESSES = 3, 0.02, 2
+"""Qualities tried on the proposals of the pilots, the relative error at which guessing ends, and qualities tried on the
+proposals of whole large signals."""
 PILOTS = 4
+"""About this many batches of many serve as pilots."""
 CROP_POINTS = 1 << 12
+"""Points of a crop that serves as a pilot."""
 MAX_CROPS = 16
+"""Crops of one large signal."""
 TYPICAL_SLOPE = 0.6
-"""d log(bits) / d log(lambda) where nothing else is known."""
+"""The slope d log(bits) / d log(lambda) if nothing else is known."""
 
 
-class _Track:
-    """Bits seen at qualities, and the quality that they lead to."""
+class _BitsCurve:
+    """The bits measured at qualities, and the quality that they predict for a target number of bits.
+
+    Attributes:
+        bits: the target.
+        default_slope: slope to use with fewer than two measurements.
+        measured: quality to bits, in the order of measurement.
+    """
 
     def __init__(self, config: HierarchicalConfig, bits: float, slope: float = TYPICAL_SLOPE) -> None:
-        self.config, self.bits, self.usual = config, bits, slope
-        self.seen: dict[int, float] = {}
+        self.config, self.bits, self.default_slope = config, bits, slope
+        self.measured: dict[int, float] = {}
 
-    def add(self, quality: int, found: float) -> None:
-        self.seen.pop(quality, None)
-        self.seen[quality] = max(found, 1.0)
+    def add(self, quality: int, bits: float) -> None:
+        self.measured.pop(quality, None)
+        self.measured[quality] = max(bits, 1.0)
 
-    def following(self) -> int:
-        """Where the line through the two last sights (of the usual slope when there is one) meets the wanted bits."""
-        quality, found = list(self.seen.items())[-1]
-        log_lambda = log_lambda_of(self.config, quality) + math.log(self.bits / found) / self.slope
+    def next_quality(self) -> int:
+        """Return the quality at which the line through the last measurement meets the target."""
+        quality, bits = list(self.measured.items())[-1]
+        log_lambda = log_lambda_of(self.config, quality) + math.log(self.bits / bits) / self.slope
         return quality_of(self.config, log_lambda)
 
     @property
     def slope(self) -> float:
-        """d log(bits) / d log(lambda) by the two last sights."""
-        if len(self.seen) < 2:
-            return self.usual
-        (q0, b0), (q1, b1) = list(self.seen.items())[-2:]
+        """d log(bits) / d log(lambda) between the last two measurements."""
+        if len(self.measured) < 2:
+            return self.default_slope
+        (q0, b0), (q1, b1) = list(self.measured.items())[-2:]
         step = log_lambda_of(self.config, q1) - log_lambda_of(self.config, q0)
         return min(max(math.log(b1 / b0) / step, 0.15), 1.5)
 
 
 def search_quality(encoder: LatentEncoder, batches: Sequence[Batch], bits: float) -> tuple[int, list[CodedLatents]]:
-    """Quality, and every batch coded at it, together nearest below ``bits``.
+    """Return the quality at which the batches together take at most ``bits`` and come nearest to it.
 
-    Out of the prior's range, or of the fineness of whole bytes, the nearest.
+    If the target is outside the prior's range, or finer than whole bytes allow, the nearest quality is returned.
+
+    Returns:
+        The quality, and every batch coded at it.
     """
     return encoder.run(quality_search(encoder, batches, bits))
 
@@ -65,50 +81,50 @@ def search_quality(encoder: LatentEncoder, batches: Sequence[Batch], bits: float
 def quality_search(
     encoder: LatentEncoder, batches: Sequence[Batch], bits: float
 ) -> Search[tuple[int, list[CodedLatents]]]:
-    """``search_quality`` as a dialogue: asks for what ``encoder`` is to do with the batches."""
+    """Run ``search_quality`` as a generator of requests, so that several searches can run side by side."""
     config = encoder.prior.config
     pilots = _pilots(config, batches)
     share = sum(len(b.values) * b.points for b in pilots) / sum(len(b.values) * b.points for b in batches)
     kind, points = encoder.prior.kind, batches[0].points
-    saved = encoder.effort.saved(kind, points)
-    guess = yield from _guess(config, pilots, bits * share * saved)
-    quality, slope = guess.following(), guess.slope
+    ratio = encoder.effort.proposal_ratio(kind, points)
+    guess = yield from _guess(config, pilots, bits * share * ratio)
+    quality, slope = guess.next_quality(), guess.slope
     if share < 1.0 and len(pilots) == len(batches):
-        # Proposals for all of a large signal take less than half of the time that coding it takes.
-        track = _Track(config, bits * (1.0 - TOLERANCE / 2) * saved, 0.5 * (slope + TYPICAL_SLOPE))
+        # Proposals for all of a large signal take less than half the time of coding it.
+        curve = _BitsCurve(config, bits * (1.0 - TOLERANCE / 2) * ratio, 0.5 * (slope + TYPICAL_SLOPE))
         for _ in range(WHOLE_GUESSES):
             proposed: float = sum((yield [SearchRequest("propose", batch, quality) for batch in batches]))
-            track.add(quality, proposed)
-            quality, slope = track.following(), track.slope
-            if abs(proposed / track.bits - 1.0) < GUESS_TOLERANCE:
+            curve.add(quality, proposed)
+            quality, slope = curve.next_quality(), curve.slope
+            if abs(proposed / curve.bits - 1.0) < GUESS_TOLERANCE:
                 break
     _, trials = encoder.effort.steps_for(kind, points)
     if trials and len(pilots) < len(batches):
-        track = _Track(config, bits * share, slope)
+        curve = _BitsCurve(config, bits * share, slope)
         for _ in range(PILOT_TRIES):
             yield [SearchRequest("refine", batch, quality) for batch in pilots]
             coded = yield [SearchRequest("code", batch, quality) for batch in pilots]
-            track.add(quality, sum(_coded_bits(found.messages) for found in coded))
-            quality = track.following()
-    track = _Track(config, bits * (1.0 - TOLERANCE / 2), slope)
+            curve.add(quality, sum(_coded_bits(latents.messages) for latents in coded))
+            quality = curve.next_quality()
+    curve = _BitsCurve(config, bits * (1.0 - TOLERANCE / 2), slope)
     best, best_miss = None, (True, math.inf)
     for attempt in range(MAX_TRIES):
         if attempt < MAX_REFINED:
             yield [SearchRequest("refine", batch, quality) for batch in batches]
         coded = yield [SearchRequest("code", batch, quality) for batch in batches]
-        found = sum(_coded_bits(c.messages) for c in coded)
-        track.add(quality, found)
-        miss = found > bits, abs(math.log(max(found, 1.0) / bits))
+        coded_bits = sum(_coded_bits(latents.messages) for latents in coded)
+        curve.add(quality, coded_bits)
+        miss = coded_bits > bits, abs(math.log(max(coded_bits, 1.0) / bits))
         if best is None or miss < best_miss:
             best, best_miss = (quality, coded), miss
-        if 1.0 - TOLERANCE <= found / bits <= 1.0:
+        if 1.0 - TOLERANCE <= coded_bits / bits <= 1.0:
             break
-        following = track.following()
-        if following in track.seen:
-            following = quality + (1 if found < bits else -1)
-        if following in track.seen or not 0 <= following <= max_quality(config):
+        candidate = curve.next_quality()
+        if candidate in curve.measured:
+            candidate = quality + (1 if coded_bits < bits else -1)
+        if candidate in curve.measured or not 0 <= candidate <= max_quality(config):
             break
-        quality = following
+        quality = candidate
     assert best is not None
     return best
 
@@ -118,13 +134,13 @@ def _coded_bits(messages: Sequence[bytes]) -> float:
 
 
 def _pilots(config: HierarchicalConfig, batches: Sequence[Batch]) -> list[Batch]:
-    """Some of the batches, or crops of large ones (whose refinement is thrown away)."""
+    """Return a few of the batches, or crops of large ones (whose refinement is discarded)."""
     chosen = list(batches[:: max(1, len(batches) // PILOTS)])
     return [_crops(config, batch) if batch.points > MAX_CROPS * CROP_POINTS else batch for batch in chosen]
 
 
 def _crops(config: HierarchicalConfig, batch: Batch) -> Batch:
-    """Crops on a regular grid over large signals."""
+    """Return crops on a regular grid over large signals, as one batch."""
     height, width = batch.values.shape[2:]
     if config.axes == 1:
         tall, wide, down, across = 1, CROP_POINTS // config.coarsest * config.coarsest, 1, MAX_CROPS
@@ -138,14 +154,14 @@ def _crops(config: HierarchicalConfig, batch: Batch) -> Batch:
     return Batch(torch.cat(crops).contiguous(memory_format=torch.channels_last), None, tall * wide, batch.extent)
 
 
-def _guess(config: HierarchicalConfig, pilots: Sequence[Batch], bits: float) -> Search[_Track]:
-    """What the proposals, rounded, take at qualities that lead to ``bits``."""
-    track = _Track(config, bits)
+def _guess(config: HierarchicalConfig, pilots: Sequence[Batch], bits: float) -> Search[_BitsCurve]:
+    """Measure the bits of the pilots' rounded proposals at qualities that lead to ``bits``."""
+    curve = _BitsCurve(config, bits)
     quality = max_quality(config) // 2
     for _ in range(GUESSES):
-        found = sum((yield [SearchRequest("propose", batch, quality) for batch in pilots]))
-        track.add(quality, found)
-        quality = track.following()
-        if quality in track.seen or abs(found / bits - 1.0) < GUESS_TOLERANCE:
+        proposed = sum((yield [SearchRequest("propose", batch, quality) for batch in pilots]))
+        curve.add(quality, proposed)
+        quality = curve.next_quality()
+        if quality in curve.measured or abs(proposed / bits - 1.0) < GUESS_TOLERANCE:
             break
-    return track
+    return curve

@@ -1,13 +1,14 @@
-"""Refining the posteriors of hierarchical latents for given signals, by gradient steps with the rounding in the loop.
+"""Refine the posteriors of hierarchical latents for given signals, by gradient steps with the rounding in the loop.
 
-The free parameters are offsets to what the encoder network proposes, in posterior steps. The cost (bits + lambda *
-squared error) of rounded latents is no smooth function of them, and many symbols that change at once undo each other's
-gains: plain descent goes up. So every step is a trial: a random share of the offsets moves along the gradient of the
-best state by a random length, and each *cell* of the signal keeps what lowers its cost. On 32x32 images 60 trials are
-worth 0.4 dB at equal bits, where Adam on rounded, annealed or noisy latents was worth 0.1 dB or less than nothing.
+The free parameters are offsets to the proposals of the encoder network, in posterior step sizes. The cost (bits +
+lambda * squared error) of rounded latents is not a smooth function of them, and symbols that change together cancel
+each other's gains, so plain gradient descent increases the cost. Every step is therefore a trial: a random share of the
+offsets moves along the gradient of the best state by a random length, and each *cell* of the signal keeps the change if
+it lowers the cost of the cell. On 32x32 images, 60 trials gain 0.4 dB at equal bits; Adam on rounded, annealed or noisy
+latents gained at most 0.1 dB.
 
-Signals of more than ``TILE_POINTS`` points are refined tile by tile, each with a margin of its neighbours. What a
-signal draws depends on its quality alone, so that it comes out the same with others beside it as by itself.
+Signals of more than ``TILE_POINTS`` points are refined tile by tile, each tile with a margin of its neighbours. The
+random numbers of a signal depend only on its quality, so its result does not depend on the signals beside it.
 """
 
 from __future__ import annotations
@@ -27,27 +28,41 @@ from inrcodec.codecs.hierarchical.exact import log_lambda_of
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 
 Offsets = dict[str, Tensor]
+"""By latent block, the offsets (N, c, h, w) on the whole grid of its level, in step sizes."""
 
 TILE_POINTS = 1 << 19
+"""Larger signals are refined in tiles of about this many points."""
 CELL_STRIDES = 4
-"""Side of a cell of which a trial is kept or not, in coarsest strides."""
+"""Side of a cell, the unit in which a trial is kept or rejected, in coarsest strides."""
 
 CURVATURE_BITS = 12.0 / math.log(2.0)
-"""Second derivative of the cost by a latent, in bits per squared step, at the step that training settles on: there
-lambda * error'' * step^2 / 12 - log2(step) is stationary."""
+"""Second derivative of the cost with respect to a latent, in bits per squared step size, at the step size that training
+converges to: there lambda * error'' * step^2 / 12 - log2(step) is stationary."""
 MAX_GRADIENT = 40.0
+"""Gradients are clamped to this magnitude, in bits per step size."""
 NEAR_QUALITY, FOLLOWING_STEPS = 24, 10
+"""Offsets found at a quality at most this far away are refined further, by at most this many steps."""
 LENGTHS = (0.03, 0.2)
+"""Range of the lengths of a trial, as fractions of a Newton step."""
 SHARES = (0.03, 0.6)
+"""Range of the shares of the offsets that a trial moves."""
 FIRST_LENGTH, N_FIRST = 0.06, 2
-"""The first trials move everything, by this length."""
+"""The first ``N_FIRST`` trials move all offsets by this length."""
 
 
 @dataclass
 class Batch:
-    """Signals of one padded size: ``values`` (N, C, H, W), ``mask`` (H * W,) of points that count, None for all.
+    """Signals of one padded size, and the state of their refinement.
 
-    They lie from point ``origin`` of a grid of ``extent`` points (what the sphere's features need to know).
+    Attributes:
+        values: (N, C, H, W).
+        mask: (H * W,), 1 where a point counts; None if all do.
+        points: number of points that count, per signal.
+        extent: shape of the grid that the signals are a crop of, without padding (the sphere's features need it).
+        origin: the first point of the signals on that grid.
+        offsets: offsets to the proposals; empty before refinement.
+        refined_at: the quality at which the offsets were found.
+        adapted_at: the quality at which an encoder was adapted to the signals, if one was.
     """
 
     values: Tensor
@@ -57,17 +72,15 @@ class Batch:
     origin: tuple[int, int] = (0, 0)
     offsets: Offsets = field(default_factory=dict)
     refined_at: int | None = None
-    """Quality that the offsets were found at."""
     adapted_at: int | None = None
-    """Quality that an encoder was adapted to the signals at, if one was."""
 
     def fourier(self, config: HierarchicalConfig) -> Tensor:
-        """Fourier features of all points, (H * W, F)."""
+        """Return the Fourier features (H * W, F) of all points."""
         return native_fourier(config, *self.values.shape[2:], origin=self.origin, extent=self.extent)
 
 
 def zero_offsets(config: HierarchicalConfig, count: int, height: int, width: int) -> Offsets:
-    """Offsets that leave every proposal as it is."""
+    """Return offsets of 0 for ``count`` signals of ``height`` by ``width`` points."""
     out = {}
     for i, level in enumerate(config.levels):
         rows = height // level.stride if config.axes == 2 else height
@@ -77,7 +90,7 @@ def zero_offsets(config: HierarchicalConfig, count: int, height: int, width: int
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """Batches of one shape, and all or none of them with offsets, as one."""
+    """Concatenate batches of one shape; either all of them have offsets or none has."""
     first = batches[0]
     if len(batches) == 1:
         return first
@@ -91,46 +104,59 @@ def refine(
     batches: Sequence[Batch],
     qualities: Sequence[int],
     steps: int,
-    tick: Progress,
+    progress: Progress,
     errors: Errors | None = None,
 ) -> None:
-    """Take trial steps on the offsets of batches of one shape, of each at its quality, by squared errors or ``errors``.
+    """Refine the offsets of batches of one shape, each at its own quality.
 
-    Those found at nearly the same quality are gone on from, with fewer steps: what they gain is which way latents are
-    rounded, and 1/20 of an anchor away most of it is lost.
+    Offsets found at nearly the same quality are refined further, with fewer steps. The gain lies in the direction in
+    which latents are rounded, and most of it is lost 1/20 of an anchor away.
+
+    Args:
+        prior: the prior.
+        batches: the batches, whose offsets are replaced.
+        qualities: the quality of each batch.
+        steps: trial steps.
+        progress: called with 1 after every step.
+        errors: replaces the squared error.
     """
-    due: dict[int, list[tuple[Batch, int]]] = {}
+    batches_by_steps: dict[int, list[tuple[Batch, int]]] = {}
     for batch, quality in zip(batches, qualities, strict=True):
         if steps == 0 or batch.refined_at == quality:
             continue
-        wanted = steps
+        n_steps = steps
         if batch.refined_at is None or abs(batch.refined_at - quality) > NEAR_QUALITY:
             batch.offsets = zero_offsets(prior.config, *(batch.values.shape[axis] for axis in (0, 2, 3)))
         else:
-            wanted = min(steps, FOLLOWING_STEPS)
+            n_steps = min(steps, FOLLOWING_STEPS)
         batch.refined_at = quality
-        due.setdefault(wanted, []).append((batch, quality))
-    for count, some in due.items():
-        rows = [quality for batch, quality in some for _ in batch.values]
-        for tile in tiles(prior.config, *some[0][0].values.shape[2:]):
-            part = joined([tile.cut(prior.config, batch) for batch, _ in some])
-            _Descent(prior, part, rows, errors).run(count, tick)
+        batches_by_steps.setdefault(n_steps, []).append((batch, quality))
+    for n_steps, group in batches_by_steps.items():
+        row_qualities = [quality for batch, quality in group for _ in batch.values]
+        for tile in tiles(prior.config, *group[0][0].values.shape[2:]):
+            crop = joined([tile.cut(prior.config, batch) for batch, _ in group])
+            _Descent(prior, crop, row_qualities, errors).run(n_steps, progress)
             start = 0
-            for batch, _ in some:
-                own = slice(start, start + len(batch.values))
-                tile.put(prior.config, {name: found[own] for name, found in part.offsets.items()}, batch.offsets)
-                start = own.stop
+            for batch, _ in group:
+                rows = slice(start, start + len(batch.values))
+                tile.put(prior.config, {name: value[rows] for name, value in crop.offsets.items()}, batch.offsets)
+                start = rows.stop
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows and columns of points that are refined (``outer``) and whose offsets are kept (``inner``)."""
+    """A part of a signal that is refined by itself.
+
+    Attributes:
+        outer: rows and columns of the points that are refined.
+        inner: rows and columns of the points whose offsets are kept.
+    """
 
     outer: tuple[slice, slice]
     inner: tuple[slice, slice]
 
     def cut(self, config: HierarchicalConfig, batch: Batch) -> Batch:
-        """The tile as a batch of its own."""
+        """Return the outer part of the tile as a batch."""
         rows, columns = self.outer
         values = batch.values[:, :, rows, columns].contiguous(memory_format=torch.channels_last)
         mask = None
@@ -141,10 +167,10 @@ class Tile:
         origin = batch.origin[0] + rows.start, batch.origin[1] + columns.start
         return Batch(values, mask, points, batch.extent, origin, offsets)
 
-    def put(self, config: HierarchicalConfig, found: Offsets, into: Offsets) -> None:
-        """Write the inner part of a tile's offsets to those of the whole."""
+    def put(self, config: HierarchicalConfig, offsets: Offsets, into: Offsets) -> None:
+        """Copy the inner part of the tile's offsets into the offsets of the whole signals."""
         inside = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(self.inner, self.outer, strict=True))
-        for name, value in found.items():
+        for name, value in offsets.items():
             into[name][_at_stride(config, name, self.inner)] = value[_at_stride(config, name, (inside[0], inside[1]))]
 
 
@@ -161,7 +187,7 @@ def _row_stride(config: HierarchicalConfig, stride: int) -> int:
 
 
 def tiles(config: HierarchicalConfig, height: int, width: int) -> list[Tile]:
-    """Tiles of at most about ``TILE_POINTS`` points with a margin of a cell on every side."""
+    """Return tiles of at most about ``TILE_POINTS`` points, with a margin of one cell on every side."""
     cell = CELL_STRIDES * config.coarsest
     if config.axes == 1:
         cuts = [(slice(0, 1), slice(0, 1))], list(_cuts(width, TILE_POINTS, cell))
@@ -182,7 +208,7 @@ def _cuts(size: int, piece: int, margin: int) -> Iterator[tuple[slice, slice]]:
 
 
 class _Descent:
-    """Trial steps on one batch, every row at a quality of its own."""
+    """Trial steps on one batch; every row has its own quality."""
 
     def __init__(self, prior: HierarchicalPrior, batch: Batch, qualities: Sequence[int], errors: Errors | None) -> None:
         self.model, self.config, self.batch = prior.model, prior.config, batch
@@ -190,32 +216,32 @@ class _Descent:
         self.log_lambda = torch.tensor(log_lambdas)
         self.error_weight = torch.tensor([math.exp(value) for value in log_lambdas])
         with torch.no_grad():
-            self.risen = self.model.bottom_up(batch.values, self.model.rates(self.log_lambda))
+            self.bottom_up_features = self.model.bottom_up(batch.values, self.model.rates(self.log_lambda))
         self.fourier = batch.fourier(self.config)
-        self.random = {quality: torch.Generator().manual_seed(quality) for quality in dict.fromkeys(qualities)}
-        places = {quality: place for place, quality in enumerate(self.random)}
-        self.drawer = torch.tensor([places[quality] for quality in qualities])
+        self.generators = {quality: torch.Generator().manual_seed(quality) for quality in dict.fromkeys(qualities)}
+        indices = {quality: index for index, quality in enumerate(self.generators)}
+        self.generator_of_row = torch.tensor([indices[quality] for quality in qualities])
         self.errors: Errors | None = None
         if errors is not None:
-            self._weigh(errors)
+            self._replace_errors(errors)
 
     @torch.no_grad()
-    def _weigh(self, errors: Errors) -> None:
-        """Measure by ``errors``, weighted so that what is proposed costs as much as its squared errors do."""
+    def _replace_errors(self, errors: Errors) -> None:
+        """Use ``errors``, weighted so that the proposals cost as much as under squared error."""
         squared = self._evaluate(self.batch.offsets).mse
         self.errors = errors
         self.error_weight = self.error_weight * squared / self._evaluate(self.batch.offsets).mse.clamp_min(1e-9)
 
-    def run(self, steps: int, tick: Progress) -> None:
-        """Leaves the best offsets found in the batch."""
+    def run(self, steps: int, progress: Progress) -> None:
+        """Take trial steps and leave the best offsets in the batch."""
         trial = {name: value.clone().requires_grad_(True) for name, value in self.batch.offsets.items()}
         best, slope = self.batch.offsets, dict[str, Tensor]()
         best_cost = torch.tensor(math.inf)
         for step in range(steps + 1):
-            found = self._evaluate(trial)
-            cost = self._cell_costs(found)
+            terms = self._evaluate(trial)
+            cost = self._cell_costs(terms)
             if step < steps:
-                total = found.bits.sum() + (self.error_weight * found.mse).sum() * self.batch.points
+                total = terms.bits.sum() + (self.error_weight * terms.mse).sum() * self.batch.points
                 gradients = dict(zip(trial, torch.autograd.grad(total, list(trial.values())), strict=True))
             else:
                 gradients = trial
@@ -227,7 +253,7 @@ class _Descent:
                 slope[name] = torch.where(keep, gradients[name], slope.get(name, gradients[name]))
             if step < steps:
                 self._propose(trial, best, slope, step)
-                tick(1)
+                progress(1)
         self.batch.offsets = {name: value.detach() for name, value in best.items()}
 
     def _evaluate(self, offsets: Offsets) -> Elbo:
@@ -237,25 +263,25 @@ class _Descent:
             self.log_lambda,
             self.fourier,
             rounded,
-            risen=self.risen,
+            bottom_up_features=self.bottom_up_features,
             offsets=offsets,
             mask=self.batch.mask,
             errors=self.errors,
         )
 
     @torch.no_grad()
-    def _cell_costs(self, found: Elbo) -> Tensor:
-        """Bits and weighted error of every cell, (N, cells down, cells across)."""
+    def _cell_costs(self, terms: Elbo) -> Tensor:
+        """Return the bits plus weighted error of every cell, (N, cells down, cells across)."""
         cell = CELL_STRIDES * self.config.coarsest
-        errors = found.errors
+        errors = terms.errors
         if self.batch.mask is not None:
             errors = errors * self.batch.mask.view(errors.shape[1:])
         total = self.error_weight[:, None, None] * self._pool(errors, cell)
-        for level, bits in zip(self._levels(), found.bit_maps, strict=True):
-            total = total + self._pool(bits, cell // level)
+        for stride, bits in zip(self._block_strides(), terms.bit_maps, strict=True):
+            total = total + self._pool(bits, cell // stride)
         return total
 
-    def _levels(self) -> list[int]:
+    def _block_strides(self) -> list[int]:
         return [level.stride for level in self.config.levels for _ in level.latents]
 
     def _pool(self, values: Tensor, side: int) -> Tensor:
@@ -265,7 +291,7 @@ class _Descent:
         return functional.avg_pool2d(padded[:, None], window)[:, 0] * (window[0] * window[1])
 
     def _spread(self, cells: Tensor, name: str, like: Tensor) -> Tensor:
-        """A value per cell (N, down, across) at every latent of a block, (N, 1, h, w)."""
+        """Return values of cells (N, cells down, cells across) at every latent of a block, (N, 1, h, w)."""
         stride = self.config.levels[int(name.split(".")[0])].stride
         side = CELL_STRIDES * self.config.coarsest // stride
         tall = cells.repeat_interleave(_row_stride(self.config, side), 1)[:, : like.shape[2]]
@@ -273,14 +299,14 @@ class _Descent:
 
     @torch.no_grad()
     def _propose(self, trial: Offsets, best: Offsets, slope: Offsets, step: int) -> None:
-        """Write the next trial: from the best state along its slope."""
+        """Set ``trial`` to the next trial: the best state, moved along its slope."""
         length, share = self._between(LENGTHS), self._between(SHARES)
         if step < N_FIRST:
             length, share = torch.full_like(length, FIRST_LENGTH), torch.ones_like(share)
         for name, value in trial.items():
             move = slope[name].clamp(-MAX_GRADIENT, MAX_GRADIENT) / CURVATURE_BITS
-            chosen = self._rand(value.shape[1:]) < self._spread(share, name, value)
-            value.copy_(best[name] - self._spread(length, name, value) * move * chosen)
+            moves = self._rand(value.shape[1:]) < self._spread(share, name, value)
+            value.copy_(best[name] - self._spread(length, name, value) * move * moves)
 
     def _cells(self) -> tuple[int, int]:
         side = CELL_STRIDES * self.config.coarsest
@@ -288,10 +314,11 @@ class _Descent:
         return -(-height // _row_stride(self.config, side)), -(-width // side)
 
     def _between(self, ends: tuple[float, float]) -> Tensor:
-        """A number for every cell, evenly drawn on a logarithmic scale."""
+        """Return a random number for every cell, uniform on a logarithmic scale."""
         low, high = math.log(ends[0]), math.log(ends[1])
         return torch.exp(low + (high - low) * self._rand(self._cells()))
 
     def _rand(self, shape: Sequence[int]) -> Tensor:
-        """Uniform numbers (N, *shape): rows of one quality have the same."""
-        return torch.stack([torch.rand(tuple(shape), generator=one) for one in self.random.values()])[self.drawer]
+        """Return uniform random numbers (N, *shape); rows of the same quality get the same numbers."""
+        per_quality = [torch.rand(tuple(shape), generator=generator) for generator in self.generators.values()]
+        return torch.stack(per_quality)[self.generator_of_row]

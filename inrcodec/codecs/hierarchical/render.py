@@ -1,9 +1,11 @@
-"""The hierarchical model's function on any grid: the SIREN head at the native points, band by band, then resampled.
+"""Evaluate the hierarchical model on any grid: the SIREN head at the native points, band by band, then resampling.
 
-The head learns at native points alone. Between them its values are worse than interpolation: a photograph's file
-decoded twice as large by the head itself lay 0.7 dB below Lanczos interpolation of its native values (kodim04 from half
-its size), and showed the lattice of the features. So the function between native points is that interpolation; below
-the native size every point is the mean of the function over its footprint.
+The head is trained at native points only, and between them it is worse than interpolation: a photograph decoded at
+twice its size by the head itself was 0.7 dB below Lanczos interpolation of its native values (kodim04 from half its
+size), and showed the lattice of the features. So values between native points are interpolated, and below the native
+size every point is the mean over its footprint.
+
+Invariant: a window is equal, bit by bit, to the same points of the whole grid.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from inrcodec.signals.resample import window_axes
 FloatArray = NDArray[np.float32]
 
 POINTS_AT_ONCE, FEATURES_AT_ONCE = 1 << 16, 1 << 18
+"""Points of a band of rows, and cells of a run of feature rows, that are evaluated at once. They bound the memory."""
 
 
 def render(
@@ -35,10 +38,19 @@ def render(
     weights: Tensor | None = None,
     window: tuple[slice, ...] | None = None,
 ) -> FloatArray:
-    """Values (*size, C) of one signal, or those of them in ``window``, to the last bit the same.
+    """Return the values of one signal on a grid of ``size`` points.
 
-    ``h`` (1, C', H', W'): features at the finest stride, at anchor weights ``rate`` (1, A); ``shape``: the native grid;
-    ``weights`` (n,) the head's, by default the prior's mean.
+    Args:
+        model: the model.
+        h: features (1, C', H', W') at the finest stride.
+        rate: anchor weights (1, A).
+        shape: shape of the native grid.
+        size: shape of the output grid.
+        weights: flat head weights (n,); by default the prior mean.
+        window: the part of the output grid to return; by default all of it.
+
+    Returns:
+        Values (*size, C), or those in ``window``.
     """
     axes = window_axes(shape, size, window or tuple(slice(0, n) for n in size), periodic=model.config.periodic)
     rows = axes[0].needed() if model.config.axes == 2 else slice(0, 1)
@@ -49,27 +61,27 @@ def render(
 
 
 def _native(
-    model: HierarchicalINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], weights: Tensor | None, wanted: slice
+    model: HierarchicalINR, h: Tensor, rate: Tensor, shape: tuple[int, ...], weights: Tensor | None, needed_rows: slice
 ) -> tuple[FloatArray, int]:
-    """Values of the native grid in the bands of rows that hold the wanted ones, and the first row of these bands.
+    """Return native values in the bands that contain the needed rows, and the first row of these bands.
 
-    Bands, and the runs of features that they are made of, are the same whatever is wanted: the order of sums in a
-    product of matrices may depend on its size.
+    Bands, and the runs of feature rows that they are computed from, do not depend on the needed rows, because the order
+    of sums in a matrix product may depend on its size.
     """
     config = model.config
     height, width = (1, *shape) if config.axes == 1 else shape
     bands = list(_bands(height, width))
-    needed = [band for band in bands if band[1] > wanted.start and band[0] < wanted.stop]
+    needed = [band for band in bands if band[1] > needed_rows.start and band[0] < needed_rows.stop]
     top, bottom = needed[0][0], needed[-1][1]
     out = np.empty(((bottom - top) * width, config.channels), np.float32)
     columns = torch.arange(width) + 0.5
     factor = config.levels[-1].stride // config.feature_stride
     down, across = h.shape[2] * (factor if config.axes == 2 else 1), h.shape[3] * factor
-    left, right, part = _taps(columns, across, config.feature_stride, config.periodic)
+    left, right, right_share = _taps(columns, across, config.feature_stride, config.periodic)
     first, last, by_row = 0, 0, torch.empty(0)
     for begin, end in bands[: bands.index(needed[-1]) + 1]:
         rows = torch.arange(begin, end) + 0.5
-        above, below, share = _taps(rows, down, config.feature_stride if config.axes == 2 else 1, False)
+        above, below, below_share = _taps(rows, down, config.feature_stride if config.axes == 2 else 1, False)
         if int(below[-1]) >= last:
             first, by_row = int(above[0]), torch.empty(0)
             last = min(down, max(first + FEATURES_AT_ONCE // across, int(below[-1]) + 1))
@@ -77,12 +89,12 @@ def _native(
             continue
         if len(by_row) == 0:
             by_row = model.feature_rows(h, rate, first, last)[0].permute(1, 2, 0).contiguous()
-        band = torch.lerp(by_row[above - first], by_row[below - first], share[:, None, None])
-        band = torch.lerp(band[:, left], band[:, right], part[None, :, None]).flatten(0, 1)
+        band = torch.lerp(by_row[above - first], by_row[below - first], below_share[:, None, None])
+        band = torch.lerp(band[:, left], band[:, right], right_share[None, :, None]).flatten(0, 1)
         places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)
         fourier = fourier_features(config, places[:, -config.axes :], shape)
-        chosen = None if weights is None else weights[None]
-        out[(begin - top) * width : (end - top) * width] = model.values(band[None], fourier, chosen)[0].numpy()
+        head = None if weights is None else weights[None]
+        out[(begin - top) * width : (end - top) * width] = model.values(band[None], fourier, head)[0].numpy()
     return out.reshape(*((bottom - top,) if config.axes == 2 else ()), width, config.channels), top
 
 
@@ -93,22 +105,30 @@ def _bands(height: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 def _taps(places: Tensor, cells: int, stride: int, periodic: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Cells on both sides of every place, and the share of the second."""
-    at = places / stride - 0.5
-    first = at.floor()
-    share = at - first
+    """Return the cells before and after every place, and the interpolation weight of the cell after it."""
+    position = places / stride - 0.5
+    first = position.floor()
+    weight = position - first
     before, after = first.long(), first.long() + 1
     if periodic:
-        return before % cells, after % cells, share
-    return before.clamp(0, cells - 1), after.clamp(0, cells - 1), share
+        return before % cells, after % cells, weight
+    return before.clamp(0, cells - 1), after.clamp(0, cells - 1), weight
 
 
 def fourier_features(config: HierarchicalConfig, places: Tensor, extent: tuple[int, ...]) -> Tensor:
-    """Fourier features (P, F) of places (P, axes) in units of the native grid, 0 at its border.
+    """Return the Fourier features of places.
 
-    Sines and cosines with periods of a cell of the feature grid over 1, 2 .. ``harmonics``, as far as points of the
-    native grid can tell them apart; of two axes all products. On the sphere also x, y, z of a grid of ``extent`` points
-    from the north pole down and around.
+    They are the sines and cosines whose periods are a cell of the feature grid divided by 1, 2, ..., ``harmonics``, as
+    far as points of the native grid can tell them apart. For two axes they are all products of these. On the sphere,
+    the Cartesian coordinates x, y, z of the place are appended.
+
+    Args:
+        config: the configuration of the model.
+        places: (P, axes), in units of native points from the border of the grid.
+        extent: shape of the whole grid; on the sphere it begins at the north pole.
+
+    Returns:
+        (P, F), see ``fourier_count``.
     """
     axes = [_axis_waves(config, places[:, axis]) for axis in range(config.axes)]
     if config.axes == 1:
@@ -119,12 +139,15 @@ def fourier_features(config: HierarchicalConfig, places: Tensor, extent: tuple[i
     if not config.sphere:
         return products
     down, around = math.pi * places[:, 0] / extent[0], 2.0 * math.pi * places[:, 1] / extent[1]
-    ball = [torch.sin(down) * torch.cos(around), torch.sin(down) * torch.sin(around), torch.cos(down)]
-    return torch.cat([products, torch.stack(ball, dim=1)], dim=1)
+    cartesian = [torch.sin(down) * torch.cos(around), torch.sin(down) * torch.sin(around), torch.cos(down)]
+    return torch.cat([products, torch.stack(cartesian, dim=1)], dim=1)
 
 
 def _axis_waves(config: HierarchicalConfig, places: Tensor) -> Tensor:
-    """Waves (P, n) along one axis; the cosine of two points per period is 0 at every native point and left out."""
+    """Return the waves (P, n) along one axis.
+
+    The cosine with a period of two points is 0 at every native point, so it is left out.
+    """
     stride, out = config.feature_stride, [places.new_empty(len(places), 0)]
     for h in range(1, config.harmonics + 1):
         if 2 * h > stride:
@@ -137,9 +160,18 @@ def _axis_waves(config: HierarchicalConfig, places: Tensor) -> Tensor:
 
 
 def interpolate(config: HierarchicalConfig, features: Tensor, height: int, width: int) -> Tensor:
-    """Features (N, F, H', W') at the points of the native grid, (N, height * width, F), bilinear between cell centres.
+    """Interpolate features linearly between cell centres.
 
-    ``codecs.hierarchical.render`` does the same band by band.
+    ``render`` does the same band by band, for decoding.
+
+    Args:
+        config: the configuration of the model.
+        features: (N, F, H', W') at ``config.feature_stride``.
+        height: rows of the native grid.
+        width: columns of the native grid.
+
+    Returns:
+        (N, height * width, F), at the points of the native grid.
     """
     factor = float(config.feature_stride)
     if config.axes == 1:

@@ -102,7 +102,7 @@ def test_a_prior_keeps_its_predictor(learned: tuple[CoinPPPrior, object]) -> Non
 
 
 def test_data_of_another_prior_or_too_few_are_refused(learned: tuple[CoinPPPrior, object]) -> None:
-    with pytest.raises(UsageError, match="were made with"):
+    with pytest.raises(UsageError, match="were exported with"):
         learn_predictor(learned[0], dataclasses.replace(exported(200), prior_id=b"another."), 1.0, steps=1)
     with pytest.raises(UsageError, match="too few"):
         learn_predictor(tiny_coinpp_prior(), exported(40), 1.0, steps=1)
