@@ -132,12 +132,16 @@ class ExactPriorFile(PriorFile):
     def from_bytes(cls, data: bytes, source: str = "prior") -> Self:
         """Read a prior; see ``PriorFile.from_bytes``."""
         prior = super().from_bytes(data, source)
-        if prior._computed_answer() != prior.known_answer:
+        prior._check_answer(source)
+        return prior
+
+    def _check_answer(self, source: str) -> None:
+        """Raise PriorError unless this machine computes what the one that wrote the file did."""
+        if self._computed_answer() != self.known_answer:
             raise PriorError(
                 f"{source}: this machine computes the integer networks of the prior differently from the one that "
                 "wrote it, so files made with it would be misread: use another machine"
             )
-        return prior
 
     def with_answer(self) -> Self:
         """Return a new prior as its file gives it, with the known answer of this machine."""

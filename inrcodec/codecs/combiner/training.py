@@ -52,7 +52,7 @@ from inrcodec.parallel.local import open_workers
 from inrcodec.signals.coordinates import grid_coordinates
 from inrcodec.training.folders import read_training_data
 from inrcodec.training.job import TrainingJob, TrainingOptions, reject_options
-from inrcodec.training.loop import LR_FLOOR, cosine_lr
+from inrcodec.training.loop import LR_FLOOR, RunState, cosine_lr, share_done
 from inrcodec.training.sources import PatchSource
 from inrcodec.training.trainer import Trainer
 
@@ -143,10 +143,29 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
     def run(self, state: TrainingState, *, until_seconds: float, checkpoint: Path | None, progress: Progress) -> None:
         """Train until the end or until ``until_seconds`` of wall time have gone by; see ``Trainer.run``.
 
-        A pass of the iterative stage is cut off there, since it may take minutes.
+        A pass of the iterative stage, which may take minutes, is cut off there, and where the closing stage begins.
         """
-        self._deadline = self.clock() + min(until_seconds, max(0.0, 60.0 * self.minutes - state.seconds))
+        total = 60.0 * self.minutes
+        _, closing = self._stages(state)
+        ends = (until_seconds, max(0.0, total - state.seconds), max(0.0, closing * total - state.seconds))
+        self._deadline = self.clock() + min(ends)
         super().run(state, until_seconds=until_seconds, checkpoint=checkpoint, progress=progress)
+
+    def share_done(self, state: TrainingState) -> float:
+        """Return how much of the training is done, at most 1.
+
+        Stages begin at their share of the allowed time. Only the last one reaches its end before the time is up, by the
+        time of its own steps: a pass of the iterative stage takes much longer than a step of the others.
+        """
+        elapsed = min(1.0, state.seconds / (60.0 * self.minutes))
+        opening, closing = self._stages(state)
+        begin = closing if closing < 1.0 else opening
+        if elapsed < begin:
+            return elapsed
+        step_seconds = state.step_seconds if state.stage == self._stage(state, begin) else 0.0
+        in_stage = RunState(seconds=state.seconds - begin * 60.0 * self.minutes, step_seconds=step_seconds)
+        within = share_done((1.0 - begin) * self.minutes, 0, in_stage)
+        return 1.0 if within >= 1.0 else begin + (1.0 - begin) * within
 
     def _stages(self, state: TrainingState) -> tuple[float, float]:
         """Return the shares of the training at which the iterative and the closing stage begin."""
@@ -163,6 +182,8 @@ class CombinerTrainer(Trainer[TrainingState, CombinerPrior]):
         """Take some minibatch steps of the proposal stages, or one pass of the iterative stage."""
         opening, closing = self._stages(state)
         stage = self._stage(state, done)
+        if stage != state.stage:
+            state.stage, state.step_seconds = stage, 0.0
         if stage == "proposal":
             return self._proposal_steps(state, done / opening, STEPS_AT_ONCE)
         if stage == "iterative":

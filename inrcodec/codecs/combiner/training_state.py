@@ -84,6 +84,7 @@ class TrainingState(RunState):
     classes: Tensor | None = None
     class_prior: Gaussian | None = None
     passes: int = 0
+    stage: str = ""
 
     @property
     def anchor_prior(self) -> Gaussian:
@@ -113,7 +114,7 @@ def save_state(state: TrainingState, folder: Path) -> None:
             class_mean=state.class_prior.mean,
             class_log_scale=state.class_prior.log_scale,
         )
-    head = {**state.counters(), "passes": state.passes}
+    head = {**state.counters(), "passes": state.passes, "stage": state.stage}
     write_checkpoint(folder, tensors, head, state.steps)
 
 
@@ -140,7 +141,7 @@ def load_state(state: TrainingState, folder: Path, device: torch.device) -> Trai
             state.classes = tensors["classes"]
             state.class_prior = Gaussian(tensors["class_mean"], tensors["class_log_scale"])
         state.restore_counters(head)
-        state.passes = int(head["passes"])
+        state.passes, state.stage = int(head["passes"]), str(head["stage"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FormatError(f"{folder}: checkpoint cannot be used: {error}") from None
     return state

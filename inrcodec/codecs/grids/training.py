@@ -463,8 +463,8 @@ def evaluate_grids(
 
 RECIPE, SCALES, CROP = "photographs", (1.0, 1.6), 192
 """The only recipe, the factors by which its images are resampled, and the side of crops."""
-EVALUATED_CROPS = 2
-"""Held-out crops that a new prior is measured on."""
+EVALUATED_CROPS, EVALUATED_STEPS = 2, 60
+"""Held-out crops that a new prior is measured on, and the steps of each fit."""
 
 
 def make_job(options: TrainingOptions) -> TrainingJob:
@@ -487,7 +487,7 @@ def make_job(options: TrainingOptions) -> TrainingJob:
         data=source.summary,
         settings={**config.summary(), "scales": scales},
         describe_entry=rate_and_db,
-        evaluate=lambda prior: evaluate_grids(prior, source.held_out, count=EVALUATED_CROPS),
+        evaluate=lambda prior: evaluate_grids(prior, source.held_out, count=EVALUATED_CROPS, steps=EVALUATED_STEPS),
     )
 
 

@@ -14,7 +14,7 @@ from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS
 from inrcodec.codecs.combiner.model import Reparameterisation
 from inrcodec.codecs.combiner.prior import class_cost_bits
 from inrcodec.codecs.combiner.training import CombinerTrainer, evaluate_combiner
-from inrcodec.codecs.combiner.training_state import save_state
+from inrcodec.codecs.combiner.training_state import TrainingState, save_state
 from inrcodec.errors import DataError, FormatError, UsageError
 from inrcodec.parallel.local import LocalWorkers
 from inrcodec.training.checkpoint import SHARD_BYTES
@@ -175,3 +175,28 @@ def test_mosaics_and_held_out_files() -> None:
     paths = [Path(f"{i:03d}") for i in range(100)]
     train_part, held = split_held_out(paths)
     assert len(held) == 5 and not set(held) & set(train_part) and len(train_part) == 95
+
+
+def test_stages_get_their_shares_of_the_time_though_passes_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proposal steps take half a second here and passes fifteen; every stage ends in time for the next."""
+    trainer = CombinerTrainer(tiny_config(minutes=4.0), TileSource(smooth_tiles(64), mirror=True))
+    now, stages = [0.0], list[tuple[str, float, float]]()
+    monkeypatch.setattr(trainer, "clock", lambda: now[0])
+    step = trainer._step
+
+    def timed_step(state: TrainingState, done: float) -> dict[str, float]:
+        entry = step(state, done)
+        now[0] += 15.0 if state.stage == "iterative" else 0.5
+        stages.append((state.stage, done, now[0]))
+        return entry
+
+    monkeypatch.setattr(trainer, "_step", timed_step)
+    monkeypatch.setattr(trainer, "_proposal_steps", lambda *_, **__: {})
+    monkeypatch.setattr(trainer, "_iterative_pass", lambda *_: {})
+    trainer.run(trainer.start(), until_seconds=float("inf"), checkpoint=None, progress=lambda *_: None)
+    names = [name for name, _, _ in stages]
+    assert names == sorted(names, key=["proposal", "iterative", "closing"].index)
+    seconds = {name: sum(15.0 if name == "iterative" else 0.5 for n in names if n == name) for name in set(names)}
+    assert 31.0 <= seconds["proposal"] <= 32.0 and 165.0 <= seconds["iterative"] <= 195.0 and seconds["closing"] >= 20.0
+    shares = [done for _, done, _ in stages]
+    assert shares == sorted(shares) and shares[-1] == 1.0 and 240.0 <= now[0] <= 241.0

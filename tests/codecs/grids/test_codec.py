@@ -548,6 +548,7 @@ def test_a_prior_is_trained_by_the_command_line(
     tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inrcodec.codecs.grids.training.EVALUATED_CROPS", 1)
+    monkeypatch.setattr("inrcodec.codecs.grids.training.EVALUATED_STEPS", 2)
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number in range(2):
