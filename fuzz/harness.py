@@ -1,4 +1,4 @@
-"""The fuzz targets by name: each is a function of bytes that must handle any input safely.
+"""Define the fuzz targets by name: each is a function of bytes that must handle any input safely.
 
 A target returns True when it accepted the bytes and used them to the end, and False when it rejected part of them. An
 error of the package's own family also counts as a rejection. Anything else is a *finding* (see ``running``): another
@@ -70,7 +70,7 @@ CODECS = {
 
 
 class LawBroken(Exception):
-    """An accepted input broke a law: what was read does not match what was written."""
+    """Signals that an accepted input broke a law: what was read does not match what was written."""
 
 
 # Priors and initial files.

@@ -25,7 +25,7 @@ Target = Callable[[bytes], bool]
 
 
 class Hang(BaseException):
-    """A target exceeded its time limit."""
+    """Signals that a target exceeded its time limit."""
 
 
 @dataclass

@@ -46,7 +46,7 @@ PRIORS, FILES = CORPUS / "priors", CORPUS / "files"
 
 
 class WritablePrior(Protocol):
-    """A prior that can be written to a file."""
+    """Describes a prior that can be written to a file."""
 
     @property
     def name(self) -> str:

@@ -54,7 +54,7 @@ INTERRUPTED = 130
 
 
 class Broken(AssertionError):
-    """A command left something that it must not leave, or failed when it was run again."""
+    """Signals that a command left something that it must not leave, or failed when it was run again."""
 
 
 @dataclass

@@ -79,7 +79,7 @@ def mean_curve(
             signals.add(point.signal)
     curve = []
     for of_setting in by_setting.values():
-        values = [value for point in of_setting if (value := metric(point)) is not None and np.isfinite(value)]
+        values = [v for point in of_setting if (v := metric(point)) is not None and np.isfinite(v)]
         if {point.signal for point in of_setting} == signals and len(values) == len(of_setting):
             curve.append((float(np.mean([point.rate for point in of_setting])), float(np.mean(values))))
     return sorted(curve)

@@ -1,4 +1,4 @@
-"""The result of a sweep: points, curves, BD-rates, and ways to draw and write them."""
+"""Hold the result of a sweep: points, curves, BD-rates, and ways to draw and write them."""
 
 from __future__ import annotations
 
