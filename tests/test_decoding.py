@@ -10,6 +10,7 @@ import pytest
 from inrcodec.api import InrFile, read_signal
 from inrcodec.codecs import tiles
 from inrcodec.codecs.hierarchical import render as hierarchy_render
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.decoding import output_window
 from inrcodec.encoding import encode_signals
 from inrcodec.errors import UsageError
@@ -53,13 +54,13 @@ def test_few_bands_are_evaluated_for_a_small_region(picture: np.ndarray, monkeyp
     monkeypatch.setattr(hierarchy_render, "POINTS_AT_ONCE", 1 << 12)
     file = _file(_image(picture, 256, 256))
     seen: list[int] = []
-    values = hierarchy_render.HierarchicalINR.values
+    values = HierarchicalINR.values
 
     def watched(self, features, fourier, weights=None):  # type: ignore[no-untyped-def]
         seen.append(features.shape[1])
         return values(self, features, fourier, weights)
 
-    monkeypatch.setattr(hierarchy_render.HierarchicalINR, "values", watched)
+    monkeypatch.setattr(HierarchicalINR, "values", watched)
     file.render()
     everything = sum(seen)
     seen.clear()
@@ -75,13 +76,13 @@ def test_a_region_of_a_tiled_picture_decodes_the_tiles_that_it_touches(
     file = _file(_image(picture, 300, 310))
     whole = [file.render(), file.render(scale=0.5)]
     decoded: list[int] = []
-    latents = hierarchy_render.HierarchicalINR.feature_rows
+    latents = HierarchicalINR.feature_rows
 
     def watched(self, h, rate, first, last):  # type: ignore[no-untyped-def]
         decoded.append(1)
         return latents(self, h, rate, first, last)
 
-    monkeypatch.setattr(hierarchy_render.HierarchicalINR, "feature_rows", watched)
+    monkeypatch.setattr(HierarchicalINR, "feature_rows", watched)
     np.testing.assert_array_equal(file.render(region=(9, 5, 30, 40)).values, whole[0].values[9:39, 5:45])
     assert len(decoded) == 1
     np.testing.assert_array_equal(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_larger_beta_is_a_smaller_file_of_less_quality(crop: Signal) -> None:
 
 @pytest.mark.parametrize("wanted", [{"beta": 2e-3}, {"target_bpp": 0.6}, {}])
 def test_best_keeps_the_better_file_of_two_codecs(
-    crop: Signal, wanted: dict[str, float], monkeypatch: pytest.MonkeyPatch
+    crop: Signal, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from inrcodec import encoding as operations
     from inrcodec.codecs.grids.effort import GRID_STEPS
@@ -130,9 +131,16 @@ def test_every_size_shows_the_same_picture(crop: Signal, coded: bytes) -> None:
     half = inrcodec.decompress(coded, size=(48, 48))
     assert image_psnr(half.values, native.values.reshape(48, 2, 48, 2, 3).mean(axis=(1, 3))) > 32.0
     assert inrcodec.decompress(coded, size=(31, 77)).header.shape == (31, 77)
-    for wrong in ({"scale": 0.0}, {"scale": 17.0}, {"size": (3,)}, {"size": (0, 4)}, {"scale": 2.0, "size": (4, 4)}):
+    requests: list[dict[str, Any]] = [
+        {"scale": 0.0},
+        {"scale": 17.0},
+        {"size": (3,)},
+        {"size": (0, 4)},
+        {"scale": 2.0, "size": (4, 4)},
+    ]
+    for wrong in requests:
         with pytest.raises(UsageError):
-            inrcodec.decompress(coded, **wrong)  # type: ignore[arg-type]
+            inrcodec.decompress(coded, **wrong)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -291,7 +299,7 @@ def test_options_that_cannot_be_are_refused(crop: Signal) -> None:
         {"target_kbps": 10.0},
     ):
         with pytest.raises(UsageError):
-            inrcodec.compress(crop, **wrong)  # type: ignore[arg-type]
+            inrcodec.compress(crop, **wrong)
     with pytest.raises(UsageError):
         inrcodec.compress([])
     with pytest.raises(PriorError):

@@ -212,14 +212,15 @@ def test_places_that_cannot_be_outputs(tree: Path, tmp_path: Path, capsys: pytes
     (tmp_path / "file").write_text("mine")
     (tmp_path / "out" / "manifest.jsonl").mkdir(parents=True)
     before = names(tmp_path)
-    for arguments, words in (
+    cases: list[tuple[list[str | Path], str]] = [
         (["compress", tree / "p0.png", "-o", tmp_path / "file" / "a.inr"], "no folder"),
         (["compress", tree / "p0.png", "-o", tmp_path / ("a" * 300 + ".inr")], "too long"),
         (["compress", tree, "-o", tmp_path / "file" / "a.inrs"], "no folder"),
         (["batch", tree, tmp_path / "file"], "cannot be made"),
         (["batch", tree, tmp_path / "file" / "out"], "cannot be made"),
         (["batch", tree, tmp_path / "out"], "cannot be written"),
-    ):
+    ]
+    for arguments, words in cases:
         code, out, err = run(capsys, *arguments, *OPTIONS)
         assert code == 1 and out == "" and is_one_line(err, words), err
     assert names(tmp_path) == before
@@ -235,7 +236,7 @@ def test_an_interruption_while_writing_leaves_the_old_file(
     target = tmp_path / "out" / "a.inr"
     target.parent.mkdir()
     target.write_bytes(b"old")
-    monkeypatch.setattr(atomic.os, "fsync", lambda descriptor: time.sleep(20))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: time.sleep(20))
     child = kills.forked(["compress", str(tree / "p0.png"), "-o", str(target), "-f", *OPTIONS], tmp_path / "said")
     child.seen(1, 20)
     assert until(lambda: len(names(target.parent)) == 2)
@@ -287,8 +288,13 @@ def test_an_interrupted_batch_ends_its_workers_and_goes_on_later(
     batch(tree, whole, SETTINGS, progress=False)
     options = ["--workers", "2", "-q", *OPTIONS]
     fsync = os.fsync
+
+    def slow_fsync(descriptor: int) -> None:
+        time.sleep(0.15)
+        fsync(descriptor)
+
     with monkeypatch.context() as slow:
-        slow.setattr(atomic.os, "fsync", lambda descriptor: (time.sleep(0.15), fsync(descriptor)))
+        slow.setattr(os, "fsync", slow_fsync)
         child = kills.forked(["batch", str(tree), str(out), *options], tmp_path / "said")
     assert until(lambda: (out / "manifest.jsonl").exists() and (out / "manifest.jsonl").stat().st_size > 0)
     child.send(signal.SIGINT, group=group)
@@ -324,7 +330,7 @@ def test_a_killed_writer_leaves_what_the_next_run_sweeps(
     target.parent.mkdir()
     arguments = ["compress", str(tree / "p0.png"), "-o", str(target), "-q", *OPTIONS]
     with monkeypatch.context() as slow:
-        slow.setattr(atomic.os, "fsync", lambda descriptor: time.sleep(20))
+        slow.setattr(os, "fsync", lambda descriptor: time.sleep(20))
         child = kills.forked(arguments, tmp_path / "said")
         assert until(lambda: bool(names(target.parent)))
         child.send(signal.SIGKILL)
@@ -359,7 +365,7 @@ def test_a_file_that_changes_while_it_is_read_fails_alone_and_is_done_later(
                     file.write(b"x")
         return fstat(descriptor)
 
-    monkeypatch.setattr(atomic.os, "fstat", changing)
+    monkeypatch.setattr(os, "fstat", changing)
     result = batch(tree, tmp_path / "out", SETTINGS, progress=False)
     assert [e.name for e in result.failed] == ["p2.png"] and "changed while it was read" in result.failed[0].error
     assert not (tmp_path / "out" / "p2.png.inr").exists()

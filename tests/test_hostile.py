@@ -387,7 +387,7 @@ READERS = {
     ],
 )
 def test_configurations_that_cannot_be(name: str, changes: dict[str, Any]) -> None:
-    reader = READERS[name]
+    reader: Any = READERS[name]
     assert reader.from_bytes(changed(name)).name == name
     with pytest.raises(FormatError):
         reader.from_bytes(changed(name, **changes))

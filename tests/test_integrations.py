@@ -6,10 +6,11 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 import inrcodec
 import inrcodec.audio
@@ -19,7 +20,7 @@ from inrcodec.errors import DataError, UsageError
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
-SAVE = {"beta": 0.003, "effort": "fast"}
+SAVE: dict[str, Any] = {"beta": 0.003, "effort": "fast"}
 
 
 def _pillow_image(picture: np.ndarray, mode: str) -> Image.Image:
@@ -91,13 +92,13 @@ def test_pillow_refuses_with_its_own_errors(
     image.save(path, **SAVE)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    with pytest.raises(Image.UnidentifiedImageError):
+    with pytest.raises(UnidentifiedImageError):
         Image.open(io.BytesIO(bytes(data)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(Image.DecompressionBombError):
         Image.open(path)
     sound = inrcodec.compress(_sound(), target_kbps=20, effort="fast")
-    with pytest.raises(Image.UnidentifiedImageError):
+    with pytest.raises(UnidentifiedImageError):
         Image.open(io.BytesIO(sound))
 
 

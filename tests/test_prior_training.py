@@ -103,13 +103,14 @@ def test_pieces_are_resumed_until_the_prior_is_written(digits: Path, tmp_path: P
 
 @pytest.mark.parametrize("codec", [family.names[0] for family in FAMILIES if family.training is not None])
 def test_options_of_other_codecs_are_listed_in_one_error(codec: str, digits: Path, tmp_path: Path) -> None:
-    wrong = {
+    options: dict[str, dict[str, Any]] = {
         "hierarchical": {"latent_layers": 2, "proposal": False, "patches": 9, "scheduler": "local"},
         "grids": {"tile": 28, "rate_power": 2.0, "variable": "t"},
         "combiner": {"rate_power": 2.0, "scales": (0.5, 2.0)},
         "coin++": {"latent_dims": 9, "reparameterisation": "layer", "workers": 2},
         "bitswap": {"variable": "t", "latent_dims": 9},
-    }[codec]
+    }
+    wrong = options[codec]
     with pytest.raises(UsageError, match="does not take") as raised:
         train_prior(digits, tmp_path / "x.safetensors", codec=codec, **wrong)
     for name in wrong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -16,9 +16,12 @@ from inrcodec.storage import lock, read_whole, sweep, write_whole
 
 
 def test_round_trip(tmp_path: Path) -> None:
+    def write_two(file: IO[bytes]) -> None:
+        file.write(b"two")
+
     write_whole(tmp_path / "a", b"one")
     assert read_whole(tmp_path / "a") == b"one"
-    write_whole(tmp_path / "a", lambda file: file.write(b"two") and None, force=True)
+    write_whole(tmp_path / "a", write_two, force=True)
     assert read_whole(tmp_path / "a") == b"two" and [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
@@ -55,7 +58,7 @@ def test_a_full_disk_is_a_named_error(tmp_path: Path, monkeypatch: pytest.Monkey
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="No space left"):
         write_whole(tmp_path / "a", b"x")
     assert list(tmp_path.iterdir()) == []
@@ -65,7 +68,7 @@ def test_file_systems_without_hard_links_are_supported(tmp_path: Path, monkeypat
     def refuse(source: Path, target: Path) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(storage.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     write_whole(tmp_path / "a", b"x")
     assert (tmp_path / "a").read_bytes() == b"x" and len(list(tmp_path.iterdir())) == 1
 
@@ -114,8 +117,13 @@ def test_a_file_being_written_is_not_swept(tmp_path: Path, monkeypatch: pytest.M
         file.write(b"other")
         sweep_and_list()
 
-    replace = storage.os.replace
-    monkeypatch.setattr(storage.os, "replace", lambda *paths: (sweep_and_list(), replace(*paths)))
+    replace = os.replace
+
+    def replace_after_sweep(*paths: Any) -> None:
+        sweep_and_list()
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", replace_after_sweep)
     write_whole(tmp_path / "a", slow, force=True)
     assert listings == [[".inrcodec-"], [".inrcodec-"]] and [p.name for p in tmp_path.iterdir()] == ["a"]
 
@@ -162,8 +170,8 @@ def test_a_failing_move_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(storage.os, "link", refuse)
-    monkeypatch.setattr(storage.os, "replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(DataError, match="not supported"):
         write_whole(tmp_path / "a", b"x")
     assert list(tmp_path.iterdir()) == []
@@ -174,7 +182,8 @@ def test_a_file_that_changes_while_it_is_read_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: bytes
 ) -> None:
     (tmp_path / "a").write_bytes(b"before")
-    fstat, seen = os.fstat, []
+    fstat = os.fstat
+    seen: list[int] = []
 
     def changing(descriptor: int) -> os.stat_result:
         """Change the file between the two calls, as another process would."""
@@ -184,7 +193,7 @@ def test_a_file_that_changes_while_it_is_read_is_rejected(
         seen.append(descriptor)
         return fstat(descriptor)
 
-    monkeypatch.setattr(storage.os, "fstat", changing)
+    monkeypatch.setattr(os, "fstat", changing)
     with pytest.raises(DataError, match="changed while"):
         read_whole(tmp_path / "a")
     assert len(seen) == 2

@@ -113,4 +113,5 @@ def render(
     if all(t == 1 for t in times):
         return fine
     split = [m for pair in zip(size, times, strict=True) for m in pair]
-    return fine.reshape(*split, channels).mean(axis=tuple(range(1, 2 * len(size), 2)), dtype=np.float32)
+    result: FloatArray = fine.reshape(*split, channels).mean(axis=tuple(range(1, 2 * len(size), 2)), dtype=np.float32)
+    return result

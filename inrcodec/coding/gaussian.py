@@ -73,7 +73,8 @@ def _tables() -> IntArray:
     data = TABLES_FILE.read_bytes()
     if hashlib.sha256(data).hexdigest() != TABLES_SHA256:
         raise InrcodecError(f"{TABLES_FILE.name} does not belong to this version: reinstall the package")
-    return np.load(TABLES_FILE, allow_pickle=False).astype(np.int64)
+    result: IntArray = np.load(TABLES_FILE, allow_pickle=False).astype(np.int64)
+    return result
 
 
 @cache

@@ -106,4 +106,5 @@ def permutations(seed: int, streams: NDArray[np.int64], n: int) -> NDArray[np.in
 
 def permutation(seed: int, stream: int, n: int) -> NDArray[np.int64]:
     """Return the permutation (n,) of range(n) for one stream."""
-    return permutations(seed, np.array([stream]), n)[0]
+    result: NDArray[np.int64] = permutations(seed, np.array([stream]), n)[0]
+    return result

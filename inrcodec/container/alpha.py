@@ -45,4 +45,5 @@ def decode_alpha(data: bytes, shape: tuple[int, int], bit_depth: int) -> NDArray
         size = f"{len(raw)} bytes" if len(raw) <= expected else "more"
         raise FormatError(f"corrupt alpha channel: expected one zlib stream of {expected} bytes, got {size}")
     levels = np.cumsum(np.frombuffer(raw, dtype).reshape(shape), axis=0, dtype=dtype)
-    return (levels.astype(np.float64) / (2**bit_depth - 1)).astype(np.float32)
+    result: NDArray[np.float32] = (levels.astype(np.float64) / (2**bit_depth - 1)).astype(np.float32)
+    return result

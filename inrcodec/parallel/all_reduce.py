@@ -117,7 +117,9 @@ def _meet(meeting: str, rank: int, count: int) -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     with _one_line():
-        store = torch.distributed.FileStore(meeting, count)
+        from torch._C._distributed_c10d import FileStore
+
+        store = FileStore(meeting, count)
         torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=SLOWEST_STEP)
 
 

@@ -137,7 +137,8 @@ class Signal:
         if self.header.kind == "image":
             top = 2**self.meta.bit_depth - 1
             levels = np.rint(np.clip(self.values.astype(np.float64), 0.0, 1.0) * top)
-            return levels.astype(np.uint16 if top > 255 else np.uint8)
+            result: NDArray[Any] = levels.astype(np.uint16 if top > 255 else np.uint8)
+            return result
         if self.header.kind == "audio":
             return np.clip(self.values, -1.0, 1.0)
         with np.errstate(over="ignore"):

@@ -112,7 +112,8 @@ def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the averages of 2x2 points; an odd last row or column is left out."""
     height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
     quads = image[:height, :width].astype(np.float32).reshape(height // 2, 2, width // 2, 2, -1)
-    return np.round(quads.mean(axis=(1, 3))).astype(np.uint8)
+    result: NDArray[np.uint8] = np.round(quads.mean(axis=(1, 3))).astype(np.uint8)
+    return result
 
 
 class AudioSource:

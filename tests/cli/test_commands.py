@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, captured.out, captured.err
 
 
-def reports(out: str) -> list[dict[str, object]]:
+def reports(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
@@ -57,9 +58,9 @@ def test_compress_decompress_verify_agree(folder: Path, capsys: pytest.CaptureFi
     (made,) = reports(out)
     assert (code, err) == (0, "") and set(made) == COMPRESS_KEYS
     assert made["bytes"] == (folder / "photo.inr").stat().st_size and made["pixels"] == 64 * 80
-    assert made["bpp"] == pytest.approx(8 * int(made["bytes"]) / 5120, abs=1e-5) and made["bpp"] <= 0.8  # type: ignore[operator, call-overload]
+    assert made["bpp"] == pytest.approx(8 * int(made["bytes"]) / 5120, abs=1e-5) and made["bpp"] <= 0.8
     code, out, _ = run(capsys, "decompress", "photo.inr", "-o", "back.png", "--json")
-    assert code == 0 and reports(out)[0]["decode_seconds"] > 0  # type: ignore[operator]
+    assert code == 0 and reports(out)[0]["decode_seconds"] > 0
     code, out, _ = run(capsys, "verify", "photo.inr", "photo.png", "--json")
     (checked,) = reports(out)
     assert checked["psnr"] == made["psnr"] and "decode_seconds" in checked
@@ -71,7 +72,7 @@ def test_sounds_report_kbps_and_snr(folder: Path, capsys: pytest.CaptureFixture[
     code, out, _ = run(capsys, "compress", "voice.wav", "--effort", "fast", "--target-kbps", "20", "--json")
     (made,) = reports(out)
     assert code == 0 and {"kbps", "snr", "samples"} <= set(made) and made["samples"] == 8000
-    assert 19 < made["kbps"] <= 20  # type: ignore[operator]
+    assert 19 < made["kbps"] <= 20
     assert run(capsys, "decompress", "voice.inr", "-o", "back.wav")[0] == 0
     assert soundfile.info("back.wav").samplerate == 16000
 
@@ -80,7 +81,7 @@ def test_several_files_end_with_a_summary(folder: Path, capsys: pytest.CaptureFi
     code, out, _ = run(capsys, "compress", "photo.png", "thumb.png", "--effort", "fast", "--json")
     *single, last = reports(out)
     assert code == 0 and len(single) == 2 and last["summary"] is True and last["files"] == 2
-    assert last["psnr"] == pytest.approx(np.mean([r["psnr"] for r in single]), abs=1e-3)  # type: ignore[arg-type]
+    assert last["psnr"] == pytest.approx(np.mean([r["psnr"] for r in single]), abs=1e-3)
     (folder / "into").mkdir()
     assert run(capsys, "compress", "photo.png", "thumb.png", "-o", "into", "--effort", "fast", "-q") == (0, "", "")
     assert sorted(p.name for p in (folder / "into").iterdir()) == ["photo.inr", "thumb.inr"]
@@ -93,13 +94,13 @@ def test_archive_round_trip(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     code, out, _ = run(capsys, "compress", "set", "-o", "set.inrs", "--effort", "fast", "--target-bpp", "1", "--json")
     *single, last = reports(out)
     assert code == 0 and len(single) == 2 and last["bytes"] == (folder / "set.inrs").stat().st_size
-    assert 0.95 < last["bpp"] <= 1.0  # type: ignore[operator]
+    assert 0.95 < last["bpp"] <= 1.0
     assert run(capsys, "decompress", "set.inrs", "-o", "out")[0] == 0
     assert sorted(p.name for p in (folder / "out").iterdir()) == ["photo.png", "thumb.png"]
     code, out, _ = run(capsys, "verify", "set.inrs", "set", "--json")
-    assert code == 0 and reports(out)[-1]["psnr"] == pytest.approx(last["psnr"], abs=1e-3)  # type: ignore[arg-type]
+    assert code == 0 and reports(out)[-1]["psnr"] == pytest.approx(last["psnr"], abs=1e-3)
     code, out, _ = run(capsys, "info", "set.inrs", "--json")
-    assert [entry["name"] for entry in reports(out)[0]["entries"]] == ["photo.png", "thumb.png"]  # type: ignore[attr-defined]
+    assert [entry["name"] for entry in reports(out)[0]["entries"]] == ["photo.png", "thumb.png"]
     assert run(capsys, "decompress", "set.inrs", "-o", "one.png", "--entry", "thumb.png")[0] == 0
     assert Image.open("one.png").size == (32, 32)
 
@@ -271,7 +272,7 @@ def test_train_a_prior_of_ones_own(
     assert code == 0 and "resumes" in err and not (folder / "mine.safetensors").exists()
     assert run(capsys, *base)[0] == 0
     code, out, _ = run(capsys, "compress", "photo.png", "--prior", "mine.safetensors", "--effort", "fast", "--json")
-    assert code == 0 and reports(out)[0]["psnr"] > (10 if codec == "combiner" else 3)  # type: ignore[operator]
+    assert code == 0 and reports(out)[0]["psnr"] > (10 if codec == "combiner" else 3)
     code, _, err = run(capsys, "decompress", "photo.inr", "-o", "x.png")
     assert code == 1 and "needs prior" in err
     assert run(capsys, "decompress", "photo.inr", "-o", "x.png", "--prior", "mine.safetensors")[0] == 0
@@ -281,6 +282,6 @@ def test_train_a_prior_of_ones_own(
         code, out, _ = run(
             capsys, "compress", "photo.png", "--prior", "more.safetensors", "--effort", "fast", "--json", "-f"
         )
-        assert code == 0 and reports(out)[0]["psnr"] > 25  # type: ignore[operator]
+        assert code == 0 and reports(out)[0]["psnr"] > 25
         code, _, err = run(capsys, *more, "-f", "--start-from", "speech16k")
         assert code == 2 and "no smaller" in err

@@ -64,7 +64,7 @@ def test_pixel_centres_keep_their_place_at_every_size(size: tuple[int, int]) -> 
     out = render(layout, size, 2, plane(layout))
     for axis in range(2):
         centres = (np.arange(size[axis]) + 0.5) * layout.shape[axis] / size[axis]
-        found = out.take(0, axis=1 - axis)[..., axis]
+        found = np.take(out, 0, axis=1 - axis)[..., axis]
         assert np.allclose(found, centres, atol=1e-4)
 
 

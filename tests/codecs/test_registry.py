@@ -13,6 +13,7 @@ from PIL import Image
 import inrcodec
 from inrcodec.cli import main
 from inrcodec.codecs import prior_store, registry
+from inrcodec.codecs.base import Family
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.evaluate import sweep
 from tests.support import toy_codec
@@ -94,7 +95,7 @@ def test_names_and_ids_are_promises() -> None:
 
 
 @pytest.mark.parametrize("family", registry.FAMILIES, ids=lambda family: family.names[0])
-def test_every_shipped_prior_belongs_to_its_family(family: registry.Family) -> None:
+def test_every_shipped_prior_belongs_to_its_family(family: Family) -> None:
     """Priors say what they are, and their family describes them."""
     for path in prior_store.prior_files().values():
         prior = prior_store.load(path)

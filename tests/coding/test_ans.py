@@ -17,7 +17,8 @@ class PlainMessage:
     """Asymmetric numeral systems in integers: a state of up to 64 bits over words of 32 bits, tables of 24 bits."""
 
     def __init__(self) -> None:
-        self.state, self.words = 0, []
+        self.state = 0
+        self.words: list[int] = []
 
     def push(self, symbol: int, edges: list[int]) -> None:
         left, size = edges[symbol], edges[symbol + 1] - edges[symbol]

@@ -23,7 +23,8 @@ def posteriors(count: int, width: int, seed: int = 0, spread: float = 1.0) -> tu
 
 
 def log_density(x: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return (-0.5 * ((x - mean) / scale) ** 2 - np.log(scale)).sum(axis=-1)
+    result: np.ndarray = (-0.5 * ((x - mean) / scale) ** 2 - np.log(scale)).sum(axis=-1)
+    return result
 
 
 @pytest.mark.parametrize("selection", ["ratio", "nearest"])

@@ -172,7 +172,7 @@ def test_reader_inverts_pack(codec_id: int, prior_id: bytes, entries: list[Archi
 def test_numbering_is_detected() -> None:
     def numbering(*names: str) -> tuple[str, int, int, str] | None:
         numbered = find_numbering(names)
-        return numbered and (numbered.prefix, numbered.first, numbered.width, numbered.suffix)
+        return (numbered.prefix, numbered.first, numbered.width, numbered.suffix) if numbered else None
 
     assert numbering("kodim01.png", "kodim02.png") == ("kodim", 1, 2, ".png")
     assert numbering("v2_098.png", "v2_099.png", "v2_100.png") == ("v2_", 98, 3, ".png")

@@ -180,7 +180,7 @@ def test_a_sweep_of_auto_says_what_was_chosen(folder: Path, tmp_path: Path) -> N
 
 
 def test_points_of_auto_at_best_depend_on_both_priors(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = {"p0": folder / "p0.png"}
+    sources: dict[str, Path | Signal] = {"p0": folder / "p0.png"}
 
     def key(effort: str) -> str:
         (job,) = sweeps_module._jobs(sources, "image", ["auto"], [], [2.0], [], effort, None)
@@ -197,7 +197,7 @@ def test_points_of_auto_at_best_depend_on_both_priors(folder: Path, monkeypatch:
 def test_what_a_sweep_refuses(folder: Path, tmp_path: Path) -> None:
     picture = folder / "p0.png"
     sound = Signal(np.zeros((64, 1), np.float32), SignalHeader("audio", "mono", "pcm_16", (64,), 1, 16000))
-    for inputs, options, words in (
+    cases: list[tuple[list[Any], dict[str, Any], str]] = [
         ([picture, sound], {}, "one kind"),
         ([], {}, "one kind"),
         ([picture], {"codecs": ["bitswap"]}, "lossy codecs"),
@@ -206,7 +206,8 @@ def test_what_a_sweep_refuses(folder: Path, tmp_path: Path) -> None:
         ([picture], {"compare": ["gif"]}, "baseline must be"),
         ([picture], {"published": "imagenet"}, "published must be"),
         ([picture, picture, picture], {}, "given twice"),
-    ):
+    ]
+    for inputs, options, words in cases:
         with pytest.raises(UsageError, match=words):
             sweep(inputs, out=tmp_path / "none", progress=False, **options)
     assert not (tmp_path / "none").exists()

@@ -20,7 +20,8 @@ def by_integers(values: np.ndarray, weight: np.ndarray, bias: np.ndarray, shift:
     padded = np.pad(padded, ((0, 0), (0, 0), (0, 0), (columns, columns)), mode="wrap" if periodic else "constant")
     windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], axis=(2, 3))
     total = np.einsum("nchwij,ocij->nohw", windows, weight) + bias[:, None, None]
-    return np.clip((total + (1 << shift >> 1)) >> shift, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    result: np.ndarray = np.clip((total + (1 << shift >> 1)) >> shift, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    return result
 
 
 @settings(max_examples=40, deadline=None)

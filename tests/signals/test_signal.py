@@ -118,7 +118,8 @@ def test_metadata_that_inflates_too_far_is_rejected() -> None:
 
 def test_values_of_another_shape_or_type_or_not_finite_are_rejected() -> None:
     header = SignalHeader("image", "gray", "u8", (2, 3), 1)
-    for values in (np.zeros((2, 3), np.float32), np.zeros((2, 3, 1)), np.full((2, 3, 1), np.nan, np.float32)):
+    wrong: list[Any] = [np.zeros((2, 3), np.float32), np.zeros((2, 3, 1)), np.full((2, 3, 1), np.nan, np.float32)]
+    for values in wrong:
         with pytest.raises(DataError):
             Signal(values, header)
 
@@ -126,7 +127,7 @@ def test_values_of_another_shape_or_type_or_not_finite_are_rejected() -> None:
 def test_native_samples_are_clipped_and_rounded() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     header = SignalHeader("image", "gray", "u8", (16, 16), 1)
-    assert np.array_equal(Signal(levels / np.float32(255), header).to_native(), levels)
+    assert np.array_equal(Signal((levels / np.float32(255)).astype(np.float32), header).to_native(), levels)
     over = Signal(np.array([[[1.7]], [[-0.2]]], np.float32), SignalHeader("image", "gray", "u16", (2, 1), 1))
     over = dataclasses.replace(over, meta=SignalMeta(bit_depth=16))
     assert over.to_native().ravel().tolist() == [65535, 0]

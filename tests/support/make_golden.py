@@ -25,19 +25,21 @@ from numpy.typing import NDArray
 
 import inrcodec
 from inrcodec.codecs import prior_store
-from inrcodec.codecs.bitswap import codec as lossless
+from inrcodec.codecs.bitswap import encoding as lossless
 from inrcodec.codecs.bitswap.prior import BitSwapPrior
 from inrcodec.codecs.coinpp.model import CoinPPConfig
 from inrcodec.codecs.coinpp.training import CoinPPTrainer
 from inrcodec.codecs.combiner.model import CombinerConfig
 from inrcodec.codecs.combiner.training import CombinerTrainer
-from inrcodec.codecs.hierarchical import codec as hierarchical
+from inrcodec.codecs.hierarchical import encoding as hierarchical
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig
+from inrcodec.codecs.hierarchical.parameters import read_parameters
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.training import HierarchicalTrainer
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
-from inrcodec.training.sources import PatchSource, TileSource
+from inrcodec.training.sources import TileSource
 from tests.support import tiny_grids
 from tests.support.golden_files import FOLDER, LIST, PRIORS, decode
 from tests.support.tiny import smooth_tiles, tiny_config
@@ -78,27 +80,28 @@ class Tones:
         """(count, length, 1)."""
         time = np.arange(self.length)
         pitch, phase = rng.uniform(0.05, 0.5, (2, count, 1)), rng.uniform(0, 6.28, (2, count, 1))
-        return (np.sin(pitch[0] * time + phase[0]) + np.sin(pitch[1] * time + phase[1]))[..., None].astype(np.float32)
+        result: FloatArray = (np.sin(pitch[0] * time + phase[0]) + np.sin(pitch[1] * time + phase[1]))[
+            ..., None
+        ].astype(np.float32)
+        return result
 
 
 def _tiles(size: int, channels: int = 3) -> TileSource:
     return TileSource(smooth_tiles(256, size=size)[..., :channels], mirror=True)
 
 
-def _hierarchy(
-    network: HierarchicalConfig, kind: str, source: PatchSource, shape: tuple[int, ...], **more: Any
-) -> bytes:
+def _hierarchy(network: HierarchicalConfig, kind: str, source: Any, shape: tuple[int, ...], **more: Any) -> bytes:
     config = tiny_training(network=network, kind=kind, patch_shape=shape, steps=300, **more)
     trainer = HierarchicalTrainer(config, source)
     return _trained(trainer, trainer.start())
 
 
-def _combiner(network: CombinerConfig, kind: str, source: PatchSource) -> bytes:
+def _combiner(network: CombinerConfig, kind: str, source: Any) -> bytes:
     trainer = CombinerTrainer(tiny_config(network=network, kind=kind, minutes=0.06), source)
     return _trained(trainer, trainer.start())
 
 
-def _modulation(network: CoinPPConfig, kind: str, source: PatchSource) -> bytes:
+def _modulation(network: CoinPPConfig, kind: str, source: Any) -> bytes:
     trainer = CoinPPTrainer(tiny_coinpp_training(network=network, kind=kind), source)
     return _trained(trainer, trainer.start())
 
@@ -218,7 +221,7 @@ def one(
     signal: Callable[[], Signal], prior: str | None, effort: str = "default", **options: Any
 ) -> Callable[[], bytes]:
     """A file of one signal."""
-    named = {} if prior is None else {"prior": f"golden-{prior}"}
+    named: dict[str, Any] = {} if prior is None else {"prior": f"golden-{prior}"}
     return lambda: inrcodec.compress(signal(), effort=effort, **named, **options)
 
 
@@ -226,7 +229,7 @@ def many(
     signals: Callable[[], Sequence[Signal]], prior: str | None, names: Sequence[str], **options: Any
 ) -> Callable[[], bytes]:
     """An archive."""
-    named = {} if prior is None else {"prior": f"golden-{prior}"}
+    named: dict[str, Any] = {} if prior is None else {"prior": f"golden-{prior}"}
     return lambda: inrcodec.compress(list(signals()), names=names, **named, **options)
 
 
@@ -247,9 +250,10 @@ def _with_weights() -> bytes:
     with lowered:
         data = inrcodec.compress(signal, prior="golden-image", effort="best", beta=3e-4)
     container = inrcodec.open(data).container()
-    codec = hierarchical.HierarchicalCodec(prior_store.find("golden-image"))  # type: ignore[arg-type]
-    told, _ = codec.read_parameters(container.payload)
-    assert told.weights, "the picture was sent without weights of its own"
+    prior = prior_store.find("golden-image")
+    assert isinstance(prior, HierarchicalPrior)
+    parameters, _ = read_parameters(prior, container.payload)
+    assert parameters.weights, "the picture was sent without weights of its own"
     return data
 
 

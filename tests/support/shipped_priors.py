@@ -45,13 +45,17 @@ def audio() -> NDArray[np.float32]:
     """Return half a second of a falling tone at 16 kHz, float32 in [-1, 1], (n,)."""
     seconds = np.arange(8000) / 16000
     tone = np.sin(2 * np.pi * (300 - 150 * seconds) * seconds) + 0.3 * np.sin(2 * np.pi * 1200 * seconds)
-    return (0.2 * tone * np.sin(2 * np.pi * seconds) ** 2).astype(np.float32)
+    result: NDArray[np.float32] = (0.2 * tone * np.sin(2 * np.pi * seconds) ** 2).astype(np.float32)
+    return result
 
 
 def field() -> NDArray[np.float32]:
     """Return a smooth field of 48 x 96 points, float32."""
     latitude, longitude = np.meshgrid(np.linspace(-1.5, 1.5, 48), np.linspace(0, 2 * np.pi, 96, False), indexing="ij")
-    return (280 + 30 * np.cos(latitude) + 4 * np.sin(3 * longitude) * np.cos(latitude) ** 2).astype(np.float32)
+    result: NDArray[np.float32] = (
+        280 + 30 * np.cos(latitude) + 4 * np.sin(3 * longitude) * np.cos(latitude) ** 2
+    ).astype(np.float32)
+    return result
 
 
 def source(name: str, folder: Path) -> Path | list[Path]:

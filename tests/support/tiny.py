@@ -31,7 +31,8 @@ def smooth_tiles(count: int, seed: int = 0, size: int = 8) -> NDArray[np.uint8]:
     )
     base = rng.uniform(60, 190, (count, 1, 1, 3))
     image = base + slope[:, 0] * (x - 0.5)[None, ..., None] + slope[:, 1] * (y - 0.5)[None, ..., None] + wave
-    return np.clip(image, 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
+    return result
 
 
 def tiny_config(**changes: object) -> TrainingConfig:

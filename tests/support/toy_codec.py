@@ -130,12 +130,14 @@ class ToyEncoding:
         padded = np.pad(values, [(0, -n % block) for n in values.shape[:2]] + [(0, 0)], mode="edge")
         rows, columns = (n // block for n in padded.shape[:2])
         means = padded.reshape(rows, block, columns, block, -1).mean(axis=(1, 3))
-        return np.clip(np.rint(means / step_size(step)), 0, 255).astype(np.uint8).tobytes()
+        result: bytes = np.clip(np.rint(means / step_size(step)), 0, 255).astype(np.uint8).tobytes()
+        return result
 
 
 def step_size(step: int) -> float:
     """Return the quantisation step of a number in the file."""
-    return max(1.0 / 255.0, 2.0 ** (step / 4.0 - 10.0))
+    result: float = max(1.0 / 255.0, 2.0 ** (step / 4.0 - 10.0))
+    return result
 
 
 def describe_prior(prior: ToyPrior) -> dict[str, Any]:

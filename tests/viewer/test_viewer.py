@@ -83,7 +83,8 @@ def prior_path(container: Container) -> Path | None:
 @pytest.mark.usefixtures("_golden_priors")
 def test_modules_decode_what_the_package_decodes(tmp_path: Path) -> None:
     """All golden files of the supported codecs, all entries, first and last slice: equal within rounding."""
-    jobs, expected = [], []
+    jobs: list[Any] = []
+    expected: list[Any] = []
     for name, info in FILES.items():
         if info["codec"] not in SUPPORTED:
             continue
@@ -133,7 +134,8 @@ def compressed(tmp_path_factory: pytest.TempPathFactory, picture: np.ndarray) ->
     tone = 0.3 * np.sin(2 * np.pi * 330 * seconds * (1 + 0.2 * seconds)) * np.exp(-2 * seconds)
     soundfile.write(folder / "audio.wav", tone, 16000)
     out = {}
-    for name, rate in (("image.png", {"target_bpp": 0.8}), ("audio.wav", {})):
+    rates: dict[str, dict[str, Any]] = {"image.png": {"target_bpp": 0.8}, "audio.wav": {}}
+    for name, rate in rates.items():
         path = folder / f"{Path(name).stem}.inr"
         path.write_bytes(inrcodec.compress(folder / name, effort="fast", **rate))
         out[path.stem] = path

@@ -190,7 +190,8 @@ class BitSwapCodec(Codec):
             levels = np.repeat(levels, colour_channels(header), axis=2)
         if low is not None:
             beneath = np.rint(low * 255.0).astype(np.uint16).reshape(colour_channels(header), *header.shape)
-            return levels << 8 | beneath.transpose(1, 2, 0)
+            result: NDArray[np.uint16] = levels << 8 | beneath.transpose(1, 2, 0)
+            return result
         return self.messages.to_levels(levels)
 
     def chain_levels(self, chain: bytes, header: SignalHeader, progress: Progress = no_progress) -> NDArray[np.uint16]:

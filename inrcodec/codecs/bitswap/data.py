@@ -166,7 +166,8 @@ def softened(levels: LevelArray, rng: np.random.Generator) -> LevelArray:
         )
         soft = (1.0 - 2.0 * side) * soft + side * (first + last)
     noisy = soft + sigma * rng.standard_normal(levels.shape, np.float32)
-    return np.rint(noisy.clip(0.0, 255.0)).astype(np.uint8)
+    result: LevelArray = np.rint(noisy.clip(0.0, 255.0)).astype(np.uint8)
+    return result
 
 
 def in_channels(levels: LevelArray, channels: int) -> LevelArray:
@@ -176,11 +177,13 @@ def in_channels(levels: LevelArray, channels: int) -> LevelArray:
     if channels == 3:
         return np.repeat(levels, 3, axis=-1)
     luma = (levels.astype(np.int64) @ np.array([299, 587, 114]) + 500) // 1000
-    return luma[..., None].astype(np.uint8)
+    result: LevelArray = luma[..., None].astype(np.uint8)
+    return result
 
 
 def reduced(levels: LevelArray, factor: int) -> LevelArray:
     """Return the averages of cells of ``factor`` by ``factor`` points, without incomplete cells."""
     height, width = (n // factor for n in levels.shape[:2])
     cells = levels[: height * factor, : width * factor].astype(np.float32)
-    return np.rint(cells.reshape(height, factor, width, factor, -1).mean(axis=(1, 3))).astype(np.uint8)
+    result: LevelArray = np.rint(cells.reshape(height, factor, width, factor, -1).mean(axis=(1, 3))).astype(np.uint8)
+    return result

@@ -68,14 +68,16 @@ def _tables() -> tuple[IntArray, IntArray, IntArray]:
 def inverse_scales(log_scales: IntArray) -> IntArray:
     """2^20 / scale for log scales in units of 2^-13, clamped to their range."""
     steps = log_scales + (1 << FIXED_BITS - 5) >> FIXED_BITS - 4
-    return _tables()[1][steps.clip(*LOG_SCALES) - LOG_SCALES[0]]
+    result: IntArray = _tables()[1][steps.clip(*LOG_SCALES) - LOG_SCALES[0]]
+    return result
 
 
 def distribution(distances: IntArray, inverse: IntArray) -> IntArray:
     """2^24 F(distance / scale); distances in units of 2^-13 of what scales are in."""
     # 4096 u per 2^13 of distance: half of the product.
     u = distances * inverse + (1 << INVERSE_BITS) >> INVERSE_BITS + 1
-    return _tables()[0][u.clip(-REACH, REACH) + REACH]
+    result: IntArray = _tables()[0][u.clip(-REACH, REACH) + REACH]
+    return result
 
 
 def mixture_weights(log_weights: IntArray) -> IntArray:
@@ -84,7 +86,8 @@ def mixture_weights(log_weights: IntArray) -> IntArray:
     powers = _tables()[2][below.clip(0, EXP_REACH)]
     weights = (powers << WEIGHT_BITS) // powers.sum(axis=1, keepdims=True)
     weights[:, 0] += (1 << WEIGHT_BITS) - weights.sum(axis=1)
-    return weights
+    result: IntArray = weights
+    return result
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ def counts_of(mass: IntArray) -> IntArray:
     mass = mass - mass[:, :1]
     n_symbols = mass.shape[1] - 1
     whole = mass[:, -1:]
-    return mass * ((1 << COUNT_BITS) - n_symbols) // whole + np.arange(n_symbols + 1)
+    result: IntArray = mass * ((1 << COUNT_BITS) - n_symbols) // whole + np.arange(n_symbols + 1)
+    return result
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ def learn_predictor(
 
     def error() -> Tensor:
         chosen = torch.from_numpy(rng.integers(len(values), size=BATCH))
-        return (predictor(values[chosen]) - latents[chosen]).square().sum(dim=1).mean()
+        result: Tensor = (predictor(values[chosen]) - latents[chosen]).square().sum(dim=1).mean()
+        return result
 
     number = _learn(predictor, error, PREDICTOR_RATE, minutes, steps, progress)
     extended = replace(

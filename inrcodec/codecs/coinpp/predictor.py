@@ -40,7 +40,8 @@ class ModulationPredictor(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Return the latents (N, D) predicted for values (N, P, C) in the model's units."""
         first = self.linear(values.flatten(1))
-        return first + self.write(functional.gelu(self.read(first / self.scales))) * self.scales
+        result: Tensor = first + self.write(functional.gelu(self.read(first / self.scales))) * self.scales
+        return result
 
     @torch.no_grad()
     def begin_at(self, values: Tensor, latents: Tensor, ridge: float = 1e-3) -> None:

@@ -33,11 +33,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inrcodec.codecs.combiner.bitstream import OperatingPoint
 from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS, CombinerEffort
 from inrcodec.codecs.combiner.model import BayesianINR
 from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, elbo_terms, kl_bits, posterior_step
 from inrcodec.codecs.combiner.prior import CLASS_TABLE_TOTAL, KL_UNITS_PER_BIT, CombinerPrior, class_cost_bits
-from inrcodec.codecs.combiner.progressive import OperatingPoint, Patches, ProgressiveEncoder
+from inrcodec.codecs.combiner.progressive import Patches, ProgressiveEncoder
 from inrcodec.codecs.combiner.training_parts import PartedSet
 from inrcodec.codecs.combiner.training_state import (
     TrainingConfig,
@@ -442,7 +443,8 @@ def _to_table(counts: np.ndarray) -> np.ndarray:
     share = counts / counts.sum(axis=1, keepdims=True)
     table = np.maximum(np.floor(share * (CLASS_TABLE_TOTAL - counts.shape[1])).astype(np.int64), 1)
     table[np.arange(len(table)), share.argmax(axis=1)] += CLASS_TABLE_TOTAL - table.sum(axis=1)
-    return table
+    result: np.ndarray = table
+    return result
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ def compiled(fastmath: bool) -> Callable[[Callable[..., Any]], Callable[..., Any
     """A decorator. ``fastmath``: floating-point sums in any order."""
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
+        made: Callable[..., Any]
         try:
-            return njit(function, nogil=True, fastmath=fastmath, cache=True)
+            made = njit(function, nogil=True, fastmath=fastmath, cache=True)
         except RuntimeError:
-            # No folder to keep it in, neither beside the source nor in the user's: compiled by every process.
-            return njit(function, nogil=True, fastmath=fastmath)
+            # There is no folder for the cache, neither beside the source nor the user's: every process compiles.
+            made = njit(function, nogil=True, fastmath=fastmath)
+        return made
 
     return compile_it

@@ -94,6 +94,9 @@ class _ContextBits(torch.autograd.Function):
         return own * gradient, None if above is None else above * gradient, *(w * gradient for w in weights)
 
 
+_context_bits: Callable[..., Tensor] = _ContextBits.apply
+
+
 class _SquaredErrors(torch.autograd.Function):
     """Sum over channels and points (weighted) of squared errors of the values that features (G, H, W) stand for."""
 
@@ -111,6 +114,9 @@ class _SquaredErrors(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         features, *weights = ctx.found
         return features * gradient, None, None, *(w * gradient for w in weights)
+
+
+_squared_errors: Callable[..., Tensor] = _SquaredErrors.apply
 
 
 class _Synthesis:
@@ -206,7 +212,7 @@ def grid_bits(config: GridsConfig, grids: Sequence[Tensor], weights: dict[str, T
     total = grids[0].new_zeros(())
     for number, grid in enumerate(grids):
         coarser = interpolated(grids[number + 1]) if number + 1 < len(grids) else None
-        total = total + _ContextBits.apply(grid, coarser, *network)
+        total = total + _context_bits(grid, coarser, *network)
     return total
 
 
@@ -224,7 +230,7 @@ def grid_errors(
     config: GridsConfig, features: Tensor, wanted: Tensor, mask: Tensor, weights: dict[str, Tensor]
 ) -> Tensor:
     """Sum over points that count of squared errors, mean over channels. ``wanted`` (C, H, W), ``mask`` (H, W)."""
-    return _SquaredErrors.apply(features, wanted, mask, *_synthesis_weights(config, weights)) / config.channels
+    return _squared_errors(features, wanted, mask, *_synthesis_weights(config, weights)) / config.channels
 
 
 @torch.no_grad()

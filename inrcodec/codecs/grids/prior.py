@@ -137,7 +137,8 @@ class GridsPrior(ExactPriorFile):
         place = between_anchors(self.spread, quality, QUALITY_BITS).numpy()
         # An octave is log(2) / log(256 / 0.05) * 63 = 5.11286 scales.
         shifted = place - self.steps(fineness) * 5236
-        return np.clip((shifted + (1 << (SPREAD_BITS - 1))) >> SPREAD_BITS, 0, N_SCALES - 1)
+        result: IntArray = np.clip((shifted + (1 << (SPREAD_BITS - 1))) >> SPREAD_BITS, 0, N_SCALES - 1)
+        return result
 
     def weights(self, quality: int, fineness: int, numbers: IntArray) -> IntArray:
         """Return weights (n,), in units of 2^-16, that lie ``numbers`` of steps from the mean.

@@ -6,6 +6,7 @@ Gathering and scattering are each other's gradient.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -22,7 +23,7 @@ def take_color(values: Tensor, phase: int | None) -> Tensor:
     Returns:
         (N, C, H, W / 2), or ``values`` itself if ``phase`` is None.
     """
-    return values if phase is None else _TakeColor.apply(values, phase)
+    return values if phase is None else _take_color(values, phase)
 
 
 def scatter_color(values: Tensor, phase: int | None) -> Tensor:
@@ -30,7 +31,7 @@ def scatter_color(values: Tensor, phase: int | None) -> Tensor:
 
     This is the inverse of ``take_color``; ``values`` itself if ``phase`` is None.
     """
-    return values if phase is None else _ScatterColor.apply(values, phase)
+    return values if phase is None else _scatter_color(values, phase)
 
 
 class _TakeColor(torch.autograd.Function):
@@ -53,6 +54,10 @@ class _ScatterColor(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         return _gather(gradient, ctx.phase), None
+
+
+_take_color: Callable[[Tensor, int], Tensor] = _TakeColor.apply
+_scatter_color: Callable[[Tensor, int], Tensor] = _ScatterColor.apply
 
 
 def _gather(values: Tensor, phase: int) -> Tensor:

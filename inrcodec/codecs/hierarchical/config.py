@@ -79,7 +79,8 @@ class HierarchicalConfig:
     @property
     def numbers_per_point(self) -> float:
         """Return the features and latents per grid point, to which the memory of a decoder is proportional."""
-        return sum((v.width + sum(v.latents)) / v.stride**self.axes for v in self.levels)
+        result: float = sum((v.width + sum(v.latents)) / v.stride**self.axes for v in self.levels)
+        return result
 
     @property
     def coarsest(self) -> int:

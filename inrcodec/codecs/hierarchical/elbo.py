@@ -42,6 +42,9 @@ class _FloorWithGradient(torch.autograd.Function):
         return gradient * ((values >= ctx.floor) | (gradient < 0)), None
 
 
+_floor_with_gradient: Callable[[Tensor, float], Tensor] = _FloorWithGradient.apply
+
+
 def symbol_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
     """Return the bits of residuals under a Gaussian of mean 0 integrated over one step.
 
@@ -50,7 +53,7 @@ def symbol_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
     inverse = torch.exp(-log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE)) * math.sqrt(0.5)
     size = residual.abs()
     probability = 0.5 * (torch.erfc((size - 0.5) * inverse) - torch.erfc((size + 0.5) * inverse))
-    return -torch.log2(_FloorWithGradient.apply(probability, MIN_PROBABILITY))
+    return -torch.log2(_floor_with_gradient(probability, MIN_PROBABILITY))
 
 
 Quantise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

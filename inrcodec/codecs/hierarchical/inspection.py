@@ -130,4 +130,5 @@ def _spread(codec: HierarchicalCodec, decoded: FloatArray, quality: int, samples
         total += values
         squares += values * values
     variance = (squares - total * total / samples) / max(1, samples - 1)
-    return np.sqrt(variance.clip(0.0)).astype(np.float32)
+    result: FloatArray = np.sqrt(variance.clip(0.0)).astype(np.float32)
+    return result

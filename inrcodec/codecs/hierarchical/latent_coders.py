@@ -147,7 +147,8 @@ class RoundingReader:
 def _kl_units() -> IntArray:
     """Return, by scale index, the mean KL divergence of a latent whose residual follows the prior, in 1/64 bit."""
     ratio = np.maximum(scale_values() / POSTERIOR_SCALE, 1.0)
-    return np.rint(KL_UNITS_PER_BIT * np.log2(ratio)).astype(np.int64)
+    result: IntArray = np.rint(KL_UNITS_PER_BIT * np.log2(ratio)).astype(np.int64)
+    return result
 
 
 @cache

@@ -266,7 +266,8 @@ class HierarchicalINR(nn.Module):
 
     def log_step(self, name: str) -> Tensor:
         """Return the table (A, c) of a latent block's log posterior step sizes over rate anchors."""
-        return self.log_steps[name.replace(".", "-")]
+        result: Tensor = self.log_steps[name.replace(".", "-")]
+        return result
 
     def _add_head(self) -> None:
         config = self.config
@@ -399,7 +400,8 @@ class HierarchicalINR(nn.Module):
             hidden = torch.sin(torch.baddbmm(second[:, -1:], hidden, second[:, :-1]))
             out = torch.baddbmm(last[:, -1:], hidden, last[:, :-1])
         total = out + linear + torch.einsum("npfc,pf->npc", tilted.unflatten(-1, (waves, channels)), fourier)
-        return total * config.spread + config.centre
+        result: Tensor = total * config.spread + config.centre
+        return result
 
 
 def initial_head(width: int, channels: int) -> Tensor:

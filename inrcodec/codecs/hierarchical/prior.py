@@ -82,7 +82,8 @@ class HierarchicalPrior(ExactPriorFile):
         model = HierarchicalINR(self.config)
         model.load_state_dict(self.floats, strict=False)
         self.tables.put_into(model)
-        return model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+        channels_last: Any = {"memory_format": torch.channels_last}
+        return model.to(**channels_last).requires_grad_(False)
 
     def with_weight_scales(self, log_scale: Tensor) -> HierarchicalPrior:
         """Return the prior with other log standard deviations of the head's weights, as its file gives it."""

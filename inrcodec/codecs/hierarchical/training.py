@@ -297,7 +297,8 @@ class HierarchicalTrainer(NetworkTrainer[HierarchicalINR, HierarchicalPrior]):
         read = state.auxiliary.get_submodule(str(level))(h).float() * network.spread + network.centre
         if network.axes == 1:
             return (shuffle_up(read, stride, 1) - values).square().mean(dim=(1, 2, 3))
-        return (read - functional.avg_pool2d(values, stride)).square().mean(dim=(1, 2, 3))
+        result: Tensor = (read - functional.avg_pool2d(values, stride)).square().mean(dim=(1, 2, 3))
+        return result
 
     def _bare_model(self) -> HierarchicalINR:
         return HierarchicalINR(self.config.network)

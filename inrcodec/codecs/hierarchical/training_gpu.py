@@ -355,7 +355,8 @@ class FlatParameters:
         n_leaves = len(self.leaves)
         matrices = torch.cat([g.permute(0, 2, 3, 1).reshape(-1) for g in gradients[:n_leaves]]).float()
         self._step(torch.cat([matrices, *[g.reshape(-1) for g in gradients[n_leaves:]]]))
-        return figures
+        result: Tensor = figures
+        return result
 
     @torch.no_grad()
     def _step(self, gradient: Tensor) -> None:

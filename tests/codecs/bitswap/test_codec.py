@@ -26,6 +26,7 @@ from inrcodec.codecs.bitswap import codec as lossless
 from inrcodec.codecs.bitswap import messages as picture_messages
 from inrcodec.codecs.bitswap import messages as tiling
 from inrcodec.codecs.bitswap.prior import BitSwapPrior
+from inrcodec.codecs.bitswap.samples import STORED
 from inrcodec.encoding import encode_signals
 from inrcodec.errors import FormatError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.limits import Limits
@@ -60,7 +61,8 @@ def levels_of(height: int, width: int, channels: int, depth: int = 8, seed: int 
     waves = np.sin(rows / 9.0 + columns / 7.0)[..., None] * rng.uniform(0.2, 0.4, channels)
     values = 0.5 + waves + rng.normal(0, 0.06, (height, width, channels))
     top = 2**depth - 1
-    return np.rint(values.clip(0, 1) * top).astype(np.uint16 if depth == 16 else np.uint8)
+    result: np.ndarray = np.rint(values.clip(0, 1) * top).astype(np.uint16 if depth == 16 else np.uint8)
+    return result
 
 
 def signal_of(levels: np.ndarray, **meta: object) -> Signal:
@@ -239,7 +241,7 @@ def test_a_stored_picture_of_another_size_is_refused() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (7, 7)).save(buffer, "PNG")
     codec = lossless.BitSwapCodec(tiny_bitswap())
-    body = bytes([lossless.STORED]) + bytes(4) + buffer.getvalue()
+    body = bytes([STORED]) + bytes(4) + buffer.getvalue()
     with pytest.raises(FormatError, match="stored picture"):
         codec.decode(CodedEntry(SignalHeader("image", "rgb", "u8", (8, 8), 3), b"", body), DecodeRequest())
 
@@ -287,7 +289,7 @@ torch.set_num_threads(int(sys.argv[2]))
 import inrcodec
 print(hashlib.sha256(inrcodec.decompress(sys.argv[1]).to_native().tobytes()).hexdigest())
 """
-MACHINES = (
+MACHINES: tuple[tuple[dict[str, str], str], ...] = (
     ({"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}, "1"),
     ({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}, "2"),
     ({}, "2"),

@@ -78,8 +78,9 @@ def test_every_twentieth_tile_is_held_out(tmp_path: Path) -> None:
     found = read_level_data([tmp_path], 3, 8, tile=8)
     assert found.training.tiles is not None and found.held_out.tiles is not None
     assert found.held_out.tiles[:, 0, 0, 0].tolist() == [0, 20] and len(found.training.tiles) == 38
+    (tmp_path / "none").mkdir()
     with pytest.raises(DataError):
-        read_level_data([tmp_path / "none"], 3, 8) if (tmp_path / "none").mkdir() is None else None
+        read_level_data([tmp_path / "none"], 3, 8)
 
 
 def test_drawings() -> None:

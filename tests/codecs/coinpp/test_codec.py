@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_shipped_networks_on_a_picture_a_sound_and_a_field() -> None:
     time = np.arange(8000) / 16000
     voice = 0.1 * (np.sin(2 * np.pi * 220 * time) + 0.5 * np.sin(2 * np.pi * 660 * time)) * np.hanning(8000)
     y, x = np.mgrid[0:40, 0:50] / 50
-    signals = {
+    signals: dict[str, tuple[Signal, dict[str, Any], float]] = {
         "image": (Signal(cat, SignalHeader("image", "rgb", "u8", (96, 100), 3)), {"target_bpp": 1.0}, 14.0),
         "audio": (
             Signal(voice[:, None].astype(np.float32), SignalHeader("audio", "mono", "pcm_16", (8000,), 1, 16000)),

@@ -24,7 +24,7 @@ from inrcodec.codecs.coinpp.functa import (
 )
 from inrcodec.codecs.coinpp.inner_loop import fit_latents
 from inrcodec.codecs.coinpp.predictor import ModulationPredictor
-from inrcodec.codecs.coinpp.prior import CoinPPPrior
+from inrcodec.codecs.coinpp.prior import CoinPPPrior, coinpp_prior
 from inrcodec.encoding import encode_signals
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.settings import Settings
@@ -211,7 +211,7 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert main(command) != 0
     mine = tmp_path / "mine.safetensors"
     assert main(["modulations", "learn", str(out), "--prior", "base", "--minutes", "0.01", "-o", str(mine), "-q"]) == 0
-    assert prior_store.load(mine).predictor  # type: ignore[union-attr]
+    assert coinpp_prior(prior_store.load(mine)).predictor
     picture = tmp_path / "new.png"
     assert main(["priors", "sample", str(mine), "-o", str(picture), "--count", "4"]) == 0
     assert Image.open(picture).size == (16, 16)

@@ -51,7 +51,7 @@ def test_steps_never_end_worse() -> None:
     """Even with steps a hundred times too long."""
     model = begun()
     with torch.no_grad():
-        model.log_rates += 4.6
+        model.log_rates.add_(4.6)
     model.requires_grad_(False)
     values = patches()
     start = squared_errors(model(torch.zeros(len(values), CONFIG.latent_dims), COORDINATES), values)
@@ -85,10 +85,10 @@ def test_second_order_reaches_the_step_sizes() -> None:
     ends = []
     for move in (1e-2, -1e-2):
         with torch.no_grad():
-            model.log_rates += move
+            model.log_rates.add_(move)
         ends.append(float(outcome().detach()))
         with torch.no_grad():
-            model.log_rates -= move
+            model.log_rates.sub_(move)
     assert abs((ends[0] - ends[1]) / 2e-2 - slope) < 0.05 * abs(slope) + 0.05
     assert not fit_latents(model, values, COORDINATES, 2).requires_grad
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from inrcodec.codecs.combiner.model import BayesianINR, CombinerConfig, Reparameterisation
 from inrcodec.errors import FormatError
 
-SMALL = {"features": 6, "hidden": 5, "hidden_layers": 2, "latent_dims": 9, "proposal_hidden": 4}
+SMALL: dict[str, Any] = {"features": 6, "hidden": 5, "hidden_layers": 2, "latent_dims": 9, "proposal_hidden": 4}
 
 
 @pytest.mark.parametrize("axes", [(16,), (4, 4), (3, 3, 2)])
@@ -51,6 +53,13 @@ def test_draws_vary_as_the_posterior_says(kind: str) -> None:
 def test_config_survives_json_and_refuses_nonsense() -> None:
     config = CombinerConfig((4, 4), 3, reparameterisation=Reparameterisation.LAYER)
     assert CombinerConfig.from_dict(config.to_dict()) == config
-    for change in ({"channels": 0}, {"patch_shape": []}, {"patch_shape": [1 << 20, 4]}, {"hidden": 10**9}, {"odd": 1}):
+    changes: list[dict[str, Any]] = [
+        {"channels": 0},
+        {"patch_shape": []},
+        {"patch_shape": [1 << 20, 4]},
+        {"hidden": 10**9},
+        {"odd": 1},
+    ]
+    for change in changes:
         with pytest.raises(FormatError):
             CombinerConfig.from_dict({**config.to_dict(), **change})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_every_flipped_byte_of_the_head_is_refused_or_read_without_a_crash() -> 
         {"parameters": {}},
     ],
 )
-def test_values_that_cannot_be_are_refused(change: dict[str, object]) -> None:
+def test_values_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
         CombinerPrior.from_bytes(replace(tiny_prior(), **change).to_bytes())
 
@@ -86,7 +87,7 @@ def test_store_finds_by_name_id_and_path(tmp_path: Path, monkeypatch: pytest.Mon
 def test_shipped_priors_are_whole(name: str) -> None:
     path = prior_store.prior_files()[name]
     prior = prior_store.load(path)
-    assert prior.name == name
+    assert isinstance(prior, CombinerPrior) and prior.name == name
     assert path.stat().st_size < 25 << 20
     assert prior.card["seconds"] > 0 and path.with_suffix(".md").is_file()
     assert (np.diff(prior.anchor_kl_bits) > 0).all()

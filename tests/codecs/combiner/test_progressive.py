@@ -21,6 +21,7 @@ from inrcodec.codecs.combiner.rate_control import (
     point_for_beta,
     target_for_blocks,
 )
+from inrcodec.coding.relative_entropy import Selection
 from inrcodec.errors import UsageError
 from inrcodec.signals.coordinates import grid_coordinates
 from tests.support.tiny import smooth_tiles, tiny_prior
@@ -44,8 +45,8 @@ def encode(p: Patches, point: OperatingPoint, effort=FAST):  # type: ignore[no-u
     return encoder.encode(p, features(), point, fit), fit
 
 
-@pytest.mark.parametrize("selection", ["ratio", "astar", "nearest"])
-def test_receiver_holds_the_very_latents_that_the_sender_fixed(selection: str) -> None:
+@pytest.mark.parametrize("selection", list(Selection))
+def test_receiver_holds_the_very_latents_that_the_sender_fixed(selection: Selection) -> None:
     p = patches(7, [0, 0, 0, 1, 2, 2, 2])
     point = OperatingPoint(1, float(tiny_prior().betas[1]), 12 * 16)
     effort = replace(FAST, selection=selection, budget_bits=12)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,6 @@ from inrcodec.cli import main
 from inrcodec.codecs import prior_store
 from inrcodec.codecs import tiles as tiles_module
 from inrcodec.codecs.base import Coded, CodedEntry, DecodeRequest, EncodeOptions, Rate, Source, Window
-from inrcodec.codecs.grids import codec as grids_module
 from inrcodec.codecs.grids import coder as grid_coder
 from inrcodec.codecs.grids import fit as grid_fitting
 from inrcodec.codecs.grids.codec import GridsCodec
@@ -38,6 +38,7 @@ from inrcodec.codecs.grids.config import (
     WEIGHT_BITS,
     GridsConfig,
 )
+from inrcodec.codecs.grids.effort import GRID_STEPS
 from inrcodec.codecs.grids.elbo import grid_bits, grid_errors, grid_features, grid_values, interpolated
 from inrcodec.codecs.grids.encoding import plane_problems
 from inrcodec.codecs.grids.prior import GridsPrior
@@ -103,7 +104,7 @@ def plain_bits(config: GridsConfig, grids: list[torch.Tensor], weights: dict[str
 def test_bits_and_their_gradients_are_those_of_the_formulas() -> None:
     weights = weights_of(CONFIG, size=0.05)
     grids = [torch.from_numpy(grid).float() * 0.3 for grid in reversed(made_grids(spread=0.3))]
-    found = []
+    found: list[tuple[float, list[Any], Any]] = []
     for function in (plain_bits, grid_bits):
         own = [grid.clone().requires_grad_() for grid in grids]
         vector = weights.clone().requires_grad_()
@@ -111,8 +112,8 @@ def test_bits_and_their_gradients_are_those_of_the_formulas() -> None:
         bits.backward()
         assert vector.grad is not None
         found.append((bits.item(), [grid.grad for grid in own], vector.grad))
-    (bits, by_grid, by_weight), (own_bits, own_by_grid, own_by_weight) = found
-    assert own_bits == pytest.approx(bits, rel=1e-4)
+    (plain, by_grid, by_weight), (own_bits, own_by_grid, own_by_weight) = found
+    assert own_bits == pytest.approx(plain, rel=1e-4)
     for a, b in zip(by_grid, own_by_grid, strict=True):
         assert torch.allclose(a, b, atol=2e-3 * float(a.abs().max()))
     assert torch.allclose(by_weight, own_by_weight, atol=2e-3 * float(by_weight.abs().max()))
@@ -128,7 +129,7 @@ def test_errors_and_their_gradients_are_those_of_the_formulas() -> None:
     part = CONFIG.parts(vector)
     h = torch.relu(torch.einsum("jk,kyx->jyx", part["synthesis.w1"], first) + part["synthesis.b1"][:, None, None])
     y = torch.einsum("cj,jyx->cyx", part["synthesis.w2"], h) + part["synthesis.b2"][:, None, None]
-    edges = {"pad": (1, 1, 1, 1), "mode": "replicate"}
+    edges: dict[str, Any] = {"pad": (1, 1, 1, 1), "mode": "replicate"}
     y = y + functional.conv2d(functional.pad(y[None], **edges), part["synthesis.k1"], part["synthesis.c1"])[0]
     active = functional.pad(torch.relu(y)[None], **edges)
     y = y + functional.conv2d(active, part["synthesis.k2"], part["synthesis.c2"])[0]
@@ -154,7 +155,7 @@ def test_threads_do_not_change_a_bit() -> None:
         cost = grid_bits(CONFIG, own, part)
         cost = cost + grid_errors(CONFIG, grid_features(own), torch.zeros(3, 32, 48), torch.ones(32, 48), part)
         cost.backward()
-        assert vector.grad is not None
+        assert vector.grad is not None and own[0].grad is not None
         found.append(hashlib.sha256(vector.grad.numpy().tobytes() + own[0].grad.numpy().tobytes()).hexdigest())
     torch.set_num_threads(1)
     assert found[0] == found[1]
@@ -242,9 +243,12 @@ def test_predictions_are_those_of_whole_numbers(monkeypatch: pytest.MonkeyPatch)
     ]
     grids = made_grids(5, 0.4)[:3]
     seen: list[np.ndarray] = []
-    monkeypatch.setattr(
-        grid_coder, "push_all", lambda symbols, count, words: (seen.append(symbols[:count]), (1 << 31, 0))[1]
-    )
+
+    def push_all(symbols: np.ndarray, count: int, words: np.ndarray) -> tuple[int, int]:
+        seen.append(symbols[:count])
+        return 1 << 31, 0
+
+    monkeypatch.setattr(grid_coder, "push_all", push_all)
     encode_grids(grids, ContextNetwork(*whole))
     low, half, starts, edges = grid_coder._tables()
     rows = iter(seen[0].tolist())
@@ -342,7 +346,7 @@ def test_prior_file_round_trip_and_refusals() -> None:
     for cut in (0, 7, 100, len(data) // 2, len(data) - 1):
         with pytest.raises(FormatError):
             GridsPrior.from_bytes(data[:cut])
-    for change in (
+    changes: list[dict[str, Any]] = [
         {"mean": prior.mean[:, 1:]},
         {"spread": prior.spread + (1 << 21)},
         {"bits": (1.0, 0.5, 2.0)},
@@ -350,7 +354,8 @@ def test_prior_file_round_trip_and_refusals() -> None:
         {"proposals": {}},
         {"step_bits": {**prior.step_bits, "context.w1": 99}},
         {"config": replace(CONFIG, context_width=12)},
-    ):
+    ]
+    for change in changes:
         with pytest.raises(FormatError):
             GridsPrior.from_bytes(replace(prior, **change).to_bytes())
     with pytest.raises(PriorError, match="machine"):
@@ -378,7 +383,7 @@ def test_scales_follow_steps_by_octaves() -> None:
 def image(rows: int, columns: int, layout: str = "rgb", seed: int = 0) -> Source:
     """A smooth picture of any size."""
     side = max(rows, columns, 16)
-    values = smooth_tiles(1, seed=seed, size=side)[0, :rows, :columns].astype(np.float32) / 255
+    values = smooth_tiles(1, seed=seed, size=side)[0, :rows, :columns].astype(np.float32) / np.float32(255)
     channels = 1 if layout == "gray" else 3
     return Source(values[..., :channels], SignalHeader("image", layout, "u8", (rows, columns), channels))
 
@@ -420,7 +425,7 @@ def test_more_steps_cost_less() -> None:
 
 @pytest.mark.parametrize("bpp", [0.6, 1.5])
 def test_rates_are_met(bpp: float, picture: np.ndarray) -> None:
-    values = picture[100:260, 100:292].astype(np.float32) / 255
+    values = picture[100:260, 100:292].astype(np.float32) / np.float32(255)
     source = Source(values, SignalHeader("image", "rgb", "u8", (160, 192), 3))
     bits = bpp * 160 * 192
     coded = encode(source, Rate(bits=bits), "default")
@@ -436,7 +441,7 @@ def test_rates_are_met_however_a_fit_answers_to_lambda(
     monkeypatch.setattr(grid_fitting, "SLOPE", slope)
     guess = grid_fitting.GridEncoder._log_lambda_for
     monkeypatch.setattr(grid_fitting.GridEncoder, "_log_lambda_for", lambda *asked: guess(*asked) + start)
-    values = picture[100:196, 100:228].astype(np.float32) / 255
+    values = picture[100:196, 100:228].astype(np.float32) / np.float32(255)
     source = Source(values, SignalHeader("image", "rgb", "u8", (96, 128), 3))
     bits = 1.2 * 96 * 128
     coded = encode(source, Rate(bits=bits))
@@ -501,7 +506,7 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     (folder / "grids.safetensors").write_bytes(tiny_prior().to_bytes())
     monkeypatch.setenv(prior_store.ENVIRONMENT, str(folder))
-    monkeypatch.setitem(grids_module.GRID_STEPS, "default", 120)
+    monkeypatch.setitem(GRID_STEPS, "default", 120)
     yield folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_without_a_folder_to_keep_it_in_it_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, asked = compiled_module.njit, []
+    real: Any = vars(compiled_module)["njit"]
+    asked: list[Any] = []
 
     def njit(function: object, **options: object) -> object:
         asked.append(options.get("cache", False))

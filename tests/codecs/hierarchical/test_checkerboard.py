@@ -15,7 +15,7 @@ def test_both_colours_make_the_whole(rows: int, pairs: int) -> None:
     values = torch.arange(2.0 * rows * pairs * 3).view(1, 3, rows, 2 * pairs) + 1.0
     parts = [take_color(values, phase) for phase in (0, 1)]
     assert parts[0].shape == (1, 3, rows, pairs)
-    assert torch.equal(sum(scatter_color(part, phase) for phase, part in enumerate(parts)), values)
+    assert torch.equal(torch.stack([scatter_color(part, phase) for phase, part in enumerate(parts)]).sum(0), values)
 
 
 def test_colours_are_those_of_a_chequered_board() -> None:

@@ -9,18 +9,24 @@ import pytest
 
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.base import CodedEntry, DecodeRequest, EncodeOptions, Rate, Source
-from inrcodec.codecs.hierarchical.batches import coarser_shape, make_batches, on_coarser_grid
-from inrcodec.codecs.hierarchical.coarse_grid import MAX_HALVINGS, choose_halvings, grid_log_lambda
+from inrcodec.codecs.hierarchical.batches import make_batches, on_coarser_grid
+from inrcodec.codecs.hierarchical.coarse_grid import choose_halvings, grid_log_lambda
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
-from inrcodec.codecs.hierarchical.config import default_log_lambda
-from inrcodec.codecs.hierarchical.parameters import read_parameters
+from inrcodec.codecs.hierarchical.config import coarser_shape, default_log_lambda
+from inrcodec.codecs.hierarchical.parameters import MAX_HALVINGS, read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.errors import FormatError
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.resample import resample
 
-PRIOR = prior_store.find("fields")
-assert isinstance(PRIOR, HierarchicalPrior)
+
+def _prior() -> HierarchicalPrior:
+    prior = prior_store.find("fields")
+    assert isinstance(prior, HierarchicalPrior)
+    return prior
+
+
+PRIOR = _prior()
 
 
 def field(values: np.ndarray) -> Source:
@@ -29,7 +35,8 @@ def field(values: np.ndarray) -> Source:
 
 def smooth(rows: int = 64, columns: int = 96) -> np.ndarray:
     y, x = np.mgrid[:rows, :columns] / rows
-    return 0.5 + 0.3 * np.sin(3 * x + 1) * np.cos(4 * y)
+    result: np.ndarray = 0.5 + 0.3 * np.sin(3 * x + 1) * np.cos(4 * y)
+    return result
 
 
 def noise() -> np.ndarray:

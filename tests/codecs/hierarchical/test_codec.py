@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def image(rows: int, columns: int, seed: int = 0) -> Source:
     """A smooth colour picture of any size."""
     side = max(rows, columns, 16)
-    values = smooth_tiles(1, seed=seed, size=side)[0, :rows, :columns].astype(np.float32) / 255
+    values = smooth_tiles(1, seed=seed, size=side)[0, :rows, :columns].astype(np.float32) / np.float32(255)
     return Source(values, SignalHeader("image", "rgb", "u8", (rows, columns), 3))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def _random_model() -> HierarchicalINR:
     model = HierarchicalINR(SMALL)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.05 * torch.randn_like(parameter)
+            parameter.add_(0.05 * torch.randn_like(parameter))
     return model
 
 
@@ -79,7 +80,7 @@ def test_every_new_parameter_can_learn() -> None:
         {"levels": (LevelConfig(8, 20, (4, 5), 3, 1), *LARGE.levels[1:])},
     ],
 )
-def test_refuses_what_does_not_fit(wrong: dict) -> None:
+def test_refuses_what_does_not_fit(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="no smaller"):
         grown(_random_model(), replace(LARGE, **wrong))
 

@@ -197,9 +197,14 @@ def test_priors_train_uses_it_on_a_gpu(tmp_path: Path, monkeypatch: pytest.Monke
     for number, image in enumerate(smooth_tiles(3, size=288)):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
     made: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(training_gpu, "FlatTrainer", lambda *arguments: made.append(arguments) or arguments[0])
+
+    def first_argument(*arguments: Any) -> Any:
+        made.append(arguments)
+        return arguments[0]
+
+    monkeypatch.setattr(training_gpu, "FlatTrainer", first_argument)
     options = TrainingOptions(data=(tmp_path,), name="mine", device="cuda", minutes=2.0)
-    job = make_job(options)
+    job: Any = make_job(options)
     ((config, images, scales, device, begin),) = made
     assert job.trainer is config and config.patch_shape == (256, 256) and config.minutes == 2.0
     assert len(images) == 2 and scales == (0.5, 2.0) and device == "cuda" and begin is None
