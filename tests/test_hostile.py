@@ -492,7 +492,7 @@ def test_a_stored_picture_is_a_png_of_the_right_size() -> None:
 
     assert codec.decode(CodedEntry(GRAY, b"", stored("PNG", 8)), DecodeRequest()).shape == (8, 8, 1)
     for body in (stored("BMP", 8), stored("PNG", 3000)):
-        with pytest.raises(FormatError, match="stored picture"):
+        with pytest.raises(FormatError, match="stored image"):
             codec.decode(CodedEntry(GRAY, b"", body), DecodeRequest())
 
 

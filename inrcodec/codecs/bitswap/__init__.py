@@ -1,4 +1,4 @@
-"""Bit-Swap and BB-ANS: lossless images by bits-back coding; start reading at ``codec.py``."""
+"""Bit-Swap and BB-ANS: lossless images by bits-back coding. Start reading at ``codec.py``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _load_prior(data: bytes, source: str) -> BitSwapPrior:
 
 
 def _default_prior(signals: Sequence[Signal]) -> str:
-    """Return the model of gray images where every image is gray, or where one has a single channel.
+    """Return the prior for gray images if every image is gray or one has a single channel, else that for colour images.
 
-    A model of gray codes colour plane by plane; a model of colour cannot code an image that has gray alone.
+    A gray prior can encode a colour image plane by plane; a colour prior cannot encode an image with one channel.
     """
     values = [signal.colour_values for signal in signals]
     gray = all((colours == colours[..., :1]).all() for colours in values)

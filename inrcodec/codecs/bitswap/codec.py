@@ -3,13 +3,13 @@
     levels -> planes -> tiles -> message under the prior's networks         (encoding.py)
     message -> tiles -> planes -> levels                                    (decode, below)
 
-A *body* is one byte of flags (``samples.py``), the CRC-32 of the levels, and the message. Sixteen-bit images send their
-high bytes so and their low bytes deflated. An image that is smaller as PNG is stored as PNG. Several images of one size
-under a model without finer scales go into one message, the *chain*, because each of them alone would pay for its first
-latents.
+A *body* is one byte of flags (``samples.py``), the CRC-32 of the levels, and the message. The message of a 16-bit image
+holds its high bytes; its low bytes are deflated. An image that is smaller as PNG is stored as PNG. Several images of
+one size under a model without finer scales share one message, the *chain*, because each of them alone would need its
+own initial bits.
 
-The receiver checks that the message ends empty and that the levels have the CRC-32: a corrupt message, or a machine
-that computes differently, gives an error and never other pixels.
+The receiver checks that the message ends empty and that the levels have the CRC-32. A corrupt message, or a machine
+that computes differently, gives an error and never wrong pixels.
 """
 
 from __future__ import annotations
@@ -59,14 +59,16 @@ if TYPE_CHECKING:
     from inrcodec.codecs.bitswap.encoding import BitSwapEncoding
 
 LATENTS_PER_POINT = 16
-"""Times ``Limits.max_points``: the limit on latents, of which models may have more than an image has pixels."""
+"""The limit on latents is this times ``Limits.max_points``, because a model may have more latents than pixels."""
 
 
 class BitSwapCodec(Codec):
-    """Codes images losslessly by bits-back coding under one prior.
+    """Encodes images losslessly by bits-back coding under one prior.
 
     Attributes:
-        name: the scheme, "bitswap" or "bbans": the order in which latents are coded.
+        name: the scheme, "bitswap" or "bbans".
+        scheme: the same: the order in which latents are coded.
+        messages: codes images under the prior.
     """
 
     def __init__(self, prior: BitSwapPrior, scheme: str = SCHEMES[0]) -> None:
@@ -92,13 +94,13 @@ class BitSwapCodec(Codec):
         return BitSwapEncoding(self, sources, options)
 
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
-        """Return the values to be pushed and popped."""
+        """See ``Codec.planned_steps``; a value that is pushed or popped counts as one."""
         preset = BITSWAP_EFFORTS[effort]
         values = sum(s.header.n_points * colour_channels(s.header) for s in sources)
         return values * preset.orientations * (1 + preset.checks)
 
     def default_beta(self, sources: Sequence[Source]) -> float:
-        """Raise UsageError: there is no rate to choose."""
+        """Raise UsageError, because there is no rate to choose."""
         raise UsageError(f"codec {self.name} is lossless: it takes no target")
 
     def split_parameters(self, payload: bytes) -> tuple[bytes, bytes]:
@@ -106,16 +108,23 @@ class BitSwapCodec(Codec):
         return b"", payload
 
     def check(self, header: SignalHeader) -> None:
-        """Raise UnsupportedError for a signal that the codec or the prior cannot carry."""
+        """Check that the codec and the prior can carry a signal.
+
+        Raises:
+            UnsupportedError: they cannot.
+        """
         channels, levels = self.prior.channels, self.prior.config.levels
         if header.kind != "image":
-            raise UnsupportedError(f"lossless coding is for images, this signal is of kind {header.kind}")
+            raise UnsupportedError(f"lossless coding is for images only, got a signal of kind {header.kind!r}")
         if channels > colour_channels(header):
             raise UnsupportedError(
                 f"prior {self.prior.name!r} is for colour images: choose one for gray images with --prior"
             )
         if levels < 256 and header.sample_type == "u16":
-            raise UnsupportedError(f"prior {self.prior.name!r} is for images of {levels} levels")
+            raise UnsupportedError(
+                f"prior {self.prior.name!r} is for images of {levels} levels, got a 16-bit image: choose another with "
+                "--prior"
+            )
 
     def decode(self, entry: CodedEntry, request: DecodeRequest) -> FloatArray:
         """See ``Codec.decode``; UnsupportedError for another size than the image's own."""
@@ -159,22 +168,26 @@ class BitSwapCodec(Codec):
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")
 
     def levels_of(self, body: bytes, header: SignalHeader, limits: Limits, progress: Progress) -> NDArray[np.uint16]:
-        """Levels (H, W, C without alpha) of a body."""
+        """Return the levels (H, W, C without alpha) of a body.
+
+        Raises:
+            FormatError: the body is truncated or corrupt.
+        """
         if len(body) < 1 + CRC_BYTES:
             raise FormatError("the body of an image is truncated")
-        how, rest = body[0], body[1 + CRC_BYTES :]
+        flags, rest = body[0], body[1 + CRC_BYTES :]
         levels = (
             from_png(rest, header, colour_channels(header), limits)
-            if how == STORED
-            else self._modelled(how, rest, header, progress)
+            if flags == STORED
+            else self._modelled(flags, rest, header, progress)
         )
         check_crc(levels, body[1 : 1 + CRC_BYTES])
         return levels
 
-    def _modelled(self, how: int, data: bytes, header: SignalHeader, progress: Progress) -> NDArray[np.uint16]:
-        scheme, orientation = how & (1 << SCHEME_BITS) - 1, how >> SCHEME_BITS & ORIENTATIONS - 1
-        deep, gray = bool(how & DEEP), bool(how & GRAY)
-        if how & STORED or SCHEMES[scheme : scheme + 1] != (self.scheme,) or deep != (header.sample_type == "u16"):
+    def _modelled(self, flags: int, data: bytes, header: SignalHeader, progress: Progress) -> NDArray[np.uint16]:
+        scheme, orientation = flags & (1 << SCHEME_BITS) - 1, flags >> SCHEME_BITS & ORIENTATIONS - 1
+        deep, gray = bool(flags & DEEP), bool(flags & GRAY)
+        if flags & STORED or SCHEMES[scheme : scheme + 1] != (self.scheme,) or deep != (header.sample_type == "u16"):
             raise FormatError("the body of an image does not fit its header")
         low: FloatArray | None = None
         if deep:
@@ -189,13 +202,16 @@ class BitSwapCodec(Codec):
         if gray:
             levels = np.repeat(levels, colour_channels(header), axis=2)
         if low is not None:
-            beneath = np.rint(low * 255.0).astype(np.uint16).reshape(colour_channels(header), *header.shape)
-            result: NDArray[np.uint16] = levels << 8 | beneath.transpose(1, 2, 0)
+            low_bytes = np.rint(low * 255.0).astype(np.uint16).reshape(colour_channels(header), *header.shape)
+            result: NDArray[np.uint16] = levels << 8 | low_bytes.transpose(1, 2, 0)
             return result
         return self.messages.to_levels(levels)
 
     def chain_levels(self, chain: bytes, header: SignalHeader, progress: Progress = no_progress) -> NDArray[np.uint16]:
-        """Return the levels (N, H, W, C) of all images of a chain; those of the last chain are kept."""
+        """Return the levels (N, H, W, C) of all images of a chain.
+
+        Those of the last chain are kept, because the images of a chain are usually decoded one after the other.
+        """
         key = (hashlib.sha256(chain).digest(), header)
         if self._last_chain is not None and self._last_chain[0] == key:
             return self._last_chain[1]

@@ -1,4 +1,4 @@
-"""The shape of a lossless model: its description, as files carry it, and the convolutions that follow from it."""
+"""The shape of a lossless model: its configuration, as prior files store it, and the convolutions that it implies."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from inrcodec.errors import FormatError
 from inrcodec.nn.config import check_plain
 
 PHASE_PLACES = ((0, 0), (1, 1), (0, 1), (1, 0))
-"""Row and column in a cell of 2x2 of the phases, in coding order."""
+"""Row and column of each phase in a cell of 2x2 points, in coding order."""
 MAX_SPLITS, MAX_LATENT_LAYERS, MAX_WIDTH, MAX_BLOCKS, MAX_COMPONENTS = 4, 16, 512, 16, 16
+"""Limits on a configuration."""
 
 
 @dataclass(frozen=True)
 class BitSwapConfig:
-    """Shape of a model.
+    """Describes a lossless model; see ``model.py`` for its parts.
 
-    ``latents``: channels of z_1 .. z_L; ``strides``: of each against the layer below, that of z_1 against the grid of
-    the base's phases. ``width``, ``blocks``: of the networks for values; ``latent_width``, ``latent_blocks``: for
-    latents.
+    Attributes:
+        channels: channels that are modelled together, 1 or 3.
+        levels: values of a sample are 0 .. ``levels`` - 1.
+        splits: number of finer scales above the base.
+        phases: whether the phases of the base are predicted one after the other, or all at once.
+        latents: channels of z_1 .. z_L.
+        strides: stride of each layer relative to the layer below; that of z_1 relative to the phases of the base.
+        width: channels of the networks for values.
+        blocks: residual blocks of the networks for values.
+        latent_width: channels of the networks for latents.
+        latent_blocks: residual blocks of the networks for latents.
+        components: logistics of a mixture.
     """
 
     channels: int
@@ -48,58 +58,66 @@ class BitSwapConfig:
             and 0 <= self.latent_blocks <= MAX_BLOCKS
             and 1 <= self.components <= MAX_COMPONENTS
         ):
-            raise FormatError("the shape of a lossless model is out of range")
+            raise FormatError("the configuration of the lossless model is out of range")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a file."""
+        """Return the configuration as JSON-compatible values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BitSwapConfig:
-        """Inverse of ``to_dict``; FormatError when out of range, TypeError or ValueError when something else."""
+        """Return the configuration that ``to_dict`` turned into ``values``.
+
+        Raises:
+            FormatError: a value is out of range.
+            TypeError, ValueError, KeyError: a value is missing, unknown or of another type.
+        """
         lists = {key: tuple(int(n) for n in values[key]) for key in ("latents", "strides")}
-        made = cls(**{**values, **lists})
-        check_plain(made)
-        return made
+        config = cls(**{**values, **lists})
+        check_plain(config)
+        return config
 
     @property
     def unit(self) -> float:
-        """Levels that one unit of a network's inputs and means stands for."""
+        """Return the number of levels that one unit of a network's inputs and means stands for."""
         return self.levels / 4.0
 
     @property
     def centre(self) -> float:
-        """The level that is 0 for a network."""
+        """Return the level that a network sees as 0."""
         return (self.levels - 1) / 2.0
 
     @property
     def n_couplings(self) -> int:
-        """Coefficients of a point: each channel on those before it."""
+        """Return the number of coupling coefficients of a point: each channel depends on those before it."""
         return self.channels * (self.channels - 1) // 2
 
     @property
     def parameters_per_point(self) -> int:
-        """Numbers that describe one point's distribution: weights, means, scales of every channel, couplings."""
+        """Return the number of parameters of a point's distribution.
+
+        They are the weights, means and log scales of every channel's mixture, then the couplings.
+        """
         return 3 * self.components * self.channels + self.n_couplings
 
     @property
     def base_inputs(self) -> tuple[int, ...]:
-        """Channels that the base's network is given, step by step."""
+        """Return the number of input channels of each step of the base's network."""
         return (self.latents[0], *((self.channels,) * 3 if self.phases else ()))
 
     @property
     def base_outputs(self) -> tuple[int, ...]:
-        """Phases that every step of the base's network predicts."""
+        """Return the number of phases that each step of the base's network predicts."""
         return (1, 1, 1, 1) if self.phases else (4,)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Cells of the base of an image: the grid of its phases."""
+        """Return the grid of the phases of the base of an image."""
         for _ in range(self.splits + 1):
             height, width = -(-height // 2), -(-width // 2)
         return height, width
 
     def latent_grid(self, layer: int, height: int, width: int) -> tuple[int, int]:
-        """Grid of z_(layer + 1) for an image."""
+        """Return the grid of z_(layer + 1) for an image."""
         height, width = self.grid(height, width)
         for stride in self.strides[: layer + 1]:
             height, width = -(-height // stride), -(-width // stride)
@@ -107,7 +125,7 @@ class BitSwapConfig:
 
 
 def conv_shapes(config: BitSwapConfig) -> Iterator[tuple[str, int, int, int]]:
-    """Every convolution: name, input channels, output channels, size of its kernel."""
+    """Yield name, input channels, output channels and kernel size of every convolution."""
 
     def tower(name: str, inputs: int, outputs: int, width: int, blocks: int) -> Iterator[tuple[str, int, int, int]]:
         yield f"{name}-in", inputs, width, 3

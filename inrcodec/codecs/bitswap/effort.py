@@ -1,4 +1,4 @@
-"""Presets of the lossless encoder."""
+"""Effort presets of the lossless encoder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from inrcodec.codecs.bitswap.messages import ORIENTATIONS
 
 @dataclass(frozen=True)
 class BitSwapEffort:
-    """A preset.
+    """One effort preset.
 
     Attributes:
+        name: name of the preset.
         checks: whether to decode after encoding and compare.
-        orientations: how many turned and mirrored versions of an image to try.
+        orientations: number of orientations of an image to try (see ``messages.turned``).
     """
 
     name: str

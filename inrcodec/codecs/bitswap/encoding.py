@@ -1,4 +1,4 @@
-"""Images to bytes by the lossless codecs: one body per image, or one message for a chain of images of one size."""
+"""Encode images losslessly: one body per image, or one message for a chain of images of one size."""
 
 from __future__ import annotations
 
@@ -26,28 +26,34 @@ if TYPE_CHECKING:
 
 
 class BitSwapEncoding:
-    """Pictures being encoded."""
+    """Images being encoded.
+
+    Attributes:
+        codec: the codec.
+        sources: the images.
+        effort: the effort preset.
+        progress: called with the number of values done.
+    """
 
     def __init__(self, codec: BitSwapCodec, sources: Sequence[Source], options: EncodeOptions) -> None:
         for source in sources:
             codec.check(source.header)
         self.codec, self.sources = codec, sources
-        self.effort, self.tick = BITSWAP_EFFORTS[options.effort], options.progress
+        self.effort, self.progress = BITSWAP_EFFORTS[options.effort], options.progress
 
     def at(self, rate: Rate) -> Coded:
-        """Bytes; there is only one rate."""
+        """See ``Encoding.at``; there is only one rate."""
         assert rate.beta is None and rate.bits is None
-        if self._chains():
+        if self._can_chain():
             return Coded(b"", [b""] * len(self.sources), chain=self._chain())
         prepared = [_Prepared.make(self.codec, source) for source in self.sources]
         bodies: dict[int, bytes] = {}
-        for group in _alike(prepared, self.codec):
-            chosen = [prepared[number] for number in group]
-            bodies.update(zip(group, self._bodies(chosen), strict=True))
+        for group in _groups(prepared, self.codec):
+            bodies.update(zip(group, self._bodies([prepared[number] for number in group]), strict=True))
         return Coded(b"", [bodies[number] for number in range(len(prepared))])
 
-    def _chains(self) -> bool:
-        """Whether the pictures go into one message."""
+    def _can_chain(self) -> bool:
+        """Return whether the images go into one message."""
         first = self.sources[0]
         return (
             self.codec.prior.config.splits == 0
@@ -59,85 +65,95 @@ class BitSwapEncoding:
 
     def _chain(self) -> bytes:
         codec, header = self.codec, self.sources[0].header
-        pictures = np.stack([to_levels(source) for source in self.sources])
-        how, colours = SCHEMES.index(codec.scheme), pictures.shape[3]
-        if colours > codec.prior.channels and (pictures == pictures[..., :1]).all():
-            how, colours = how | GRAY, 1
-        images = [codec.messages.planes_of(levels[..., :colours]) for levels in pictures]
-        message = codec.messages.push_chain(images, self.tick)
-        crc = crc_of(pictures)
-        chain = write_varint(len(pictures)) + bytes([how]) + crc + message
+        all_levels = np.stack([to_levels(source) for source in self.sources])
+        flags, colours = SCHEMES.index(codec.scheme), all_levels.shape[3]
+        if colours > codec.prior.channels and (all_levels == all_levels[..., :1]).all():
+            flags, colours = flags | GRAY, 1
+        images = [codec.messages.planes_of(levels[..., :colours]) for levels in all_levels]
+        message = codec.messages.push_chain(images, self.progress)
+        crc = crc_of(all_levels)
+        chain = write_varint(len(all_levels)) + bytes([flags]) + crc + message
         if self.effort.checks:
-            _check_same(codec.chain_levels(chain, header, self.tick), pictures)
+            _check_same(codec.chain_levels(chain, header, self.progress), all_levels)
         return chain
 
-    def _bodies(self, pictures: Sequence[_Prepared]) -> list[bytes]:
+    def _bodies(self, prepared: Sequence[_Prepared]) -> list[bytes]:
+        """Return the shortest body of each image: as PNG, or in any orientation under the model."""
         codec = self.codec
-        tried = [_stored(picture) for picture in pictures]
+        candidates = [_stored(image) for image in prepared]
         for orientation in range(self.effort.orientations):
-            moved = [_moved(picture.planes, orientation) for picture in pictures]
-            images = [codec.messages.planes_of(planes) for planes in moved]
-            messages = codec.messages.push(images, self.tick)
+            reoriented = [_reoriented(image.planes, orientation) for image in prepared]
+            images = [codec.messages.planes_of(planes) for planes in reoriented]
+            messages = codec.messages.push(images, self.progress)
             if self.effort.checks:
-                found = codec.messages.pop(messages, images[0].shape, self.tick)
-                _check_same(np.stack(found), np.stack(images))
-            for number, (picture, message) in enumerate(zip(pictures, messages, strict=True)):
-                how = bytes([picture.how | orientation << SCHEME_BITS])
-                tried[number].append(how + picture.crc + picture.low + message)
-        return [min(bodies, key=len) for bodies in tried]
+                decoded = codec.messages.pop(messages, images[0].shape, self.progress)
+                _check_same(np.stack(decoded), np.stack(images))
+            for bodies, image, message in zip(candidates, prepared, messages, strict=True):
+                flags = bytes([image.flags | orientation << SCHEME_BITS])
+                bodies.append(flags + image.crc + image.low + message)
+        return [min(bodies, key=len) for bodies in candidates]
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A picture as its body describes it: ``planes`` (H, W, C) of 8 bits go to the model, ``low`` goes beside them."""
+    """An image prepared for its body.
+
+    Attributes:
+        header: header of the image.
+        levels: its samples (H, W, C).
+        planes: the samples of at most 8 bits (H, W, C') that the model codes.
+        flags: the first byte of the body, without the orientation.
+        low: the low bytes of 16-bit samples, deflated, with their length; else empty.
+        crc: the CRC-32 of the samples.
+    """
 
     header: SignalHeader
     levels: NDArray[np.uint16]
     planes: NDArray[np.uint16]
-    how: int
+    flags: int
     low: bytes
     crc: bytes
 
     @classmethod
     def make(cls, codec: BitSwapCodec, source: Source) -> _Prepared:
-        """Of one source."""
+        """Prepare one source."""
         levels = to_levels(source)
         crc = crc_of(levels)
         low, planes = b"", levels
-        how = SCHEMES.index(codec.scheme)
+        flags = SCHEMES.index(codec.scheme)
         if source.header.sample_type == "u16":
-            beneath = (levels & 255).transpose(2, 0, 1).reshape(-1, levels.shape[1])
-            packed = encode_alpha((beneath / np.float32(255)).astype(np.float32), 8)
-            low, planes, how = write_varint(len(packed)) + packed, (levels >> 8).astype(np.uint16), how | DEEP
+            low_bytes = (levels & 255).transpose(2, 0, 1).reshape(-1, levels.shape[1])
+            deflated = encode_alpha((low_bytes / np.float32(255)).astype(np.float32), 8)
+            low, planes, flags = write_varint(len(deflated)) + deflated, (levels >> 8).astype(np.uint16), flags | DEEP
         elif levels.shape[2] == 3 and codec.prior.channels == 1 and (levels == levels[..., :1]).all():
-            planes, how = levels[..., :1], how | GRAY
-        return cls(source.header, levels, planes, how, low, crc)
+            planes, flags = levels[..., :1], flags | GRAY
+        return cls(source.header, levels, planes, flags, low, crc)
 
 
-def _stored(picture: _Prepared) -> list[bytes]:
-    """The picture's body as PNG; none for colours of 16 bits, which Pillow does not write."""
-    if picture.header.sample_type == "u16" and picture.levels.shape[2] == 3:
+def _stored(image: _Prepared) -> list[bytes]:
+    """Return the body with the image as PNG; none for 16-bit colour images, which Pillow cannot write."""
+    if image.header.sample_type == "u16" and image.levels.shape[2] == 3:
         return []
-    return [bytes([STORED]) + picture.crc + to_png(picture.levels, picture.header)]
+    return [bytes([STORED]) + image.crc + to_png(image.levels, image.header)]
 
 
-def _alike(pictures: Sequence[_Prepared], codec: BitSwapCodec) -> list[list[int]]:
-    """Numbers of pictures that are coded side by side."""
+def _groups(prepared: Sequence[_Prepared], codec: BitSwapCodec) -> list[list[int]]:
+    """Return groups of indices of images that are coded side by side."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
-    for number, picture in enumerate(pictures):
-        by_shape.setdefault(picture.planes.shape, []).append(number)
-    found = []
-    for numbers in by_shape.values():
-        size = codec.messages.at_once(pictures[numbers[0]].planes.shape)
-        found += [numbers[start : start + size] for start in range(0, len(numbers), size)]
-    return found
+    for index, image in enumerate(prepared):
+        by_shape.setdefault(image.planes.shape, []).append(index)
+    groups = []
+    for indices in by_shape.values():
+        size = codec.messages.at_once(prepared[indices[0]].planes.shape)
+        groups += [indices[start : start + size] for start in range(0, len(indices), size)]
+    return groups
 
 
-def _moved(planes: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
-    """(H, W, C) turned and mirrored."""
+def _reoriented(planes: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
+    """Return planes (H, W, C) in another orientation, see ``messages.turned``."""
     return turned(planes.transpose(2, 0, 1), orientation).transpose(1, 2, 0)
 
 
-def _check_same(found: NDArray[np.uint16], wanted: NDArray[np.uint16]) -> None:
-    if not np.array_equal(found, wanted):
-        raise InrcodecError("the file does not decode to its picture on this machine: nothing was written")
+def _check_same(decoded: NDArray[np.uint16], original: NDArray[np.uint16]) -> None:
+    if not np.array_equal(decoded, original):
+        raise InrcodecError("the file does not decode to the original image on this machine: nothing was written")

@@ -1,7 +1,7 @@
-"""Lossless models in exact integers: what sender and receiver compute alike on every machine.
+"""Lossless models in exact integers, which every machine computes alike.
 
-Numbers are fixed point with the units of ``nn.exact``. Networks for latents are exact too: who decodes
-pushes latents back under the posterior.
+Numbers are fixed-point with the units of ``nn.exact``. The posteriors are exact too, because a decoder pushes the
+latents back under them.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ from inrcodec.nn.exact import ACTIVATION_BITS, ACTIVATION_LIMIT, WEIGHT_BITS, Ex
 
 BIAS_BITS = ACTIVATION_BITS + WEIGHT_BITS
 WEIGHT_LIMIT = (1 << 15) - 1
+"""Max magnitude of a weight."""
 BIAS_LIMIT = (1 << 31) - 1
+"""Max magnitude of a bias."""
 
 
 @dataclass(frozen=True)
 class ExactTables:
-    """The integers that a model's file holds: convolution weights and biases by name, and the top prior.
+    """The integers of a prior file; all are int64.
 
-    ``weights``: int64 (C_out, C_in, rows, columns) in units of 2^-12, magnitudes below 2^15. ``biases``: (C_out,) in
-    2^-25. ``top``: (2 C,) in 2^-13.
+    Attributes:
+        weights: by convolution, (C_out, C_in, rows, columns) in units of 2^-12, magnitudes below 2^15.
+        biases: by convolution, (C_out,) in units of 2^-25.
+        top: parameters (2 C,) of the prior of z_L, in units of 2^-13.
     """
 
     weights: dict[str, Tensor]
@@ -35,7 +39,7 @@ class ExactTables:
 
     @classmethod
     def from_model(cls, model: BitSwapModel) -> ExactTables:
-        """Rounded from a trained model."""
+        """Return the tables of a trained model, rounded."""
         weights, biases = {}, {}
         for name, _, _, _ in conv_shapes(model.config):
             conv = model.layer(name)
@@ -45,7 +49,7 @@ class ExactTables:
         return cls(weights, biases, to_fixed(model.top, ACTIVATION_BITS))
 
     def put_into(self, model: BitSwapModel) -> None:
-        """Give a model the values that the integers stand for."""
+        """Set a model's parameters to the values that the integers stand for."""
         with torch.no_grad():
             for name, weight in self.weights.items():
                 conv = model.layer(name)
@@ -56,7 +60,12 @@ class ExactTables:
 
 
 class ExactLayers:
-    """``codecs.bitswap.model.Layers`` in integers."""
+    """``codecs.bitswap.model.Layers`` in exact integers.
+
+    Attributes:
+        config: the configuration of the model.
+        top: parameters (2 C,) of the prior of z_L.
+    """
 
     def __init__(self, config: BitSwapConfig, tables: ExactTables) -> None:
         self.config = config
@@ -64,35 +73,38 @@ class ExactLayers:
         self._convs = {}
         for name, inputs, outputs, kernel in conv_shapes(config):
             if tables.weights[name].shape != (outputs, inputs, kernel, kernel):
-                raise FormatError(f"layer {name} of the model has another shape than its description says")
+                raise FormatError(f"layer {name} of the model does not have the shape that its configuration states")
             self._convs[name] = ExactConv.make(tables.weights[name], tables.biases[name])
 
     def conv(self, name: str, values: Tensor) -> Tensor:
-        """Convolution in integers."""
-        # Sums of activations may pass the limit; the clamp brings them back into the checked range.
+        """Convolve in integers."""
+        # Sums of activations may exceed the limit; the clamp brings them back into the checked range.
         return self._convs[name](values.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT))
 
     def relu(self, values: Tensor) -> Tensor:
-        """max(0, values)."""
+        """Return max(0, values)."""
         return values.clamp_min(0)
 
     def keep(self, values: Tensor) -> Tensor:
-        """Clamped to what float32 holds exactly."""
+        """Return the values in float32, clamped to the range that it holds exactly."""
         return values.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT).float()
 
     def of_levels(self, levels: Tensor) -> Tensor:
-        """Levels (whole numbers) as networks see them: (level - centre) / unit."""
+        """Return integer levels as networks see them: (level - centre) / unit."""
         n = self.config.levels
         return (2 * levels - (n - 1)).double() * float((1 << ACTIVATION_BITS + 1) // n)
 
     def of_latents(self, latents: Tensor) -> Tensor:
-        """Latents (whole numbers) as networks see them."""
+        """Return integer latents as networks see them."""
         return latents.double() * float(1 << ACTIVATION_BITS)
 
 
-def latent_numbers(found: Tensor, *, of_posterior: bool) -> tuple[Tensor, Tensor]:
-    """Means in 2^-13 bins and log scales in 2^-13 of a network's output (N, 2 C, h, w), int64."""
-    mean, log_scale = found.to(torch.int64).chunk(2, dim=1)
+def latent_numbers(parameters: Tensor, *, of_posterior: bool) -> tuple[Tensor, Tensor]:
+    """Return the means, in units of 2^-13 bins, and the log scales, in units of 2^-13, of latents as int64.
+
+    ``parameters`` (N, 2 C, h, w) is the output of a network; the results are (N, C, h, w) each.
+    """
+    mean, log_scale = parameters.to(torch.int64).chunk(2, dim=1)
     low, high = POSTERIOR_LOG_SCALES if of_posterior else PRIOR_LOG_SCALES
     unit = 1 << ACTIVATION_BITS
     limit = LATENT_LIMIT * unit

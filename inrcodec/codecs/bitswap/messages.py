@@ -1,7 +1,7 @@
-"""Pictures to messages under a lossless model and back, by bits-back coding: one alone or several side by side, tile by
-tile, or many in one message.
+"""Images to messages and back by bits-back coding: one or several side by side, tile by tile, or many in one message.
 
-Models know planes of their own levels: ``planes_of`` and ``to_levels`` go between these and a picture's.
+A prior models *planes*, arrays (N, C, H, W) of its own levels; ``planes_of`` and ``to_levels`` convert between planes
+and the samples of an image.
 """
 
 from __future__ import annotations
@@ -23,58 +23,83 @@ from inrcodec.errors import DataError, FormatError
 Levels = NDArray[np.uint8]
 
 SHARE_MARGIN = 1.5
-"""Of pictures that pay for latents: not all of them cost what the first one does."""
+"""Margin on the number of images whose bits pay for the latents of one more, because images differ."""
+MAX_SIDE = 2048
+"""Images with a longer side are cut into equal tiles."""
+GROUP_POINTS = 1 << 18
+"""Images are coded together up to this many points."""
+ORIENTATIONS = 8
+"""Number of orientations of an image, see ``turned``."""
 
 
 class ImageStreams:
-    """``push`` and ``pop``, ``push_chain`` and ``pop_chain`` are each other's inverses under one prior; ``scheme``:
-    bitswap or bbans."""
+    """Codes images under one prior. ``pop`` is the inverse of ``push``, ``pop_chain`` of ``push_chain``.
+
+    Attributes:
+        prior: the prior.
+        scheme: the order of coding, one of ``bits_back.SCHEMES``.
+    """
 
     def __init__(self, prior: BitSwapPrior, scheme: str) -> None:
         self.prior, self.scheme = prior, scheme
 
     def stack(self, colours: int) -> tuple[int, int]:
-        """Pictures and channels that colours make under the prior; FormatError when it is for more of them."""
+        """Return the number N of planes and their channels C for an image of ``colours`` channels.
+
+        Raises:
+            FormatError: the prior models more channels than the image has.
+        """
         if self.prior.channels not in (1, colours):
-            raise FormatError(f"prior {self.prior.name!r} is for colour, the picture's data are gray")
+            raise FormatError(f"prior {self.prior.name!r} is for colour images, but the image is gray")
         return (1, colours) if self.prior.channels == colours else (colours, 1)
 
     def to_levels(self, values: NDArray[np.uint16]) -> NDArray[np.uint16]:
-        """Levels of 8 bits from those of the prior."""
+        """Return 8-bit samples from levels of the prior."""
         return values * np.uint16(255 // (self.prior.config.levels - 1))
 
     def planes_of(self, levels: NDArray[np.uint16]) -> Levels:
-        """Planes (N, C, H, W) in the prior's levels of (H, W, colours); DataError when it has too few of them."""
+        """Return the planes (N, C, H, W), in levels of the prior, of an image (H, W, colours) of 8-bit samples.
+
+        Raises:
+            DataError: the prior has too few levels for the image.
+        """
         step = 255 // (self.prior.config.levels - 1)
         if (levels % step).any():
-            raise DataError(f"prior {self.prior.name!r} is for pictures of {self.prior.config.levels} levels")
-        moved = np.ascontiguousarray((levels // step).astype(np.uint8).transpose(2, 0, 1))
-        return moved.reshape(*self.stack(len(moved)), *levels.shape[:2])
+            raise DataError(
+                f"prior {self.prior.name!r} is for images of {self.prior.config.levels} levels, the image has others: "
+                "choose another with --prior"
+            )
+        planes = np.ascontiguousarray((levels // step).astype(np.uint8).transpose(2, 0, 1))
+        return planes.reshape(*self.stack(len(planes)), *levels.shape[:2])
 
-    def push(self, images: Sequence[Levels], tick: Progress) -> list[bytes]:
-        """Messages of pictures (N, C, H, W) of one shape, coded side by side."""
+    def push(self, images: Sequence[Levels], progress: Progress) -> list[bytes]:
+        """Return the messages of images (N, C, H, W) of one shape, coded side by side."""
         messages = [Message() for _ in images]
-        coder = BitsBack(self.prior.layers, self.scheme, tick)
+        coder = BitsBack(self.prior.layers, self.scheme, progress)
         for rows, columns in tiles(*images[0].shape[2:]):
-            part = np.concatenate([image[:, :, rows, columns] for image in images])
-            coder.push(messages[0] if len(messages) == 1 else Bundle(messages), part)
+            tile = np.concatenate([image[:, :, rows, columns] for image in images])
+            coder.push(messages[0] if len(messages) == 1 else Bundle(messages), tile)
         return [message.to_bytes() for message in messages]
 
-    def pop(self, data: Sequence[bytes], shape: tuple[int, ...], tick: Progress) -> list[Levels]:
-        """Inverse of ``push``; FormatError when a message does not end where it should."""
-        messages = [Message(part) for part in data]
-        coder = BitsBack(self.prior.layers, self.scheme, tick)
-        found = np.empty((len(data) * shape[0], *shape[1:]), np.uint8)
+    def pop(self, data: Sequence[bytes], shape: tuple[int, ...], progress: Progress) -> list[Levels]:
+        """Return the images (N, C, H, W) of messages, the inverse of ``push``.
+
+        Raises:
+            FormatError: a message is corrupt.
+        """
+        messages = [Message(message) for message in data]
+        coder = BitsBack(self.prior.layers, self.scheme, progress)
+        images = np.empty((len(data) * shape[0], *shape[1:]), np.uint8)
         for rows, columns in reversed(list(tiles(shape[2], shape[3]))):
-            part = (*found.shape[:2], rows.stop - rows.start, columns.stop - columns.start)
+            tile_shape = (*images.shape[:2], rows.stop - rows.start, columns.stop - columns.start)
             stack = messages[0] if len(messages) == 1 else Bundle(messages)
-            found[:, :, rows, columns] = coder.pop(stack, part)
+            images[:, :, rows, columns] = coder.pop(stack, tile_shape)
         if not all(message.is_empty for message in messages):
-            raise FormatError("the message does not end where it should")
-        return list(found.reshape(len(data), *shape))
+            raise FormatError("the message of an image has trailing data: the file is corrupt")
+        return list(images.reshape(len(data), *shape))
 
     def at_once(self, shape: tuple[int, ...]) -> int:
-        """How many pictures of shape (H, W, colours) are coded side by side."""
+        """Return how many images of shape (H, W, colours) are coded side by side."""
         config = self.prior.config
         phase = -(-shape[0] // 2) * -(-shape[1] // 2)
         latents = [
@@ -82,17 +107,19 @@ class ImageStreams:
         ]
         return max(1, min(CHUNK // (max(phase, *latents) * self.stack(shape[2])[0]), GROUP_POINTS // phase))
 
-    def push_chain(self, images: Sequence[Levels], tick: Progress) -> bytes:
-        """A byte, the share of ``groups``, and one message of pictures (N, C, H, W) of one size, in growing groups:
-        those before pay for the first latents of those that follow."""
+    def push_chain(self, images: Sequence[Levels], progress: Progress) -> bytes:
+        """Return a chain: one byte, the ``share`` of ``groups``, and one message of images (N, C, H, W) of one size.
+
+        The images are coded in growing groups; the bits of the groups before pay for the initial bits of the next.
+        """
         message = Message()
-        coder, share = BitsBack(self.prior.layers, self.scheme, tick), self._share(images[0])
+        coder, share = BitsBack(self.prior.layers, self.scheme, progress), self._share(images[0])
         for start, stop in groups(len(images), images[0].shape[-2] * images[0].shape[-1], share):
             coder.push(message, np.concatenate(images[start:stop]))
         return bytes([share]) + message.to_bytes()
 
     def _share(self, image: Levels) -> int:
-        """How many pictures before it pay for the initial bits of one."""
+        """Return the number of images whose bits pay for the initial bits of one more."""
         noise = np.random.default_rng(0).integers(1, 256, 16 * image.size).astype(np.uint8)
         message = WatchedMessage(noise.tobytes())
         before = message.n_bits
@@ -100,54 +127,57 @@ class ImageStreams:
         needed, earned = before - message.least, max(1, message.n_bits - before)
         return min(max(1, math.ceil(SHARE_MARGIN * needed / earned)), 255)
 
-    def pop_chain(self, data: bytes, count: int, shape: tuple[int, ...], tick: Progress) -> list[Levels]:
-        """Inverse of ``push_chain`` for ``count`` pictures of shape (N, C, H, W)."""
+    def pop_chain(self, data: bytes, count: int, shape: tuple[int, ...], progress: Progress) -> list[Levels]:
+        """Return ``count`` images of shape (N, C, H, W) from a chain, the inverse of ``push_chain``.
+
+        Raises:
+            FormatError: the chain is corrupt.
+        """
         if not data or not data[0]:
-            raise FormatError("the chain of pictures is damaged")
+            raise FormatError("the chain of images is corrupt")
         message = Message(data[1:])
-        coder = BitsBack(self.prior.layers, self.scheme, tick)
+        coder = BitsBack(self.prior.layers, self.scheme, progress)
         images: list[Levels] = []
         for start, stop in reversed(list(groups(count, shape[-2] * shape[-1], data[0]))):
-            found = coder.pop(message, ((stop - start) * shape[0], *shape[1:]))
-            images = [*found.reshape(stop - start, *shape), *images]
+            group = coder.pop(message, ((stop - start) * shape[0], *shape[1:]))
+            images = [*group.reshape(stop - start, *shape), *images]
         if not message.is_empty:
-            raise FormatError("the message does not end where it should")
+            raise FormatError("the chain of images has trailing data: the file is corrupt")
         return images
 
 
-LONGEST_SIDE = 2048
-"""Sides of pictures that are coded as one; larger ones are cut into equal tiles."""
-GROUP_POINTS = 1 << 18
-"""Points of pictures that are coded together."""
-ORIENTATIONS = 8
-
-
 def groups(count: int, points: int, share: int) -> Iterator[tuple[int, int]]:
-    """Where the groups of a chain begin and end: each has 1 / ``share`` of the pictures before, which pay for it."""
-    start, most = 0, max(1, GROUP_POINTS // points)
+    """Yield first and end index of each group of a chain.
+
+    A group has 1 / ``share`` as many images as come before it, whose bits pay for it, and at most ``GROUP_POINTS``.
+    """
+    start, max_images = 0, max(1, GROUP_POINTS // points)
     while start < count:
-        stop = min(start + min(max(1, start // share), most), count)
+        stop = min(start + min(max(1, start // share), max_images), count)
         yield start, stop
         start = stop
 
 
 def tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Equal tiles of at most ``LONGEST_SIDE`` a side, row by row."""
-    rows, columns = (np.linspace(0, n, -(-n // LONGEST_SIDE) + 1).astype(int).tolist() for n in (height, width))
+    """Yield equal tiles of at most ``MAX_SIDE`` points a side, in row-major order."""
+    rows, columns = (np.linspace(0, n, -(-n // MAX_SIDE) + 1).astype(int).tolist() for n in (height, width))
     for top, bottom in pairwise(rows):
         for left, right in pairwise(columns):
             yield slice(top, bottom), slice(left, right)
 
 
 def turned(planes: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
-    """Planes (C, H, W) mirrored up-down (1), left-right (2), transposed (4)."""
+    """Return planes (C, H, W) in another orientation.
+
+    The bits of ``orientation`` select mirroring up-down (1), then left-right (2), then transposing (4).
+    """
     planes = planes[:, ::-1] if orientation & 1 else planes
     planes = planes[:, :, ::-1] if orientation & 2 else planes
     return planes.swapaxes(1, 2) if orientation & 4 else planes
 
 
 def turned_back(planes: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Inverse of ``turned``."""
+    """Return planes in their original orientation, the inverse of ``turned``."""
     planes = planes.swapaxes(1, 2) if orientation & 4 else planes
     planes = planes[:, :, ::-1] if orientation & 2 else planes
     return planes[:, ::-1] if orientation & 1 else planes

@@ -13,11 +13,13 @@ from inrcodec.errors import FormatError
 from inrcodec.signals.header import SignalHeader
 
 STORED, GRAY, DEEP = 0x80, 0x40, 0x20
-"""Flags of a body's first byte: the image is stored as PNG; only its first plane is coded, all being equal; low bytes
-of 16-bit samples are sent beside the high ones. The number of the scheme in ``SCHEMES`` is in the lowest bits, the
-orientation in the three above it."""
+"""Flags of a body's first byte: the image is stored as PNG; only the first channel is coded because all are equal; the
+low bytes of 16-bit samples are sent beside the high ones. The number of the scheme in ``SCHEMES`` is in the lowest
+bits, the orientation in the three bits above it."""
 SCHEME_BITS = 2
+"""Bits of the number of the scheme."""
 CRC_BYTES = 4
+"""Bytes of the checksum."""
 
 
 def colour_channels(header: SignalHeader) -> int:

@@ -1,4 +1,4 @@
-"""Pictures kept as PNG inside a file: what a model would make larger."""
+"""Images stored as PNG inside a file, where the model would need more bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inrcodec.signals.header import SignalHeader
 
 
 def to_png(levels: NDArray[np.uint16], header: SignalHeader) -> bytes:
-    """The smaller of a PNG with and without a palette."""
+    """Return samples (H, W, C) as a PNG, with or without a palette, whichever is smaller."""
     from PIL import Image
 
     colours = levels if header.sample_type == "u16" else levels.astype(np.uint8)
@@ -25,23 +25,28 @@ def to_png(levels: NDArray[np.uint16], header: SignalHeader) -> bytes:
         images.append(image.quantize(256, dither=Image.Dither.NONE))
         if not np.array_equal(np.asarray(images[1].convert("RGB")), colours):
             images.pop()
-    made = []
+    files = []
     for candidate in images:
         buffer = io.BytesIO()
         candidate.save(buffer, "PNG", optimize=True, compress_level=9)
-        made.append(buffer.getvalue())
-    return min(made, key=len)
+        files.append(buffer.getvalue())
+    return min(files, key=len)
 
 
 def from_png(data: bytes, header: SignalHeader, channels: int, limits: Limits) -> NDArray[np.uint16]:
-    # Nothing but a PNG of the right size is worth opening, whatever else Pillow knows.
-    own = replace(limits, max_points=min(limits.max_points, header.n_points), max_axis=max(header.shape))
+    """Return the samples (H, W, C) of a PNG, which must match the header.
+
+    Raises:
+        FormatError: the data is not a PNG of the shape and sample type of the header.
+    """
+    # Pillow opens many formats; only a PNG of the right size is accepted.
+    png_limits = replace(limits, max_points=min(limits.max_points, header.n_points), max_axis=max(header.shape))
     try:
-        signal = read_image(data, "stored picture", own, ("PNG",))
+        signal = read_image(data, "stored image", png_limits, ("PNG",))
     except DataError as error:
-        raise FormatError(f"damaged file: {error}") from None
-    found = signal.to_native().astype(np.uint16)
-    wanted = (*header.shape, channels)
-    if found.shape != wanted or (signal.header.sample_type == "u16") != (header.sample_type == "u16"):
-        raise FormatError(f"damaged file: the stored picture has shape {found.shape}, its header says {wanted}")
-    return found
+        raise FormatError(f"corrupt file: {error}") from None
+    levels = signal.to_native().astype(np.uint16)
+    expected = (*header.shape, channels)
+    if levels.shape != expected or (signal.header.sample_type == "u16") != (header.sample_type == "u16"):
+        raise FormatError(f"corrupt file: the stored image has shape {levels.shape}, its header says {expected}")
+    return levels

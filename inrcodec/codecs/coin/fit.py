@@ -47,7 +47,7 @@ class Fitted:
 def coin_start(shape: SirenShape, count: int, grid: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Return random initial weights (count, n) by the rule of SIREN (arXiv 2006.09661, section 3.2).
 
-    The factor w0 is part of the weights. On a coarse grid, frequencies are limited to a quarter of its Nyquist
+    The factor w0 is part of the weights. On a coarse grid, frequencies are limited to a quarter of the Nyquist
     frequency.
 
     Args:

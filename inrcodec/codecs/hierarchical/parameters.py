@@ -80,5 +80,5 @@ def read_parameters(prior: HierarchicalPrior, data: bytes) -> tuple[Parameters, 
             halvings = data[position]
         position += 1
     if halvings > MAX_HALVINGS:
-        raise FormatError(f"grid halvings {halvings} are out of range, expected at most {MAX_HALVINGS}")
+        raise FormatError(f"the grid is halved {halvings} times, expected at most {MAX_HALVINGS} times")
     return Parameters(quality, CODERS[coder], bool(number % 2), level, halvings), position

@@ -150,7 +150,7 @@ def test_configs_and_schemes_that_cannot_be_are_refused() -> None:
 def test_every_value_is_counted_once(config: BitSwapConfig) -> None:
     told: list[int] = []
     images = pictures(config, 2, 9, 7)
-    coder, message = BitsBack(tiny_bitswap(config).layers, tick=told.append), Message()
+    coder, message = BitsBack(tiny_bitswap(config).layers, progress=told.append), Message()
     coder.push(message, images)
     assert sum(told) == images.size
     coder.pop(message, images.shape)

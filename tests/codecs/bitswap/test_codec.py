@@ -131,7 +131,7 @@ def test_profiles_orientation_and_resolution_are_kept() -> None:
 
 
 def test_pictures_larger_than_a_tile_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiling, "LONGEST_SIDE", 16)
+    monkeypatch.setattr(tiling, "MAX_SIDE", 16)
     levels = levels_of(35, 50, 3)
     assert len(list(tiling.tiles(35, 50))) == 12
     assert np.array_equal(inrcodec.decompress(inrcodec.compress(signal_of(levels), lossless=True)).to_native(), levels)
@@ -242,7 +242,7 @@ def test_a_stored_picture_of_another_size_is_refused() -> None:
     Image.new("RGB", (7, 7)).save(buffer, "PNG")
     codec = lossless.BitSwapCodec(tiny_bitswap())
     body = bytes([STORED]) + bytes(4) + buffer.getvalue()
-    with pytest.raises(FormatError, match="stored picture"):
+    with pytest.raises(FormatError, match="stored image"):
         codec.decode(CodedEntry(SignalHeader("image", "rgb", "u8", (8, 8), 3), b"", body), DecodeRequest())
 
 
