@@ -1,4 +1,4 @@
-"""``modulations export`` and ``modulations learn``: modulations as a data set, and what is learned from it."""
+"""``modulations export`` and ``modulations learn``, and ``priors sample``: modulations as a data set."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def _prior(name: str) -> Any:
 @click.option("--prior", required=True, metavar="NAME|ID|FILE", help="Prior of codec coin++.")
 @click.option("--recipe", help="How to read the data; by default by the prior's name.")
 @click.option("--tile", type=int, help="Images are mosaics of tiles of this size.")
-@click.option("--count", type=click.IntRange(1, 1 << 20), default=4000, show_default=True, help="Patches.")
+@click.option("--count", type=click.IntRange(1, 1 << 20), default=4000, show_default=True, help="Number of patches.")
 @click.option(
     "--inner-steps",
     type=click.IntRange(0, 1000),
     default=10,
     show_default=True,
-    help="0: by the predictor of the prior.",
+    help="Steps of the inner loop; 0 uses the prior's predictor.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="NAME.safetensors.")
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
-@click.option("-q", "--quiet", is_flag=True)
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no report.")
 def export(
     data: tuple[Path, ...],
     prior: str,
@@ -98,13 +98,13 @@ def export(
 @modulations.command()
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--prior", required=True, metavar="NAME|ID|FILE", help="Prior that the modulations were made with.")
-@click.option("--minutes", type=float, default=6.0, show_default=True, help="Length of the learning, all networks.")
-@click.option("--only", type=click.Choice(["predictor", "flow"]), help="Learn one of the networks.")
+@click.option("--minutes", type=float, default=6.0, show_default=True, help="Length of the training, all networks together.")
+@click.option("--only", type=click.Choice(["predictor", "flow"]), help="Train only one of the networks.")
 @click.option("--threads", type=int, help="Threads of torch (default: its own).")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Prior file, NAME.safetensors.")
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
-@click.option("-q", "--quiet", is_flag=True)
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no report.")
 def learn(
     file: Path,
     prior: str,
@@ -173,20 +173,20 @@ def _bar(label: str, quiet: bool) -> Iterator[Callable[[float, float], None]]:
 
 @click.command()
 @click.argument("name")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A picture, a sound or an .npy.")
-@click.option("--count", type=click.IntRange(1, 4096), default=16, show_default=True, help="Patches to draw.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Output: an image, audio or .npy file.")
+@click.option("--count", type=click.IntRange(1, 4096), default=16, show_default=True, help="Number of patches to draw.")
 @click.option(
     "--temperature",
     type=click.FloatRange(0.0, 4.0),
     default=0.8,
     show_default=True,
-    help="Below 1: nearer to what is usual.",
+    help="Below 1, samples are closer to the typical.",
 )
-@click.option("--scale", type=click.IntRange(1, 16), default=1, show_default=True, help="Draw on a grid so much finer.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--scale", type=click.IntRange(1, 16), default=1, show_default=True, help="Decode on a grid this much finer.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("-f", "--force", is_flag=True, help="Replace the output.")
 def sample(name: str, output: Path, count: int, temperature: float, scale: int, seed: int, force: bool) -> None:
-    """Draw new signals from prior NAME of codec coin++: patches side by side, of a sound one after the other.
+    """Draw new signals from prior NAME of codec coin++: patches side by side, for audio one after the other.
 
     \b
     Examples:

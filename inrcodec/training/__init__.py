@@ -1,0 +1,1 @@
+"""What trainings of all codecs share: trainer, loop, schedules, checkpoints, data, cards."""
