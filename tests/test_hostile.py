@@ -87,8 +87,10 @@ def child(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
 
 
 def test_mutants_are_refused_or_decoded(tmp_path: Path) -> None:
-    """Of every target; truncations of all golden files and all values of some of their bytes. Memory is bounded by
-    RLIMIT_AS, time by an alarm (``fuzz/running.py``)."""
+    """Run mutants of every target, truncations of all golden files and all values of some of their bytes.
+
+    Memory is bounded by RLIMIT_AS, time by an alarm (``fuzz/running.py``).
+    """
     ended = child(
         "mutants.py",
         "all",

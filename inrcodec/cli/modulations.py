@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from inrcodec.cli import common
+from inrcodec.cli.common import FORCE, QUIET
 from inrcodec.errors import UsageError
 from inrcodec.parallel.base import keep_memory
 
@@ -43,8 +44,8 @@ def _prior(name: str) -> Any:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="NAME.safetensors.")
-@click.option("-f", "--force", is_flag=True, help="Replace the output.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no report.")
+@FORCE
+@QUIET
 def export(
     data: tuple[Path, ...],
     prior: str,
@@ -98,13 +99,15 @@ def export(
 @modulations.command()
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--prior", required=True, metavar="NAME|ID|FILE", help="Prior that the modulations were made with.")
-@click.option("--minutes", type=float, default=6.0, show_default=True, help="Length of the training, all networks together.")
+@click.option(
+    "--minutes", type=float, default=6.0, show_default=True, help="Length of the training, all networks together."
+)
 @click.option("--only", type=click.Choice(["predictor", "flow"]), help="Train only one of the networks.")
 @click.option("--threads", type=int, help="Threads of torch (default: its own).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Prior file, NAME.safetensors.")
-@click.option("-f", "--force", is_flag=True, help="Replace the output.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no report.")
+@FORCE
+@QUIET
 def learn(
     file: Path,
     prior: str,
@@ -173,7 +176,9 @@ def _bar(label: str, quiet: bool) -> Iterator[Callable[[float, float], None]]:
 
 @click.command()
 @click.argument("name")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Output: an image, audio or .npy file.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Output: an image, audio or .npy file."
+)
 @click.option("--count", type=click.IntRange(1, 4096), default=16, show_default=True, help="Number of patches to draw.")
 @click.option(
     "--temperature",
@@ -182,9 +187,11 @@ def _bar(label: str, quiet: bool) -> Iterator[Callable[[float, float], None]]:
     show_default=True,
     help="Below 1, samples are closer to the typical.",
 )
-@click.option("--scale", type=click.IntRange(1, 16), default=1, show_default=True, help="Decode on a grid this much finer.")
+@click.option(
+    "--scale", type=click.IntRange(1, 16), default=1, show_default=True, help="Decode on a grid this much finer."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random numbers.")
-@click.option("-f", "--force", is_flag=True, help="Replace the output.")
+@FORCE
 def sample(name: str, output: Path, count: int, temperature: float, scale: int, seed: int, force: bool) -> None:
     """Draw new signals from prior NAME of codec coin++: patches side by side, for audio one after the other.
 

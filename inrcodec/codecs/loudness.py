@@ -1,5 +1,8 @@
-"""The level of sounds: recordings differ in loudness by 40 dB, models know one. Values are divided by 2^(level / 4)
-before a model sees them; the level is a byte of the file."""
+"""The gain of audio: recordings differ in loudness by 40 dB, but a model is trained for one loudness.
+
+Values are divided by a gain of 2^(level / 4) before a model sees them. The *level*, the gain in quarters of an octave,
+is one byte of the file.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,22 @@ from inrcodec.codecs.base import Prior, Source
 from inrcodec.codecs.planes import PlaneMap
 
 LEVELS_PER_OCTAVE = 4
+"""The gain doubles with every 4 levels."""
 
 
 def has_level(prior: Prior) -> bool:
-    """Whether files made under a prior carry a level."""
+    """Return whether files under a prior store a level."""
     return prior.kind == "audio"
 
 
 def level_of(sources: Sequence[Source], prior: Prior, spread: float, learned: tuple[int, int] = (0, 0)) -> int:
-    """Loudness of all sources together about the prior's root mean square ``spread``, in quarters of an octave.
+    """Return the level of all sources together, from -128 to 127; 0 unless the prior is for audio.
 
-    ``learned``: levels that the prior has seen; sounds within are left as they are.
+    Args:
+        sources: the signals.
+        prior: the prior.
+        spread: root mean square that the prior was trained for.
+        learned: range of levels that the prior was trained on; audio within it gets level 0.
     """
     if not has_level(prior):
         return 0
@@ -37,5 +45,5 @@ def level_of(sources: Sequence[Source], prior: Prior, spread: float, learned: tu
 
 
 def gain_of(level: int) -> float:
-    """Factor that a level stands for."""
+    """Return the gain that a level stands for."""
     return float(2.0 ** (level / LEVELS_PER_OCTAVE))

@@ -1,9 +1,9 @@
-"""Signals cut into patches, and grids of any size mapped back onto them.
+"""Cut signals into patches, and evaluate patches on output grids of any size.
 
-A signal of shape (n_1, .., n_A) is covered by ceil(n_a / p_a) patches along each axis, in row-major order from the
-first point; patches at the far end may reach beyond the signal, where they have no weight in the fit. Each patch is a
-function on [-1, 1]^A. An output grid of m_a points along an axis that has n_a lies at (i + 1/2) n_a / m_a in units of
-the signal's points: pixel centres, so a footprint keeps its place at every size.
+A signal of shape (n_1, ..., n_A) is covered by ceil(n_a / p_a) patches along each axis, in row-major order from the
+first point. The last patches may extend beyond the signal, where they have no weight in the fit. Each patch is a
+function on [-1, 1]^A. The points of an output grid, m_a along an axis of n_a points, lie at (i + 1/2) n_a / m_a in
+units of the signal's points. These are pixel centres, so an image stays in place at every size.
 
 Shapes: N patches, P = prod(p) points of a patch, C channels, A axes.
 """
@@ -23,30 +23,40 @@ from torch import Tensor
 FloatArray = NDArray[np.float32]
 
 POINTS_AT_ONCE = 1 << 17
-OVERSAMPLE_MOST = 64
+"""Max number of points that are evaluated at once."""
+MAX_OVERSAMPLING = 64
+"""Max number of function values averaged per output point along each axis."""
 
 
 @dataclass(frozen=True)
 class PatchLayout:
-    """How a grid of ``shape`` is covered by patches of ``patch_shape``."""
+    """The cover of a grid by patches.
+
+    Attributes:
+        shape: shape of the grid.
+        patch_shape: shape of a patch.
+    """
 
     shape: tuple[int, ...]
     patch_shape: tuple[int, ...]
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Patches along each axis."""
+        """Return the number of patches along each axis."""
         return tuple(-(-n // p) for n, p in zip(self.shape, self.patch_shape, strict=True))
 
     @property
     def n_patches(self) -> int:
-        """N."""
+        """Return the number N of patches."""
         return math.prod(self.counts)
 
     def cut(self, values: FloatArray) -> tuple[FloatArray, FloatArray | None]:
-        """Values (*shape, C) to patches (N, P, C), and the weight (N, P) of their points: None when all are 1.
+        """Cut values (*shape, C) into patches.
 
-        Points beyond the signal repeat its edge, so that a proposal sees nothing unusual there.
+        Points beyond the signal repeat its edge, so that a network that sees the patch finds nothing unusual there.
+
+        Returns:
+            Patches (N, P, C), and the weights (N, P) of their points, 0 beyond the signal; None if all are 1.
         """
         pads = [(0, k * p - n) for n, p, k in zip(self.shape, self.patch_shape, self.counts, strict=True)]
         patches = self._regroup(np.pad(values, [*pads, (0, 0)], mode="edge"))
@@ -65,7 +75,12 @@ class PatchLayout:
 
 @dataclass(frozen=True)
 class _AxisPoints:
-    """Output points along one axis that fall into one patch: their numbers and local coordinates."""
+    """The output points along one axis that fall into one patch.
+
+    Attributes:
+        points: their indices.
+        local: their coordinates in the patch, in [-1, 1].
+    """
 
     points: slice
     local: FloatArray
@@ -81,35 +96,47 @@ def _axis_points(n: int, m: int, patch: int, oversample: int) -> list[_AxisPoint
 
 
 def oversampling(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ...]:
-    """Function values averaged per output point along each axis: one at the native size and above, n / m below it."""
-    return tuple(min(OVERSAMPLE_MOST, max(1, -(-n // m))) for n, m in zip(shape, size, strict=True))
+    """Return the number of function values averaged per output point along each axis.
+
+    It is 1 at the native size and above; below it, about n / m.
+    """
+    return tuple(min(MAX_OVERSAMPLING, max(1, -(-n // m))) for n, m in zip(shape, size, strict=True))
 
 
 def render(
     layout: PatchLayout, size: tuple[int, ...], channels: int, evaluate: Callable[[Tensor, Tensor], Tensor]
 ) -> FloatArray:
-    """Values on an output grid of ``size``, (*size, C).
+    """Evaluate patches on an output grid.
 
-    ``evaluate(patch_numbers (S,), coordinates (P', A))`` gives values (S, P', C). Patches whose points lie alike are
-    evaluated together. Below the native size every output point is the mean of the function over its footprint.
+    Patches whose points have the same local coordinates are evaluated together. Below the native size, every output
+    point is the mean of the function over its footprint.
+
+    Args:
+        layout: the cover of the native grid.
+        size: shape of the output grid.
+        channels: C.
+        evaluate: returns values (S, P', C) of patches, given by their numbers (S,), at coordinates (P', A).
+
+    Returns:
+        Values (*size, C), float32.
     """
     times = oversampling(layout.shape, size)
     axes = [_axis_points(n, m, p, t) for n, m, p, t in zip(layout.shape, size, layout.patch_shape, times, strict=True)]
     fine = np.empty((*[m * t for m, t in zip(size, times, strict=True)], channels), np.float32)
-    alike: dict[tuple[bytes, ...], list[tuple[int, tuple[_AxisPoints, ...]]]] = {}
-    for number, parts in enumerate(itertools.product(*axes)):
-        if all(part.local.size for part in parts):
-            alike.setdefault(tuple(part.local.tobytes() for part in parts), []).append((number, parts))
-    for group in alike.values():
-        local = [part.local for part in group[0][1]]
+    groups: dict[tuple[bytes, ...], list[tuple[int, tuple[_AxisPoints, ...]]]] = {}
+    for number, patch in enumerate(itertools.product(*axes)):
+        if all(axis.local.size for axis in patch):
+            groups.setdefault(tuple(axis.local.tobytes() for axis in patch), []).append((number, patch))
+    for group in groups.values():
+        local = [axis.local for axis in group[0][1]]
         coordinates = np.stack(np.meshgrid(*local, indexing="ij"), axis=-1).reshape(-1, len(local))
         at_once = max(1, POINTS_AT_ONCE // len(coordinates))
         for start in range(0, len(group), at_once):
-            some = group[start : start + at_once]
-            values = evaluate(torch.tensor([number for number, _ in some]), torch.from_numpy(coordinates))
+            chunk = group[start : start + at_once]
+            values = evaluate(torch.tensor([number for number, _ in chunk]), torch.from_numpy(coordinates))
             block_shape = [len(axis) for axis in local]
-            for (_, parts), block in zip(some, values.numpy(), strict=True):
-                fine[tuple(part.points for part in parts)] = block.reshape(*block_shape, channels)
+            for (_, patch), block in zip(chunk, values.numpy(), strict=True):
+                fine[tuple(axis.points for axis in patch)] = block.reshape(*block_shape, channels)
     if all(t == 1 for t in times):
         return fine
     split = [m for pair in zip(size, times, strict=True) for m in pair]

@@ -1,7 +1,7 @@
-"""Large images in tiles, each a plane of its own, so that memory does not grow with them.
+"""Cut large images into tiles, which are encoded like planes, so that the memory does not grow with the image.
 
-An image of more than ``TILED_FROM`` points is cut into tiles of about ``TILE`` x ``TILE``; neighbours share
-``OVERLAP`` points, over which the decoder goes linearly from one to the other.
+An image of more than ``TILED_FROM`` points is cut into tiles of about ``TILE`` x ``TILE`` points. Neighbours overlap by
+``OVERLAP`` points, over which the decoder blends linearly from one to the other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 from inrcodec.codecs.base import FloatArray, Window
 
 TILED_FROM = 1 << 23
+"""Images with more points are cut into tiles."""
 TILE, OVERLAP = 2048, 64
+"""Approximate side of a tile, and overlap of neighbouring tiles, in points."""
 
 
 def padded_shape(shape: tuple[int, ...], stride: int) -> tuple[int, ...]:
@@ -34,7 +36,10 @@ def plane_tiles(kind: str, shape: tuple[int, ...], stride: int) -> list[Window]:
 
 
 def _cuts(n: int, unit: int) -> list[slice]:
-    """Even pieces of at most about ``TILE`` points that begin at multiples of ``unit``, and half the overlap beyond."""
+    """Return equal pieces of about ``TILE`` points or less that begin at multiples of ``unit``.
+
+    Each piece is extended by half the overlap on both sides.
+    """
     count = max(1, -(-n // TILE))
     edges = [round(i * n / count / unit) * unit for i in range(count)] + [n]
     half = OVERLAP // 2
@@ -42,20 +47,26 @@ def _cuts(n: int, unit: int) -> list[slice]:
 
 
 class TileBlender:
-    """The part of a plane of ``shape`` in a window, values (*window, C), put together from tiles."""
+    """Blends tiles into the part of a plane that lies in a window.
+
+    Attributes:
+        shape: shape of the plane.
+        window: the window.
+        values: the sum of the tiles added so far, (*window, C).
+    """
 
     def __init__(self, shape: tuple[int, ...], window: Window, channels: int) -> None:
         self.shape, self.window = shape, window
         self.values = np.zeros((*(part.stop - part.start for part in window), channels), np.float32)
 
     def touches(self, tile: Window) -> bool:
-        """Whether any of a tile's points is wanted."""
+        """Return whether a tile has points in the window."""
         return all(a.start < b.stop and b.start < a.stop for a, b in zip(tile, self.window, strict=True))
 
     def add(self, tile: Window, values: FloatArray) -> None:
         """Add a tile's values (*tile shape, C), weighted so that overlapping tiles add up to one."""
-        for axis, (part, n) in enumerate(zip(tile, self.shape, strict=True)):
-            ramp = _ramp(part, n)
+        for axis, (extent, n) in enumerate(zip(tile, self.shape, strict=True)):
+            ramp = _ramp(extent, n)
             if (ramp < 1.0).any():
                 values = values * ramp.reshape(-1, *[1] * (values.ndim - 1 - axis))
         common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(tile, self.window, strict=True)]
@@ -65,11 +76,12 @@ class TileBlender:
         ]
 
 
-def _ramp(part: slice, n: int) -> FloatArray:
-    ramp = np.ones(part.stop - part.start, np.float32)
+def _ramp(extent: slice, n: int) -> FloatArray:
+    """Return the weights of a tile along one axis of ``n`` points: linear over the overlaps, else 1."""
+    ramp = np.ones(extent.stop - extent.start, np.float32)
     rise = (np.arange(OVERLAP, dtype=np.float32) + np.float32(0.5)) / OVERLAP
-    if part.start > 0:
+    if extent.start > 0:
         ramp[:OVERLAP] = rise
-    if part.stop < n:
+    if extent.stop < n:
         ramp[-OVERLAP:] = 1.0 - rise
     return ramp

@@ -1,4 +1,4 @@
-"""Latent grids and small networks fitted to every image, C3-like; start reading at ``codec.py``."""
+"""Latent grids and small networks fitted to every image, similar to C3. Start reading at ``codec.py``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _measure_prior(prior: GridsPrior, recipe: str | None, folder: Path) -> Seque
 
 
 MAX_FITTED_POINTS = 1 << 20
-"""Larger images are not fitted as a second candidate: a million points take a quarter of an hour."""
+"""Larger images are not encoded as a second candidate, because a million points take a quarter of an hour."""
 
 
 def _is_second_candidate(signal: Signal) -> bool:

@@ -1,11 +1,13 @@
-"""Latent grids fitted to every image, with networks that start from a learned prior.
+"""The grids codec: latent grids and small networks fitted to every image, starting from a learned prior.
 
     values -> planes, tiles -> gradient descent on latents and weights -> two messages each   (encoding.py)
     messages -> weights -> context network -> grids -> synthesis -> planes -> values          (decode, below)
 
-A file holds the prior's id, the *parameters* (quality, the place in the prior's tables; shared by all signals of an
-archive) and per signal a *body*: for every plane or tile one byte of fineness with the message of its weights, then the
-message of its latents.
+A file holds the id of the prior, the *parameters* shared by all its signals (the *quality*, a position in the prior's
+tables) and one *body* per signal. A body holds two messages for every plane or tile: the fineness of the weights (one
+byte) with the weights, then the latents.
+
+Sources: COOL-CHIC (arXiv 2212.05458), C3 (arXiv 2312.02753).
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from inrcodec.codecs.grids.encoding import GridsEncoding
 
 DEFAULT_PLACE = 0.45
-"""Place of the default rate in the range of log(lambda)."""
+"""The default rate lies at this fraction of the range of log(lambda)."""
 
 
 class GridsCodec(Codec):
@@ -91,10 +93,13 @@ class GridsCodec(Codec):
         return payload[:end], payload[end:]
 
     def _read_quality(self, data: bytes) -> tuple[int, int]:
-        """Return the quality and the position behind it; FormatError when it is out of range."""
+        """Return the quality and the position of the first byte after it; raise FormatError if it is out of range."""
         quality, position = read_varint(data, 0)
         if quality > self.prior.max_quality:
-            raise FormatError(f"quality {quality} is out of range for prior {self.prior.name!r}")
+            raise FormatError(
+                f"quality {quality} is out of range for prior {self.prior.name!r}, expected at most "
+                f"{self.prior.max_quality}"
+            )
         return quality, position
 
     @torch.no_grad()
@@ -114,34 +119,34 @@ class GridsCodec(Codec):
             blender = TileBlender(planes.shape, tuple(axis.needed() for axis in axes), self.prior.channels)
             for index, tile in enumerate(tiles):
                 if blender.touches(tile):
-                    at = 2 * (number * len(tiles) + index)
-                    blender.add(tile, self._tile(messages[at], messages[at + 1], quality, tile))
+                    first = 2 * (number * len(tiles) + index)
+                    blender.add(tile, self._tile(messages[first], messages[first + 1], quality, tile))
             values = blender.values
-            for along, axis in enumerate(axes):
-                values = axis.resampled(values, along, blender.window[along].start)
+            for axis_number, axis in enumerate(axes):
+                values = axis.resampled(values, axis_number, blender.window[axis_number].start)
             out[place] = values
             request.progress(out[place].size)
         return covered.from_planes(out)
 
     def _tile(self, weights: bytes, latents: bytes, quality: int, tile: Window) -> FloatArray:
-        """Values (*tile, C)."""
+        """Return the values (*tile shape, C) of a tile from its two messages."""
         if not weights or weights[0] >= len(FINENESSES):
             raise FormatError("the weights of a plane are truncated, or their fineness is out of range")
         config = self.prior.config
-        whole = read_weights(self.prior, quality, FINENESSES[weights[0]], weights[1:])
+        integers = read_weights(self.prior, quality, FINENESSES[weights[0]], weights[1:])
         shape = tuple(part.stop - part.start for part in tile)
         padded = padded_shape(shape, config.coarsest)
-        grids = read_grids(self.prior, whole, latents, (padded[0], padded[1]))
-        parts = config.parts(torch.from_numpy(whole).float() / (1 << WEIGHT_BITS))
+        grids = read_grids(self.prior, integers, latents, (padded[0], padded[1]))
+        parts = config.parts(torch.from_numpy(integers).float() / (1 << WEIGHT_BITS))
         values = grid_values(config, grid_features(grids), parts)
         return values[:, : shape[0], : shape[1]].permute(1, 2, 0).contiguous().numpy()
 
     def _check_work(self, planes: PlaneMap, tiles: Sequence[Window], size: tuple[int, ...], limits: Limits) -> None:
         n_points = math.prod(max(a, b) for a, b in zip(planes.shape, size, strict=True)) * planes.n_planes
-        shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
-        padded = sum(math.prod(padded_shape(one, self.prior.config.coarsest)) for one in shapes) * planes.n_planes
-        if max(n_points, padded) > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding evaluates {max(n_points, padded)} points, the limit is {limits.max_points}")
-        work = padded * self.prior.config.multiply_adds_per_point
+        tile_shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
+        n_padded = sum(math.prod(padded_shape(s, self.prior.config.coarsest)) for s in tile_shapes) * planes.n_planes
+        if max(n_points, n_padded) > limits.max_points or max(size) > limits.max_axis:
+            raise LimitError(f"decoding evaluates {max(n_points, n_padded)} points, the limit is {limits.max_points}")
+        work = n_padded * self.prior.config.multiply_adds_per_point
         if work > limits.max_multiply_adds:
             raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")

@@ -1,4 +1,4 @@
-"""The compiled part of ``codecs.grids.coder``: the context network in integers, and rANS, latent by latent."""
+"""The compiled part of ``codecs.grids.coder``: the context network in exact integers and rANS, latent by latent."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from inrcodec.codecs.grids.config import MAX_LATENT, N_SCALES, REACH
 from inrcodec.codecs.grids.context_gradients import COARSER_COLUMNS, COARSER_ROWS, NEIGHBOUR_COLUMNS, NEIGHBOUR_ROWS
 
 ACTIVATION_LIMIT = float(1 << 26)
+"""Activations are clamped to this, in units of 2^-12."""
 LOWEST_STATE = 1 << 31
+"""Min state of the rANS coder, and its initial state."""
 MAX_BEYOND_BITS = 16
+"""Max bits of the distance of a latent beyond its table."""
 
 
 @compiled(fastmath=True)
 def predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs, h1, h2):
-    """Mean in sixteenths and scale index of one latent. ``w1`` (inputs, n), ``w2`` (n, n) and ``w3`` (2, n) are laid so
-    that the inner loop runs along a row."""
+    """Return the mean in sixteenths and the scale index of one latent.
+
+    ``w1`` (inputs, n), ``w2`` (n, n) and ``w3`` (2, n) are laid out so that the inner loop runs along a row.
+    """
     n = b1.shape[0]
     n_near = NEIGHBOUR_ROWS.shape[0]
     n_in = n_near
@@ -50,7 +55,7 @@ def predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs,
         value = min(max(math.floor(h2[j] * (1.0 / 65536.0) + 0.5), 0.0), ACTIVATION_LIMIT)
         mean += w3[0, j] * value
         scale += w3[1, j] * value
-    # Units of 2^-28 to sixteenths, and to steps of 2^-3 above the smallest.
+    # Units of 2^-28 to sixteenths, and to steps of 2^-3 above the min log scale.
     mean = math.floor(mean * 2.0**-24 + 0.5)
     place = math.floor((scale + 3.5 * 2.0**28) * 2.0**-25 + 0.5)
     mean = min(max(mean, -MAX_LATENT * 16.0), MAX_LATENT * 16.0)
@@ -59,36 +64,39 @@ def predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs,
 
 @compiled(fastmath=False)
 def grid_symbols(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, half, starts, edges, out, at):
-    """Write a grid's latents as (first count, count) of 2^16 to rows of ``out`` from ``at``; where they end."""
+    """Write the symbols of a grid, each as (first count, count) out of 2^16, to rows of ``out`` from row ``at`` on.
+
+    Returns the row after the last symbol.
+    """
     n = b1.shape[0]
     inputs, h1, h2 = np.empty(w1.shape[0]), np.empty(n), np.empty(n)
     height, width = latents.shape[0] - REACH, latents.shape[1] - 2 * REACH
     for y in range(height):
         for x in range(width):
             mean, index = predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs, h1, h2)
-            whole = (mean + 8) >> 4
-            value = int(latents[y + REACH, x + REACH]) - whole
-            start = starts[index * 16 + (mean - whole * 16 + 8)]
-            bits, most = low[index], half[index]
+            centre = (mean + 8) >> 4
+            value = int(latents[y + REACH, x + REACH]) - centre
+            start = starts[index * 16 + (mean - centre * 16 + 8)]
+            bits, reach = low[index], half[index]
             symbol = value >> bits
-            if -most <= symbol <= most:
-                edge = start + symbol + most
+            if -reach <= symbol <= reach:
+                edge = start + symbol + reach
                 out[at, 0], out[at, 1] = edges[edge], edges[edge + 1] - edges[edge]
                 at += 1
             else:
-                edge = start + 2 * most + 1
+                edge = start + 2 * reach + 1
                 out[at, 0], out[at, 1] = edges[edge], edges[edge + 1] - edges[edge]
-                beyond = abs(symbol) - most
+                beyond = abs(symbol) - reach
                 size = 0
                 while beyond >> (size + 1) > 0:
                     size += 1
                 out[at + 1, 0], out[at + 1, 1] = (2 * size + int(symbol < 0)) << 10, 1 << 10
                 at += 2
-                # At most 16 bits, in two parts.
-                for part, first in ((min(size, 8), 0), (size - min(size, 8), 8)):
-                    if part > 0:
-                        out[at, 0] = ((beyond >> first) & ((1 << part) - 1)) << (16 - part)
-                        out[at, 1] = 1 << (16 - part)
+                # At most 16 bits, in two pieces.
+                for piece, first in ((min(size, 8), 0), (size - min(size, 8), 8)):
+                    if piece > 0:
+                        out[at, 0] = ((beyond >> first) & ((1 << piece) - 1)) << (16 - piece)
+                        out[at, 1] = 1 << (16 - piece)
                         at += 1
             if bits > 0:
                 out[at, 0], out[at, 1] = (value - (symbol << bits)) << (16 - bits), 1 << (16 - bits)
@@ -98,7 +106,7 @@ def grid_symbols(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, hal
 
 @compiled(fastmath=False)
 def push_all(symbols, count, words):
-    """rANS over symbols from the last to the first; the state and the number of words written."""
+    """Code symbols by rANS from the last to the first; return the state and the number of words written."""
     state = np.uint64(LOWEST_STATE)
     used = 0
     for i in range(count - 1, -1, -1):
@@ -113,7 +121,7 @@ def push_all(symbols, count, words):
 
 @compiled(fastmath=False)
 def _pull(state, first, size, words, at):
-    """State after a symbol is taken off, and the place of the next word; behind the last all are 0."""
+    """Return the state after removing a symbol, and the position of the next word; words after the end are 0."""
     state = size * (state >> np.uint64(16)) + (state & np.uint64(0xFFFF)) - first
     if state < np.uint64(LOWEST_STATE):
         state <<= np.uint64(32)
@@ -125,7 +133,7 @@ def _pull(state, first, size, words, at):
 
 @compiled(fastmath=False)
 def _uncoded(state, bits, words, at):
-    """A number of so many bits that are as they are, the state and the place after it."""
+    """Return a number of ``bits`` uncoded bits, and the state and the position after it."""
     digit = (state & np.uint64(0xFFFF)) >> np.uint64(16 - bits)
     share = np.uint64(1 << (16 - bits))
     state, at = _pull(state, digit * share, share, words, at)
@@ -134,42 +142,42 @@ def _uncoded(state, bits, words, at):
 
 @compiled(fastmath=False)
 def pull_grid(latents, coarser, has_coarser, w1, b1, w2, b2, w3, b3, low, half, starts, edges, words, state, at):
-    """Fill ``latents`` from a message; state, place, and whether all latents were in range."""
+    """Decode a grid into ``latents``; return the state, the position, and whether all latents are in range."""
     n = b1.shape[0]
     inputs, h1, h2 = np.empty(w1.shape[0]), np.empty(n), np.empty(n)
     height, width = latents.shape[0] - REACH, latents.shape[1] - 2 * REACH
     for y in range(height):
         for x in range(width):
             mean, index = predict(latents, coarser, has_coarser, y, x, w1, b1, w2, b2, w3, b3, inputs, h1, h2)
-            whole = (mean + 8) >> 4
-            start = starts[index * 16 + (mean - whole * 16 + 8)]
-            bits, most = low[index], half[index]
-            wanted = int(state & np.uint64(0xFFFF))
-            a, b = start, start + 2 * most + 2
+            centre = (mean + 8) >> 4
+            start = starts[index * 16 + (mean - centre * 16 + 8)]
+            bits, reach = low[index], half[index]
+            count = int(state & np.uint64(0xFFFF))
+            a, b = start, start + 2 * reach + 2
             while b - a > 1:
                 middle = (a + b) >> 1
-                if edges[middle] <= wanted:
+                if edges[middle] <= count:
                     a = middle
                 else:
                     b = middle
             state, at = _pull(state, np.uint64(edges[a]), np.uint64(edges[a + 1] - edges[a]), words, at)
-            symbol = a - start - most
-            if symbol > most:
+            symbol = a - start - reach
+            if symbol > reach:
                 head, state, at = _uncoded(state, 6, words, at)
                 size = min(head >> 1, MAX_BEYOND_BITS)
                 beyond = 1 << size
-                for part, first in ((min(size, 8), 0), (size - min(size, 8), 8)):
-                    if part > 0:
-                        digit, state, at = _uncoded(state, part, words, at)
+                for piece, first in ((min(size, 8), 0), (size - min(size, 8), 8)):
+                    if piece > 0:
+                        digit, state, at = _uncoded(state, piece, words, at)
                         beyond += digit << first
-                symbol = most + beyond
+                symbol = reach + beyond
                 if head & 1:
                     symbol = -symbol
             value = symbol << bits
             if bits > 0:
                 digit, state, at = _uncoded(state, bits, words, at)
                 value += digit
-            value += whole
+            value += centre
             if not -MAX_LATENT < value < MAX_LATENT:
                 return state, at, False
             latents[y + REACH, x + REACH] = value

@@ -1,4 +1,4 @@
-"""Functions over arrays, compiled by numba, kept on disk from the first use on, that run without Python's lock."""
+"""Compile functions over arrays with numba: cached on disk, and run without Python's global interpreter lock."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from numba import njit
 
 
 def compiled(fastmath: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator. ``fastmath``: floating-point sums in any order."""
+    """Return a decorator that compiles a function; ``fastmath`` allows floating-point sums in any order."""
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
         made: Callable[..., Any]
         try:
             made = njit(function, nogil=True, fastmath=fastmath, cache=True)
         except RuntimeError:
-            # There is no folder for the cache, neither beside the source nor the user's: every process compiles.
+            # There is no writable cache folder, neither beside the source nor in the user's home: every process
+            # compiles the function again.
             made = njit(function, nogil=True, fastmath=fastmath)
         return made
 

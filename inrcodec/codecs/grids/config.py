@@ -1,7 +1,8 @@
-"""Shape of a signal described by latent grids: how many, and the weights of its two small networks.
+"""The shape of a signal described by latent grids: the number of grids, and the weights of its two small networks.
 
-z_i, one number at every place of grid i, stride 2^i  ->  interpolated bilinearly to stride 1, one above the other
--> synthesis network -> values;    context network: of every latent a prior from those before it
+latents z_i, one number at every place of grid i, stride 2^i
+    -> all grids interpolated bilinearly to stride 1 -> synthesis network -> values
+    -> context network: a prior for every latent from those before it
 """
 
 from __future__ import annotations
@@ -18,14 +19,23 @@ from inrcodec.errors import FormatError
 from inrcodec.nn.config import check_plain
 
 MAX_GRIDS, MAX_HIDDEN = 9, 64
+"""Limits on the number of grids and on the hidden units of a network."""
 LATENT_UNIT = 8.0
-"""Latents that the synthesis network sees as 1."""
+"""The synthesis network sees a latent of this value as 1."""
 
 
 @dataclass(frozen=True)
 class GridsConfig:
-    """``grids``: their number; ``context_width``, ``synthesis_width``: hidden units, multiples of 4; ``channels`` of
-    values. ``log_lambdas``: ends of the range of log(lambda), lambda = 1 / beta, over which the prior has anchors."""
+    """Describes the grids and the networks of a signal.
+
+    Attributes:
+        grids: number of grids; grid i has stride 2^i.
+        context_width: hidden units of the context network, a multiple of 4.
+        synthesis_width: hidden units of the synthesis network, a multiple of 4.
+        channels: channels of the values.
+        log_lambdas: range of log(lambda), lambda = 1 / beta, over which the prior has anchors.
+        anchors: number of anchors.
+    """
 
     grids: int = 7
     context_width: int = 24
@@ -44,11 +54,11 @@ class GridsConfig:
             and -20.0 < low < high < 40.0
             and all(4 <= w <= MAX_HIDDEN and w % 4 == 0 for w in widths)
         ):
-            raise FormatError("latent grids of this shape do not exist")
+            raise FormatError("the configuration of the latent grids is out of range")
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of all weights, in their order: the context network's, then the synthesis network's."""
+        """Return the shapes of all weights by name, in their order: context network, then synthesis network."""
         n, m, c = self.context_width, self.synthesis_width, self.channels
         return {
             "context.w1": (n, N_INPUTS),
@@ -69,7 +79,7 @@ class GridsConfig:
 
     @cached_property
     def places(self) -> dict[str, slice]:
-        """Where each lies in the vector of all weights."""
+        """Return the place of each weight tensor in the vector of all weights."""
         out, start = {}, 0
         for name, shape in self.shapes.items():
             size = int(np.prod(shape))
@@ -79,27 +89,27 @@ class GridsConfig:
 
     @property
     def n_weights(self) -> int:
-        """Numbers in the vector of all weights."""
+        """Return the length of the vector of all weights."""
         return sum(int(np.prod(shape)) for shape in self.shapes.values())
 
     @property
     def coarsest(self) -> int:
-        """Stride of the coarsest grid; sizes are padded to multiples of it."""
+        """Return the stride of the coarsest grid; sizes are padded to multiples of it."""
         return 1 << (self.grids - 1)
 
     @property
     def multiply_adds_per_point(self) -> int:
-        """Of a decode, both networks and the interpolation."""
+        """Return the multiply-adds per point of decoding: both networks and the interpolation."""
         n, m, c = self.context_width, self.synthesis_width, self.channels
         context = n * N_INPUTS + n * n + 2 * n
         return -(-4 * context // 3) + m * (self.grids + c) + 18 * c * c + 4 * self.grids * 4 // 3
 
     def parts(self, weights: Tensor) -> dict[str, Tensor]:
-        """The vector (n_weights,) cut to tensors by name."""
+        """Split the vector (n_weights,) of all weights into tensors by name."""
         return {name: weights[self.places[name]].view(shape) for name, shape in self.shapes.items()}
 
     def first_weights(self, random: torch.Generator) -> Tensor:
-        """Where learning begins: the hidden layers drawn at random, outputs constant."""
+        """Return the weights at the start of training: random hidden layers, constant outputs."""
         out = torch.zeros(self.n_weights)
         parts = self.parts(out)
         for name in ("context.w1", "context.w2", "synthesis.w1", "synthesis.w2"):
@@ -110,42 +120,51 @@ class GridsConfig:
         return out
 
     def to_dict(self) -> dict[str, Any]:
-        """For a prior's head."""
+        """Return the configuration as JSON-compatible values."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**plain, "log_lambdas": list(self.log_lambdas)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> GridsConfig:
-        """Inverse of ``to_dict``; FormatError when a value is missing or cannot be."""
+        """Return the configuration that ``to_dict`` turned into ``data``.
+
+        Raises:
+            FormatError: a value is missing, has the wrong type or is out of range.
+        """
         try:
             values = {field.name: data[field.name] for field in fields(cls)}
             values["log_lambdas"] = tuple(map(float, values["log_lambdas"]))
-            made = cls(**values)
-            check_plain(made)
-            return made
+            config = cls(**values)
+            check_plain(config)
+            return config
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise FormatError(f"the model's configuration lacks or misstates {error}") from None
+            raise FormatError(f"the model's configuration has a missing or invalid value: {error}") from None
 
 
 REACH = 3
-"""Rows above and columns beside that a latent's context reaches."""
+"""The context of a latent reaches this many rows up and columns to either side."""
 NEIGHBOURS = tuple(
     [(-3, dx) for dx in (-1, 0, 1)]
     + [(-2, dx) for dx in range(-2, 3)]
     + [(-1, dx) for dx in range(-3, 3)]
     + [(0, dx) for dx in (-3, -2, -1)]
 )
-"""Rows and columns from a latent to those that its context has."""
+"""Rows and columns from a latent to the latents of its grid in its context."""
 COARSER = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+"""Rows and columns from a latent to the values of the interpolated coarser grid in its context."""
 N_INPUTS = len(NEIGHBOURS) + len(COARSER)
+"""Inputs of the context network."""
 
 N_SCALES = 80
+"""Number of scales of Laplace distributions."""
 LOG_SCALE_STEP = 0.125
+"""Step of the log scales; a power of two, so that integers can represent it exactly."""
 LOG_SMALLEST_SCALE = -3.5
+"""Min log scale."""
 LOG_LARGEST_SCALE = LOG_SMALLEST_SCALE + LOG_SCALE_STEP * (N_SCALES - 1)
-"""Scales of Laplace distributions, the step a power of two for the integers' sake."""
+"""Max log scale."""
 
 WEIGHT_BITS, ACTIVATION_BITS, LATENT_BITS = 16, 12, 4
-"""Units of a context network's integers: weights of 2^-16, activations of 2^-12, latents and means of 2^-4."""
+"""Units of the integers of a context network: weights 2^-16, activations 2^-12, latents and means 2^-4."""
 MAX_LATENT = 1 << 15
-"""Magnitudes of latents stay below."""
+"""Magnitudes of latents are below this."""

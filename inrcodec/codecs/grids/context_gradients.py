@@ -1,11 +1,11 @@
-"""The context network of a latent grid, compiled: bits with gradients.
+"""The context network of a latent grid, compiled: bits and their gradients.
 
 Every latent of a grid is predicted from ``NEIGHBOURS`` before it in raster order and from five values of the coarser
-grid, bilinearly interpolated: two hidden layers with a skip, then mean and scale of a Laplace distribution. Bits and
-gradients are made together, row by row, so that nothing of the network is ever held for a whole grid. What files are
-made with is the same network in integers, ``codecs.grids.coder``.
+grid, bilinearly interpolated. Two hidden layers with a skip connection give the mean and the log scale of a Laplace
+distribution. Bits and gradients are computed together, row by row, so activations are never stored for a whole grid.
+Files use the same network in exact integers, ``codecs.grids.coder``.
 
-Source: Ladune et al., COOL-CHIC (arXiv 2212.05458), section 3; Kim et al., C3 (arXiv 2312.02753), section 3.
+Sources: COOL-CHIC (arXiv 2212.05458), section 3; C3 (arXiv 2312.02753), section 3.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from inrcodec.codecs.grids.compiled import compiled
 from inrcodec.codecs.grids.config import COARSER, LOG_LARGEST_SCALE, LOG_SMALLEST_SCALE, NEIGHBOURS, REACH
 
 MIN_PROBABILITY = 2.0**-16
+"""Probabilities of latents are clamped to at least this."""
 
 NEIGHBOUR_ROWS = np.array([dy for dy, _ in NEIGHBOURS])
 NEIGHBOUR_COLUMNS = np.array([dx for _, dx in NEIGHBOURS])
 COARSER_ROWS = np.array([dy for dy, _ in COARSER])
 COARSER_COLUMNS = np.array([dx for _, dx in COARSER])
 _RUN = 128
-"""Latents of a row that go through the network together."""
+"""Latents of a row that pass through the network together."""
 
 
 @compiled(fastmath=True)
 def _add_product(w, x, out):
-    """``out`` (n, _RUN) += ``w`` (n, m) @ ``x`` (m, _RUN); n even, m a multiple of 4."""
+    """Add ``w`` (n, m) @ ``x`` (m, _RUN) to ``out`` (n, _RUN); n is even, m a multiple of 4."""
     for j in range(0, w.shape[0], 2):
         o0, o1 = out[j], out[j + 1]
         for k in range(0, w.shape[1], 4):
@@ -44,8 +45,10 @@ def _add_product(w, x, out):
 
 @compiled(fastmath=True)
 def _add_outer(d, x, n_in, out, start, stride):
-    """``out[start + j * stride + k]`` += ``d[j]`` . ``x[k]``, for k below ``n_in``; rows of ``d`` a multiple of 4, of
-    ``x`` even."""
+    """Add the dot product of ``d[j]`` and ``x[k]`` to ``out[start + j * stride + k]`` for all j and all k < ``n_in``.
+
+    The number of rows of ``d`` is a multiple of 4, that of ``x`` is even.
+    """
     for j in range(0, d.shape[0], 4):
         d0, d1, d2, d3 = d[j], d[j + 1], d[j + 2], d[j + 3]
         for k in range(0, n_in, 2):
@@ -78,11 +81,23 @@ def _add_outer(d, x, n_in, out, start, stride):
 def context_bits(
     latents, coarser, has_coarser, first, last, w1, b1, w2, b2, w3, b3, grad_latents, grad_coarser, grad_weights
 ):
-    """Bits of rows ``first`` to ``last`` of a grid; gradients are added to the last arguments.
+    """Return the bits of the rows ``first`` to ``last`` of a grid, and add gradients to the last three arguments.
 
-    ``latents`` (H + 3, W + 6), zero in the first 3 rows and outer 3 columns. ``coarser`` (H + 2, W + 2): interpolated
-    values of the coarser grid, edges repeated. ``w1`` (n, 22), ``w2`` (n, n), ``w3`` (2, n): mean and log(scale).
-    ``grad_weights``: of all six, one behind the other.
+    Args:
+        latents: (H + 3, W + 6), zero in the first 3 rows and the outer 3 columns.
+        coarser: interpolated values (H + 2, W + 2) of the coarser grid, edges repeated.
+        has_coarser: whether there is a coarser grid.
+        first: first row.
+        last: row after the last one.
+        w1: (n, 22).
+        b1: (n,).
+        w2: (n, n).
+        b2: (n,).
+        w3: (2, n), for mean and log scale.
+        b3: (2,).
+        grad_latents: gradient of ``latents``.
+        grad_coarser: gradient of ``coarser``.
+        grad_weights: gradients of the six weight arrays, concatenated.
     """
     n, n_in = w1.shape
     n_near = NEIGHBOUR_ROWS.shape[0]
@@ -147,13 +162,13 @@ def context_bits(
                     h2[j, p] = value
                     mean[p] += u * value
                     scale[p] += v * value
-            own = latents[y + REACH]
+            current = latents[y + REACH]
             for p in range(m):
                 log_scale = scale[p]
                 inside = (log_scale > LOG_SMALLEST_SCALE) and (log_scale < LOG_LARGEST_SCALE)
                 log_scale = min(max(log_scale, np.float32(LOG_SMALLEST_SCALE)), np.float32(LOG_LARGEST_SCALE))
                 inverse = math.exp(-log_scale)
-                r = own[start + REACH + p] - mean[p]
+                r = current[start + REACH + p] - mean[p]
                 a = abs(r)
                 near = math.exp(-abs(np.float32(0.5) - a) * inverse)
                 far = math.exp(-(np.float32(0.5) + a) * inverse)
@@ -168,7 +183,7 @@ def context_bits(
                 safe = max(probability, np.float32(MIN_PROBABILITY))
                 total -= math.log2(safe)
                 factor = -1.4426950408889634 / safe
-                # Below the floor what would raise the probability still pulls.
+                # Below the floor, gradients that would raise the probability still apply.
                 g = factor * slope
                 if r < 0:
                     g = -g
@@ -181,7 +196,7 @@ def context_bits(
             for p in range(m, _RUN):
                 mean[p] = 0.0
                 scale[p] = 0.0
-            # Backwards: mean and scale hold the gradients of the outputs now.
+            # Backward pass: mean and scale now hold the gradients of the outputs.
             s0 = np.float32(0.0)
             s1 = np.float32(0.0)
             for p in range(_RUN):

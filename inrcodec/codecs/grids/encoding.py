@@ -1,4 +1,4 @@
-"""Signals to bytes by codec grids: fit latents and networks to every plane or tile, then code them."""
+"""Encode signals with codec grids: fit latents and networks to every plane or tile, then code them."""
 
 from __future__ import annotations
 
@@ -23,28 +23,34 @@ if TYPE_CHECKING:
 
 
 class GridsEncoding:
-    """Signals being encoded."""
+    """Signals being encoded; every rate needs a new fit.
+
+    Attributes:
+        codec: the codec.
+        sources: the signals.
+        encoder: fits and codes planes and tiles.
+    """
 
     def __init__(self, codec: GridsCodec, sources: Sequence[Source], options: EncodeOptions) -> None:
         self.codec, self.sources = codec, sources
         self.encoder = GridEncoder(codec.prior, GRID_STEPS[options.effort], options.progress)
 
     def at(self, rate: Rate) -> Coded:
-        """Return the bytes at a rate."""
+        """See ``Encoding.at``."""
         problems = [plane_problems(source, self.codec.prior) for source in self.sources]
-        every = [problem for group in problems for problem in group]
+        all_problems = [problem for group in problems for problem in group]
         if rate.bits is not None:
-            quality, coded = self.encoder.encode(every, bits=rate.bits)
+            quality, coded = self.encoder.encode(all_problems, bits=rate.bits)
         else:
             beta = rate.beta if rate.beta is not None else self.codec.default_beta(self.sources)
-            quality, coded = self.encoder.encode(every, log_lambda=-math.log(beta))
-        bodies, at = [], 0
+            quality, coded = self.encoder.encode(all_problems, log_lambda=-math.log(beta))
+        bodies, start = [], 0
         for group in problems:
             messages = []
-            for plane in coded[at : at + len(group)]:
+            for plane in coded[start : start + len(group)]:
                 messages += [bytes([FINENESSES.index(plane.fineness)]) + plane.weights, plane.latents]
             bodies.append(join_messages(messages))
-            at += len(group)
+            start += len(group)
         return Coded(write_varint(quality), bodies)
 
 

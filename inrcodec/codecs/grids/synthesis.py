@@ -2,10 +2,10 @@
 
     features (G) -> G x n, ReLU, n x C -> + 3x3 -> + ReLU, 3x3 -> values (C)
 
-Everything is planar, (channels, rows, columns), float32; kernels work on a range of rows, so that a caller can share
-them out over threads (they let go of Python's lock).
+Arrays are float32, (channels, rows, columns). Every kernel works on a range of rows and releases Python's global
+interpreter lock, so a caller can distribute the rows over threads.
 
-Source: Kim et al., C3 (arXiv 2312.02753), section 3.
+Source: C3 (arXiv 2312.02753), section 3.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ import numpy as np
 from inrcodec.codecs.grids.compiled import compiled
 
 _RUN = 128
+"""Points of a row that are computed together."""
 
 
 @compiled(fastmath=True)
 def pointwise(features, w1, b1, w2, b2, first, last, out):
-    """Two layers at every point: ``out`` (C, H + 2, W + 2) of rows ``first`` to ``last``, its border left alone."""
+    """Compute two layers at every point of the rows ``first`` to ``last`` of ``out`` (C, H + 2, W + 2).
+
+    The border of ``out`` is not written.
+    """
     n, n_in = w1.shape
     channels = w2.shape[0]
     width = features.shape[2]
@@ -66,7 +70,7 @@ def _hidden(features, w1, b1, j, n_in, y, start, m, hidden):
 
 @compiled(fastmath=True)
 def pointwise_gradients(features, w1, b1, w2, grad_out, first, last, grad_features, gw1, gb1, gw2, gb2):
-    """Backwards through ``pointwise``: ``grad_out`` (C, H, W); gradients are added to the last arguments."""
+    """Add the gradients of ``pointwise``, given ``grad_out`` (C, H, W), to the last five arguments."""
     n, n_in = w1.shape
     channels = w2.shape[0]
     width = features.shape[2]
@@ -143,7 +147,10 @@ def pointwise_gradients(features, w1, b1, w2, grad_out, first, last, grad_featur
 
 @compiled(fastmath=True)
 def add_convolved(values, kernel, first, last, out):
-    """``out`` (C_out, H, W) += ``values`` (C_in, H + 2, W + 2) correlated with ``kernel`` (C_out, C_in, 3, 3)."""
+    """Add to ``out`` (C_out, H, W) the correlation of ``values`` (C_in, H + 2, W + 2) with ``kernel``.
+
+    The kernel is (C_out, C_in, 3, 3).
+    """
     width = out.shape[2]
     for y in range(first, last):
         for c in range(kernel.shape[0]):
@@ -158,7 +165,7 @@ def add_convolved(values, kernel, first, last, out):
 
 @compiled(fastmath=True)
 def convolved_gradients(values, grad_out, first, last, grad_kernel, grad_bias):
-    """Gradients of ``add_convolved`` by its kernel, and of a bias, are added to the last arguments."""
+    """Add the gradients of the kernel of ``add_convolved`` and of a bias to the last two arguments."""
     width = grad_out.shape[2]
     zero = np.float32(0.0)
     for y in range(first, last):
@@ -182,16 +189,16 @@ def convolved_gradients(values, grad_out, first, last, grad_kernel, grad_bias):
 
 
 @compiled(fastmath=True)
-def squared_errors(values, wanted, weight, first, last, grad):
-    """Sum of ``weight`` (H, W) times squared differences; their gradient to ``grad`` (C, H, W)."""
+def squared_errors(values, target, weight, first, last, grad):
+    """Return the sum of squared differences weighted by ``weight`` (H, W); write its gradient to ``grad`` (C, H, W)."""
     total = 0.0
     two = np.float32(2.0)
     for y in range(first, last):
         for c in range(values.shape[0]):
             row_total = np.float32(0.0)
             for x in range(values.shape[2]):
-                d = (values[c, y, x] - wanted[c, y, x]) * weight[y, x]
-                row_total += d * (values[c, y, x] - wanted[c, y, x])
+                d = (values[c, y, x] - target[c, y, x]) * weight[y, x]
+                row_total += d * (values[c, y, x] - target[c, y, x])
                 grad[c, y, x] = two * d
             total += row_total
     return total

@@ -58,7 +58,7 @@ def test_gains_are_found() -> None:
 
 
 def test_quantising_trades_error_for_bits() -> None:
-    """Of the two costs together, never more than rounding; fewer bits, more error."""
+    """Check that the sum of both costs never exceeds that of rounding; fewer bits, more error."""
     prior, gains, step = tiny_coinpp_prior(), torch.zeros(32, dtype=torch.int64), 1.0
     latents = samples(32, gains)
     cost = {}
