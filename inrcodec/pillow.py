@@ -16,6 +16,7 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from inrcodec.api import InrFile
+from inrcodec.codecs.registry import family_named
 from inrcodec.container.framing import MAGICS
 from inrcodec.encoding import encode_signals
 from inrcodec.errors import InrcodecError, UsageError
@@ -84,7 +85,7 @@ class InrImageFile(ImageFile.ImageFile):
         Returns:
             The mode and the box of the image, as Pillow's own plug-ins return them; None if nothing changes.
         """
-        if size is None or not self._pending or self._file.info["codec"] in ("bitswap", "bbans"):
+        if size is None or not self._pending or family_named(self._file.info["codec"]).lossless:
             return None
         width, height = self._size
         while width // 2 >= size[0] and height // 2 >= size[1] and min(width, height) > 1:

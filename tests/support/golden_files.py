@@ -85,7 +85,7 @@ def watching() -> Iterator[tuple[list[Array], list[Array]]]:
     from inrcodec.codecs.coinpp import codec as modulation
     from inrcodec.codecs.combiner import codec as combiner
     from inrcodec.codecs.grids import codec as grids
-    from inrcodec.codecs.grids import fit as grid_fitting
+    from inrcodec.codecs.grids import plane_messages as grid_messages
     from inrcodec.codecs.hierarchical import codec as hierarchical
     from inrcodec.coding.bits import BitReader
     from inrcodec.coding.gaussian import GaussianReader
@@ -113,7 +113,7 @@ def watching() -> Iterator[tuple[list[Array], list[Array]]]:
         (modulation, "read_latents", weights),
         (coin, "read_weights", weights),
         (grids, "read_weights", numbers),
-        (grid_fitting, "decode_grids", numbers),
+        (grid_messages, "decode_grids", numbers),
     ]
     with ExitStack() as stack:
         for owner, name, into in places:

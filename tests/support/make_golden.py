@@ -1,6 +1,6 @@
 """Makes what is missing of ``tests/golden``; what is there is never made again.
 
-    python tests/make_golden.py
+    python -m tests.support.make_golden
 
 A file that the format, a codec or a layout brings with it belongs here from then on: add a line to ``CASES``, run this,
 commit what it wrote. Files that exist stand for all that users have, so they are left alone, whatever today's encoder

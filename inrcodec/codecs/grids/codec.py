@@ -33,7 +33,7 @@ from inrcodec.codecs.base import (
 from inrcodec.codecs.grids.config import WEIGHT_BITS
 from inrcodec.codecs.grids.effort import GRID_STEPS
 from inrcodec.codecs.grids.elbo import grid_features, grid_values
-from inrcodec.codecs.grids.fit import read_grids, read_weights
+from inrcodec.codecs.grids.plane_messages import read_grids, read_weights
 from inrcodec.codecs.grids.prior import FINENESSES, GridsPrior
 from inrcodec.codecs.messages import split_messages
 from inrcodec.codecs.planes import PlaneMap

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.codecs.base import Progress
-from inrcodec.codecs.grids.coder import decode_grids, encode_grids
+from inrcodec.codecs.grids.coder import encode_grids
 from inrcodec.codecs.grids.config import MAX_LATENT, WEIGHT_BITS, GridsConfig
 from inrcodec.codecs.grids.elbo import grid_bits, grid_errors, grid_features, sample
+from inrcodec.codecs.grids.plane_messages import weights_message
 from inrcodec.codecs.grids.prior import FINENESSES, GridsPrior
-from inrcodec.coding.gaussian import GaussianReader, GaussianWriter
 from inrcodec.errors import FormatError, LimitError
 
 IntArray = NDArray[np.int64]
@@ -264,7 +264,7 @@ class GridEncoder:
                 return math.inf
             if fineness not in found:
                 numbers = np.rint(wanted / (1 << self.prior.steps(fineness))).astype(np.int64)
-                message = _weights_message(self.prior, quality, fineness, numbers)
+                message = weights_message(self.prior, quality, fineness, numbers)
                 try:
                     weights = self.prior.weights(quality, fineness, numbers)
                     self.prior.context_network(weights)
@@ -424,24 +424,3 @@ def _miss(coded: Sequence[CodedGrids], bits: float) -> tuple[bool, float]:
 def _bits(coded: Sequence[CodedGrids]) -> float:
     """With the byte of fineness and two of length that every plane has."""
     return 8.0 * sum(len(plane.weights) + len(plane.latents) + 3 for plane in coded)
-
-
-def _weights_message(prior: GridsPrior, quality: int, fineness: int, numbers: IntArray) -> bytes:
-    writer = GaussianWriter()
-    writer.write(numbers, prior.scale_indices(quality, fineness))
-    return writer.to_bytes()
-
-
-def read_weights(prior: GridsPrior, quality: int, fineness: int, message: bytes) -> IntArray:
-    """Weights (n,) in units of 2^-16; FormatError when the message is damaged."""
-    reader = GaussianReader(message, 1)
-    numbers = reader.read(prior.scale_indices(quality, fineness))
-    reader.finish()
-    return prior.weights(quality, fineness, numbers)
-
-
-def read_grids(prior: GridsPrior, weights: IntArray, message: bytes, shape: tuple[int, int]) -> list[Tensor]:
-    """Grids, finest first, of a plane of a padded shape; FormatError when the message is damaged."""
-    shapes = [(shape[0] >> i, shape[1] >> i) for i in reversed(range(prior.config.grids))]
-    grids = decode_grids(message, shapes, prior.context_network(weights))
-    return [torch.from_numpy(grid).float() for grid in reversed(grids)]
