@@ -157,7 +157,7 @@ def bad_inputs(folder: Path) -> None:
         (["compress", "photo.png", "thumb.png", "-o", "one.inr"], 2, "folder or an archive"),
         (["compress", "photo.png", "--target-bpp", "-1"], 2, "positive"),
         (["compress", "photo.png", "--target-bpp", "1", "--beta", "1"], 2, "only one"),
-        (["compress", "photo.png", "--target-kbps", "1"], 2, "sounds"),
+        (["compress", "photo.png", "--target-kbps", "1"], 2, "audio"),
         (["compress", "photo.png", "--target-bpp", "0.001"], 2, "raise it"),
         (["compress", "photo.png", "--effort", "most"], 2, "fast, default, best"),
         (["compress", "photo.png", "--codec", "jpeg"], 2, "combiner"),
