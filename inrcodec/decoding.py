@@ -132,7 +132,7 @@ def output_size(
         UsageError: more than one is given, the scale is not from 1/16 to 16, or the size has not the signal's axes.
     """
     if sum(given is not None for given in (scale, size, sample_rate)) > 1:
-        raise UsageError("give only one of scale, size and sample rate")
+        raise UsageError("give only one of scale, size (or grid) and sample rate")
     if sample_rate is not None:
         if header.kind != "audio":
             raise UsageError(f"a sample rate is for audio, not for this {header.kind}")

@@ -74,9 +74,9 @@ def search_psnr(
         log_beta = _next_log_beta(tried, target_db)
     assert best is not None
     if best[0] > 10 * PSNR_TOLERANCE_DB:
-        reached = ", ".join(f"{psnr:.1f}" for _, psnr in sorted(tried, key=lambda item: item[1]))
         raise UsageError(
-            f"target-psnr {target_db} dB is out of range for prior {codec.prior.name!r}: it reached {reached} dB"
+            f"target-psnr {target_db} dB is out of range for prior {codec.prior.name!r}: the nearest it reaches for "
+            f"this signal is {best[2]:.1f} dB"
         )
     return best[1], best[2]
 

@@ -202,7 +202,7 @@ def test_a_read_only_disk(small_disk: Path, tree: Path, capsys: pytest.CaptureFi
     code, _, err = run(capsys, "compress", tree / "p0.png", "-o", small_disk / "a.inr", *OPTIONS)
     assert code == 1 and is_one_line(err, "a.inr: cannot be written")
     code, _, err = run(capsys, "batch", tree, small_disk / "out", *OPTIONS)
-    assert code == 1 and is_one_line(err, "out: cannot be made: Read-only")
+    assert code == 1 and is_one_line(err, "out: cannot be created: Read-only")
     code, _, err = run(capsys, "batch", tree, small_disk, *OPTIONS)
     assert code == 1 and is_one_line(err, "manifest.jsonl: cannot be written: Read-only")
 
@@ -216,8 +216,8 @@ def test_places_that_cannot_be_outputs(tree: Path, tmp_path: Path, capsys: pytes
         (["compress", tree / "p0.png", "-o", tmp_path / "file" / "a.inr"], "no folder"),
         (["compress", tree / "p0.png", "-o", tmp_path / ("a" * 300 + ".inr")], "too long"),
         (["compress", tree, "-o", tmp_path / "file" / "a.inrs"], "no folder"),
-        (["batch", tree, tmp_path / "file"], "cannot be made"),
-        (["batch", tree, tmp_path / "file" / "out"], "cannot be made"),
+        (["batch", tree, tmp_path / "file"], "cannot be created"),
+        (["batch", tree, tmp_path / "file" / "out"], "cannot be created"),
         (["batch", tree, tmp_path / "out"], "cannot be written"),
     ]
     for arguments, words in cases:
@@ -238,7 +238,7 @@ def test_an_interruption_while_writing_leaves_the_old_file(
     target.write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", lambda descriptor: time.sleep(20))
     child = kills.forked(["compress", str(tree / "p0.png"), "-o", str(target), "-f", *OPTIONS], tmp_path / "said")
-    child.seen(1, 20)
+    child.wait_for_writes(1, 20)
     assert until(lambda: len(names(target.parent)) == 2)
     child.send(signal.SIGINT)
     assert child.wait() == 130
@@ -470,7 +470,7 @@ def test_two_batches_on_one_output(kills: ModuleType, tree: Path, tmp_path: Path
     out = tmp_path / "out"
     arguments = ["batch", str(tree), str(out), "--workers", "2", *OPTIONS]
     first = kills.forked(arguments, tmp_path / "first")
-    first.seen(1, 20)
+    first.wait_for_writes(1, 20)
     first.send(signal.SIGSTOP)
     second = kills.forked(arguments, tmp_path / "second")
     assert second.wait() == 2 and is_one_line((tmp_path / "second").read_text(), "another run is writing here")

@@ -122,7 +122,7 @@ def test_options_of_other_codecs_are_listed_in_one_error(codec: str, digits: Pat
 def test_wrong_values_are_one_clear_error(digits: Path, tmp_path: Path) -> None:
     output = tmp_path / "x.safetensors"
     for message, options in (
-        ("codec must be", {"codec": "coin"}),
+        ("nothing to train", {"codec": "coin"}),
         ("recipe", {"recipe": "pictures"}),
         ("recipe", {"codec": "grids", "recipe": "speech16k"}),
         ("minutes", {"minutes": 0.0}),

@@ -25,14 +25,17 @@ Reader = Callable[[Path], Signal]
 QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress bar and no report.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Reports as JSON, one object per line.")
 FORCE = click.option("-f", "--force", is_flag=True, help="Replace existing files.")
-PRIOR = click.option("--prior", metavar="NAME|ID|FILE", help="Prior to use; by default the one for the kind of signal.")
+PRIOR = click.option(
+    "--prior", metavar="NAME|ID|FILE", help="Prior to use. Default: the one for the signal, or named by the file."
+)
 _SIGNAL_OPTIONS = (
     click.option("--variable", help="Variable of a NetCDF file."),
     click.option(
         "--select",
         multiple=True,
         metavar="AXIS=I",
-        help="Fix an axis of a NetCDF variable: an integer is an index, 500.0 the nearest coordinate.",
+        help="Fix an axis of a NetCDF variable: time=0 selects by index, level=500.0 (with a decimal point) the "
+        "nearest coordinate.",
     ),
 )
 _WORKER_OPTIONS = (
@@ -49,17 +52,18 @@ _CODEC_OPTIONS = (
         "--codec",
         default="auto",
         show_default=True,
-        help="hierarchical, grids, combiner, coin++, coin, bitswap, bbans, or auto: the codec of the prior.",
+        help="hierarchical, grids, combiner, coin++, coin, bitswap, bbans, or auto: hierarchical, or the codec "
+        "of --prior.",
     ),
     click.option(
-        "--lossless", is_flag=True, help="Keep images bit for bit: codec bitswap, or bbans where it is named."
+        "--lossless", is_flag=True, help="Keep images bit for bit, with codec bitswap, or bbans with --codec bbans."
     ),
     PRIOR,
     click.option("--effort", default="default", show_default=True, help="fast, default or best."),
     click.option("--beta", type=float, help="Weight of a bit: squared error per bit per point. Larger: smaller files."),
-    click.option("--target-bpp", type=float, help="File bits per pixel or grid point."),
+    click.option("--target-bpp", type=float, help="File bits per pixel or grid point, at most."),
     click.option("--target-kbps", type=float, help="File kilobits per second of audio."),
-    click.option("--target-psnr", type=float, help="Quality in dB, met within 0.1 dB."),
+    click.option("--target-psnr", type=float, help="Quality in dB, met within 0.1 dB by encoding several times."),
 )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inrcodec.codecs.combiner.blocks import count_blocks, plan_blocks
-from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT, CombinerPrior
+from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT, CombinerPrior, exact_exp
 from inrcodec.codecs.loudness import gain_of, has_level
 from inrcodec.coding.bits import BitReader, BitWriter, read_varint, write_varint
 from inrcodec.coding.relative_entropy import check_budget, decode_blocks
@@ -135,7 +135,7 @@ def decode_latents(prior: CombinerPrior, point: OperatingPoint, coded: CodedSign
     plan = plan_blocks(prior.kl_units[point.anchor], coded.classes, target_units)
     chosen = torch.from_numpy(coded.classes)
     latent = prior.mean[point.anchor, chosen].clone()
-    scale = prior.log_scale[point.anchor, chosen].exp()
+    scale = exact_exp(prior.log_scale[point.anchor, chosen])
     if plan.n_blocks:
         sample = decode_blocks(
             coded.indices,

@@ -170,3 +170,11 @@ RATE_ELASTICITY = 0.6
 def class_cost_bits(kl: Tensor, budget: Tensor) -> Tensor:
     """Return the cost of every class, (S, K), from KL under each class (S, K) and budgets (K,), all in bits."""
     return kl + (kl - budget).square() / (2.0 * RATE_ELASTICITY * torch.clamp(budget, min=1.0))
+
+
+def exact_exp(log_scale: Tensor) -> Tensor:
+    """Return exp of float32 values, float32, the same on every processor.
+
+    Vector instructions differ in the last bit of exp. In float64 such a difference is lost when the result is rounded.
+    """
+    return log_scale.double().exp().float()

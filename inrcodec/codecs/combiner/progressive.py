@@ -25,7 +25,7 @@ from inrcodec.codecs.combiner.bitstream import CANDIDATE_SEED, TARGET_STEPS_PER_
 from inrcodec.codecs.combiner.blocks import BlockPlan, plan_blocks
 from inrcodec.codecs.combiner.effort import CombinerEffort
 from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, kl_bits, masked_mse, posterior_step
-from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT, CombinerPrior, class_cost_bits
+from inrcodec.codecs.combiner.prior import KL_UNITS_PER_BIT, CombinerPrior, class_cost_bits, exact_exp
 from inrcodec.coding.relative_entropy import decode_blocks, encode_blocks
 
 CHUNK_PATCHES = 64
@@ -218,7 +218,7 @@ class ProgressiveEncoder:
         """Select candidates for the chosen blocks, fix the latents at them, and return their indices."""
         flat, valid = blocks.latents_of(chosen)
         index = torch.from_numpy(flat)
-        prior_mean, prior_scale = fit.prior.mean.reshape(-1)[index], fit.prior.log_scale.reshape(-1)[index].exp()
+        prior_mean, prior_scale = fit.prior.mean.reshape(-1)[index], exact_exp(fit.prior.log_scale.reshape(-1)[index])
         mean = ((fit.posterior.mean.view(-1)[index] - prior_mean) / prior_scale).numpy()
         scale = (fit.posterior.log_scale.view(-1)[index].exp() / prior_scale).numpy()
         effort = self.effort
