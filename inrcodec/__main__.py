@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-# How long torch's threads spin before they sleep, read when its library is loaded. Adapting to a picture has many short
+# How long torch's threads spin before they sleep, read when its library is loaded. Adapting to an image has many short
 # parallel parts: without a bound, two processes at once on two cores take ten times as long; 0 would cost a lone one
 # half more.
 os.environ.setdefault("GOMP_SPINCOUNT", "4000")

@@ -59,7 +59,7 @@ def data_file(data_folder: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def picture() -> NDArray[np.uint8]:
+def photograph() -> NDArray[np.uint8]:
     """A photograph, (512, 512, 3) uint8, that scikit-image carries."""
     from skimage import data
 

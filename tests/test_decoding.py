@@ -20,8 +20,8 @@ from inrcodec.signals.resample import resample_grid, window_axes
 from inrcodec.signals.signal import Signal
 
 
-def _image(picture: np.ndarray, height: int, width: int, layout: str = "rgb") -> Signal:
-    values = np.ascontiguousarray(picture[:height, :width], np.float32) / np.float32(255)
+def _image(photograph: np.ndarray, height: int, width: int, layout: str = "rgb") -> Signal:
+    values = np.ascontiguousarray(photograph[:height, :width], np.float32) / np.float32(255)
     if layout == "rgba":
         alpha = np.rint(np.linspace(0, 255, width, dtype=np.float32))[None, :, None].repeat(height, 0) / np.float32(255)
         values = np.concatenate([values, alpha], axis=-1)
@@ -35,11 +35,11 @@ def _file(signal: Signal, **settings: object) -> InrFile:
 @pytest.mark.parametrize("scale", [0.4, 1.0, 1.7])
 @pytest.mark.parametrize("layout", ["rgb", "rgba"])
 def test_a_region_is_the_crop_of_the_whole(
-    picture: np.ndarray, monkeypatch: pytest.MonkeyPatch, scale: float, layout: str
+    photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch, scale: float, layout: str
 ) -> None:
-    monkeypatch.setattr(hierarchy_render, "POINTS_AT_ONCE", 1 << 12)  # several bands in a small picture
+    monkeypatch.setattr(hierarchy_render, "POINTS_AT_ONCE", 1 << 12)  # several bands in a small image
     monkeypatch.setattr(hierarchy_render, "FEATURES_AT_ONCE", 1 << 11)
-    file = _file(_image(picture, 187, 203, layout))
+    file = _file(_image(photograph, 187, 203, layout))
     whole = file.render(scale=scale)
     rng = np.random.default_rng(0)
     for _ in range(5):
@@ -50,9 +50,9 @@ def test_a_region_is_the_crop_of_the_whole(
         np.testing.assert_array_equal(part.values, whole.values[top : top + height, left : left + width])
 
 
-def test_few_bands_are_evaluated_for_a_small_region(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_bands_are_evaluated_for_a_small_region(photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hierarchy_render, "POINTS_AT_ONCE", 1 << 12)
-    file = _file(_image(picture, 256, 256))
+    file = _file(_image(photograph, 256, 256))
     seen: list[int] = []
     values = HierarchicalINR.values
 
@@ -68,12 +68,12 @@ def test_few_bands_are_evaluated_for_a_small_region(picture: np.ndarray, monkeyp
     assert everything == 256 * 256 and sum(seen) == 2 * (1 << 12)
 
 
-def test_a_region_of_a_tiled_picture_decodes_the_tiles_that_it_touches(
-    picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+def test_a_region_of_a_tiled_image_decodes_the_tiles_that_it_touches(
+    photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiles, "TILED_FROM", 200 * 200)
     monkeypatch.setattr(tiles, "TILE", 160)
-    file = _file(_image(picture, 300, 310))
+    file = _file(_image(photograph, 300, 310))
     whole = [file.render(), file.render(scale=0.5)]
     decoded: list[int] = []
     latents = HierarchicalINR.feature_rows
@@ -90,15 +90,15 @@ def test_a_region_of_a_tiled_picture_decodes_the_tiles_that_it_touches(
     )
 
 
-def test_regions_of_other_codecs(picture: np.ndarray) -> None:
-    signal = _image(picture, 96, 128)
+def test_regions_of_other_codecs(photograph: np.ndarray) -> None:
+    signal = _image(photograph, 96, 128)
     for settings in ({"codec": "coin++"}, {"codec": "bitswap", "target_bpp": None}):
         file = _file(signal, **settings)
         part = file.render(region=(20, 30, 40, 50))
         np.testing.assert_array_equal(part.values, file.render().values[20:60, 30:80])
 
 
-def test_a_part_of_a_sound_at_another_rate() -> None:
+def test_a_part_of_an_audio_clip_at_another_rate() -> None:
     t = np.arange(24000, dtype=np.float32) / 16000
     values = (0.3 * np.sin(2 * np.pi * 300 * t) * np.exp(-3 * (t % 0.5)))[:, None].astype(np.float32)
     file = _file(Signal(values, SignalHeader("audio", "mono", "pcm_16", (24000,), 1, 16000)), target_bpp=1.0)

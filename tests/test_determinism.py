@@ -25,7 +25,7 @@ from tests.support.golden_files import FOLDER, PRIORS, listed
 ROOT = FOLDER.parents[1]
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 VALUE_TOLERANCE = 1e-4
-"""Of values of images and sounds, and of fields in [0, 1]: a fortieth of a step of 8 bits. Measured: 2.3e-6 at most."""
+"""For values of images, audio, and fields in [0, 1]: a fortieth of a step of 8 bits. Measured: 2.3e-6 at most."""
 MACHINE_SETTINGS = (
     "ATEN_CPU_CAPABILITY",
     "NPY_DISABLE_CPU_FEATURES",

@@ -121,7 +121,7 @@ def test_overhead_beside_the_payload_is_at_most_24_bytes(coded: bytes) -> None:
         assert len(coded) - file.info["payload_bytes"] <= 24
 
 
-def test_every_size_shows_the_same_picture(crop: Signal, coded: bytes) -> None:
+def test_every_size_shows_the_same_image(crop: Signal, coded: bytes) -> None:
     native = inrcodec.decompress(coded)
     assert np.array_equal(inrcodec.decompress(coded, scale=1.0).values, native.values)
     double = inrcodec.decompress(coded, scale=2.0)
@@ -171,7 +171,7 @@ def test_metadata_comes_back(crop: Signal) -> None:
 
 
 @pytest.mark.parametrize(("channels", "samples", "rate"), [(1, 16000, 16000), (2, 5001, 44100), (1, 1, 8000)])
-def test_sounds(channels: int, samples: int, rate: int) -> None:
+def test_audio_clips(channels: int, samples: int, rate: int) -> None:
     voice = sung_vowel(max(samples / rate, 0.01), rate)[:samples]
     values = np.stack([voice * (1 - 0.5 * c) for c in range(channels)], axis=1)
     header = SignalHeader("audio", {1: "mono", 2: "stereo"}[channels], "pcm_16", (samples,), channels, rate)
@@ -193,7 +193,7 @@ def test_target_kbps() -> None:
         inrcodec.compress(signal, target_kbps=0.1, effort="fast")
 
 
-def test_loud_and_soft_sounds_are_coded_alike() -> None:
+def test_loud_and_soft_audio_clips_are_coded_alike() -> None:
     """The same voice 20 dB louder or 30 dB softer keeps its SNR at equal bytes."""
     header = SignalHeader("audio", "mono", "pcm_16", (8000,), 1, 16000)
     voice = sung_vowel(0.5, 16000)[:, None]
@@ -234,7 +234,7 @@ def test_archives_decode_entry_by_entry(crop: Signal) -> None:
         inrcodec.decompress(data, entry="other")
 
 
-def test_damage_is_refused_and_never_a_picture(coded: bytes) -> None:
+def test_damage_is_refused_and_never_an_image(coded: bytes) -> None:
     for position in range(0, len(coded), 11):
         changed = bytearray(coded)
         changed[position] ^= 0x20
@@ -245,7 +245,7 @@ def test_damage_is_refused_and_never_a_picture(coded: bytes) -> None:
             inrcodec.decompress(coded[:cut])
 
 
-def test_resealed_damage_gives_a_named_error_or_some_picture(coded: bytes) -> None:
+def test_resealed_damage_gives_a_named_error_or_some_image(coded: bytes) -> None:
     """With a right checksum anything may be in the payload: no crash, no foreign exception."""
     import zlib
 
@@ -320,16 +320,16 @@ def test_alpha_is_exact_and_bounded() -> None:
 
 @pytest.mark.parametrize("settings", [Settings(effort="fast"), Settings(beta=0.01), Settings(target_bpp=8.0)])
 def test_signals_of_any_kind_side_by_side_are_what_they_are_alone(settings: Settings) -> None:
-    """Shapes that are padded to one, colour and gray, with alpha, sounds of two loudnesses, a field."""
+    """Shapes that are padded to one, colour and gray, with alpha, audio clips of two loudnesses, a field."""
     from skimage import data
 
     pixels = data.astronaut()
-    pictures = [pixels[:16, :14], pixels[40:56, 90:104], pixels[:14, :16], pixels[30:46, :16, :1], pixels[:16, :16]]
+    photographs = [pixels[:16, :14], pixels[40:56, 90:104], pixels[:14, :16], pixels[30:46, :16, :1], pixels[:16, :16]]
     with_alpha = np.concatenate([pixels[:16, :16], pixels[60:76, :16, :1]], axis=2)
     tone = np.sin(np.arange(1024, dtype=np.float32) / 9)[:, None]
-    sound = SignalHeader("audio", "mono", "pcm_16", (1024,), 1, 16000)
-    signals = [image(picture) for picture in (*pictures, with_alpha)]
-    signals += [Signal(np.float32(loud) * tone, sound) for loud in (0.5, 0.02, 0.5)]
+    recording = SignalHeader("audio", "mono", "pcm_16", (1024,), 1, 16000)
+    signals = [image(photograph) for photograph in (*photographs, with_alpha)]
+    signals += [Signal(np.float32(loud) * tone, recording) for loud in (0.5, 0.02, 0.5)]
     wave = np.add.outer(np.sin(np.arange(24) / 5), np.cos(np.arange(20) / 7)).astype(np.float32)[..., None]
     signals.append(Signal(wave, SignalHeader("field", "field", "float32", (24, 20), 1)))
     if settings.has_target:

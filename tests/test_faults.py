@@ -54,7 +54,7 @@ def kills() -> ModuleType:
 
 
 def save_picture(path: Path, size: int = 24, seed: int = 0) -> None:
-    """A small picture at any path, whatever its ending."""
+    """A small image at any path, whatever its ending."""
     y, x = np.mgrid[0:size, 0:size]
     waves = 128 + 60 * np.sin(x / (3.0 + seed) + y / 5.0)[..., None] * np.array([1.0, 0.7, 0.4])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def save_picture(path: Path, size: int = 24, seed: int = 0) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Six pictures in two folders."""
+    """Six images in two folders."""
     for i in range(6):
         save_picture(tmp_path / "in" / ("sub" if i % 2 else ".") / f"p{i}.png", seed=i)
     return tmp_path / "in"
@@ -401,7 +401,7 @@ def test_odd_names_in_a_batch_are_a_line_each_and_known_again(
     for i, name in enumerate(ODD_NAMES):
         save_picture(tmp_path / "in" / name, seed=i)
     bad = "bad\nname\x1b[2J.png"
-    (tmp_path / "in" / bad).write_text("no picture")
+    (tmp_path / "in" / bad).write_text("no image")
     out = tmp_path / "out"
     code, said, err = run(capsys, "batch", tmp_path / "in", out, "--json", *OPTIONS)
     assert code == 1 and said.count("\n") == 1 and err.count("\n") == 1 and "\x1b" not in err

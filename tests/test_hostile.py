@@ -279,7 +279,7 @@ def test_netcdf_does_not_keep_every_name(tmp_path: Path, meta: SignalMeta) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
-def test_pictures_and_sounds_that_a_format_does_not_keep(tmp_path: Path) -> None:
+def test_images_and_audio_clips_that_a_format_does_not_keep(tmp_path: Path) -> None:
     wide = Signal(np.zeros((1, 17_000, 1), np.float32), SignalHeader("image", "gray", "u8", (1, 17_000), 1))
     fast = Signal(np.zeros((3, 1), np.float32), SignalHeader("audio", "mono", "pcm_16", (3,), 1, 2**31 - 1))
     for signal, name in ((wide, "a.webp"), (fast, "a.flac")):
@@ -483,7 +483,7 @@ def test_gray_data_under_a_prior_for_colour() -> None:
         codec.decode(CodedEntry(header, b"", b"", chain), DecodeRequest())
 
 
-def test_a_stored_picture_is_a_png_of_the_right_size() -> None:
+def test_a_stored_image_is_a_png_of_the_right_size() -> None:
     codec = BitSwapCodec(BitSwapPrior.from_bytes((PRIORS / "lossless-gray.safetensors").read_bytes()))
 
     def stored(form: str, side: int) -> bytes:

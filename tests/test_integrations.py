@@ -1,4 +1,4 @@
-"""Pillow, xarray, reading sounds, notebooks."""
+"""Pillow, xarray, reading audio clips, notebooks."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from inrcodec.signals.signal import Signal
 SAVE: dict[str, Any] = {"beta": 0.003, "effort": "fast"}
 
 
-def _pillow_image(picture: np.ndarray, mode: str) -> Image.Image:
-    image = Image.fromarray(picture[:96, 128:256])
+def _pillow_image(photograph: np.ndarray, mode: str) -> Image.Image:
+    image = Image.fromarray(photograph[:96, 128:256])
     if mode == "I;16":
         return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     converted = image.convert(mode)
@@ -34,8 +34,8 @@ def _pillow_image(picture: np.ndarray, mode: str) -> Image.Image:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
-def test_pillow_saves_and_opens(picture: np.ndarray, mode: str, tmp_path: Path) -> None:
-    image = _pillow_image(picture, mode)
+def test_pillow_saves_and_opens(photograph: np.ndarray, mode: str, tmp_path: Path) -> None:
+    image = _pillow_image(photograph, mode)
     path = tmp_path / "x.inr"
     image.save(path, **SAVE)
     with Image.open(path) as back:
@@ -52,8 +52,8 @@ def test_pillow_saves_and_opens(picture: np.ndarray, mode: str, tmp_path: Path) 
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(buffer.getvalue()))), np.asarray(image))
 
 
-def test_pillow_keeps_what_it_knows(picture: np.ndarray, tmp_path: Path) -> None:
-    image = _pillow_image(picture, "RGB")
+def test_pillow_keeps_what_it_knows(photograph: np.ndarray, tmp_path: Path) -> None:
+    image = _pillow_image(photograph, "RGB")
     exif = Image.Exif()
     exif[0x0112] = 6
     image.info["exif"] = exif.tobytes()
@@ -64,8 +64,8 @@ def test_pillow_keeps_what_it_knows(picture: np.ndarray, tmp_path: Path) -> None
         assert back.get_format_mimetype() == "image/x-inr"
 
 
-def test_pillow_drafts_decode_a_coarser_grid(picture: np.ndarray, tmp_path: Path) -> None:
-    image = _pillow_image(picture, "RGB")
+def test_pillow_drafts_decode_a_coarser_grid(photograph: np.ndarray, tmp_path: Path) -> None:
+    image = _pillow_image(photograph, "RGB")
     image.save(tmp_path / "x.inr", **SAVE)
     with Image.open(tmp_path / "x.inr") as draft:
         assert draft.draft(None, (40, 30)) is not None and draft.size == (64, 48)
@@ -80,9 +80,9 @@ def test_pillow_drafts_decode_a_coarser_grid(picture: np.ndarray, tmp_path: Path
 
 
 def test_pillow_refuses_with_its_own_errors(
-    picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photograph: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = _pillow_image(picture, "RGB")
+    image = _pillow_image(photograph, "RGB")
     path = tmp_path / "x.inr"
     with pytest.raises(ValueError, match="effort"):
         image.save(path, effort="huge")
@@ -97,20 +97,20 @@ def test_pillow_refuses_with_its_own_errors(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(Image.DecompressionBombError):
         Image.open(path)
-    sound = inrcodec.compress(_sound(), target_kbps=20, effort="fast")
+    recording = inrcodec.compress(_recording(), target_kbps=20, effort="fast")
     with pytest.raises(UnidentifiedImageError):
-        Image.open(io.BytesIO(sound))
+        Image.open(io.BytesIO(recording))
 
 
-def _sound() -> Signal:
+def _recording() -> Signal:
     t = np.arange(16000, dtype=np.float32) / 16000
     values = (0.3 * np.exp(-5 * (t % 0.3)) * np.sin(2 * np.pi * 400 * t))[:, None]
     return Signal(values.astype(np.float32), SignalHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
 
 
-def test_sounds_are_read_as_by_soundfile(picture: np.ndarray, tmp_path: Path) -> None:
+def test_audio_clips_are_read_as_by_soundfile(photograph: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "s.inr"
-    path.write_bytes(inrcodec.compress(_sound(), target_kbps=20, effort="fast"))
+    path.write_bytes(inrcodec.compress(_recording(), target_kbps=20, effort="fast"))
     whole, rate = inrcodec.audio.read(path)
     assert whole.shape == (16000,) and rate == 16000 and whole.dtype == np.float32
     np.testing.assert_array_equal(inrcodec.audio.read(path, start=100, frames=50)[0], whole[100:150])
@@ -125,11 +125,11 @@ def test_sounds_are_read_as_by_soundfile(picture: np.ndarray, tmp_path: Path) ->
     with pytest.raises(UsageError, match="samples"):
         inrcodec.audio.read(path, start=15999, frames=2)
     with pytest.raises(DataError, match="expected audio"):
-        inrcodec.audio.read(inrcodec.compress(_picture(picture), target_bpp=1.0, effort="fast"))
+        inrcodec.audio.read(inrcodec.compress(_photograph(photograph), target_bpp=1.0, effort="fast"))
 
 
-def _picture(picture: np.ndarray) -> Signal:
-    values = np.ascontiguousarray(picture[:64, :64], np.float32) / np.float32(255)
+def _photograph(photograph: np.ndarray) -> Signal:
+    values = np.ascontiguousarray(photograph[:64, :64], np.float32) / np.float32(255)
     return Signal(values, SignalHeader("image", "rgb", "u8", (64, 64), 3))
 
 
@@ -200,18 +200,18 @@ def test_xarray_finds_the_backend_by_itself(field_file: Path) -> None:
     assert "v" in xarray.open_dataset(field_file)
 
 
-def test_signals_show_themselves(picture: np.ndarray, field_file: Path) -> None:
-    shown = display.png(_picture(picture))
+def test_signals_show_themselves(photograph: np.ndarray, field_file: Path) -> None:
+    shown = display.png(_photograph(photograph))
     assert shown is not None
     assert Image.open(io.BytesIO(shown)).size == (64, 64)
     field = display.png(inrcodec.decompress(field_file))
     assert field is not None and Image.open(io.BytesIO(field)).size == (64, 48)
-    assert display.png(_sound()) is None and display.player(_picture(picture)) is None
-    sound = display.player(_sound())
-    assert sound is not None and sound.startswith("<audio controls")
+    assert display.png(_recording()) is None and display.player(_photograph(photograph)) is None
+    recording = display.player(_recording())
+    assert recording is not None and recording.startswith("<audio controls")
     table = display.table(inrcodec.open(field_file).info)
     assert "hierarchical" in table and "5 x 48 x 64" in table
-    assert _sound()._repr_png_() is None and (_sound()._repr_html_() or "").startswith("<audio")
+    assert _recording()._repr_png_() is None and (_recording()._repr_html_() or "").startswith("<audio")
     assert inrcodec.open(field_file)._repr_html_() == table
 
 

@@ -123,7 +123,7 @@ def test_wrong_values_are_one_clear_error(digits: Path, tmp_path: Path) -> None:
     output = tmp_path / "x.safetensors"
     for message, options in (
         ("nothing to train", {"codec": "coin"}),
-        ("recipe", {"recipe": "pictures"}),
+        ("recipe", {"recipe": "images"}),
         ("recipe", {"codec": "grids", "recipe": "speech16k"}),
         ("minutes", {"minutes": 0.0}),
         ("lower one first", {"scales": (2.0, 0.5)}),

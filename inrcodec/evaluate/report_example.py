@@ -44,9 +44,9 @@ def example_frames(result: Sweep, name: str) -> dict[str, Any]:
         frames = [_frame(result.folder, point, original, scale) for point in points]
         if frames:
             series.append({"name": codec, "frames": frames})
-    out: dict[str, Any] = {"original": _picture(original, scale), "series": series}
+    out: dict[str, Any] = {"original": _rendering(original, scale), "series": series}
     if original.header.kind == "audio":
-        out["sound"] = _sound(original)
+        out["sound"] = _audio(original)
     return out
 
 
@@ -59,11 +59,11 @@ def _frame(folder: Path, point: Point, original: Signal, scale: tuple[float, flo
     unit = "kbit/s" if point.unit == "kbps" else "bpp"
     out: dict[str, Any] = {
         "label": f"{point.file_bytes:,} bytes, {point.rate:.3g} {unit}, {point.psnr:.2f} dB",
-        "decoded": _picture(decoded, scale),
+        "decoded": _rendering(decoded, scale),
         "residual": _residual(original, decoded, scale),
     }
     if original.header.kind == "audio":
-        out["sound"] = _sound(decoded)
+        out["sound"] = _audio(decoded)
     return out
 
 
@@ -77,18 +77,18 @@ def _scale(original: Signal) -> tuple[float, float]:
     return float(original.values.min()), float(original.values.max())
 
 
-def _picture(signal: Signal, scale: tuple[float, float]) -> str:
+def _rendering(signal: Signal, scale: tuple[float, float]) -> str:
     low, high = scale
     plane = _plane(signal)
     shown = np.clip((plane - low) / max(high - low, 1e-9), 0.0, 1.0)
     return _webp(
-        shown if signal.header.kind == "image" else _coloured(shown, "magma" if _is_sound(signal) else "viridis")
+        shown if signal.header.kind == "image" else _coloured(shown, "magma" if _is_audio(signal) else "viridis")
     )
 
 
 def _residual(original: Signal, decoded: Signal, scale: tuple[float, float]) -> str:
-    if _is_sound(original):
-        return _picture(original.with_values(decoded.values - original.values), scale)
+    if _is_audio(original):
+        return _rendering(original.with_values(decoded.values - original.values), scale)
     low, high = scale
     difference = (_plane(decoded) - _plane(original)) / max(high - low, 1e-9)
     if original.header.kind == "image":
@@ -96,13 +96,13 @@ def _residual(original: Signal, decoded: Signal, scale: tuple[float, float]) -> 
     return _webp(_coloured(np.clip(0.5 + 2.0 * RESIDUAL_GAIN * difference, 0.0, 1.0), "RdBu_r"))
 
 
-def _is_sound(signal: Signal) -> bool:
+def _is_audio(signal: Signal) -> bool:
     return signal.header.kind == "audio" or len(signal.header.shape) == 1
 
 
 def _plane(signal: Signal) -> NDArray[np.float32]:
     """Return what is shown of a signal: (H, W, 3) for images, (H, W) for all else."""
-    if _is_sound(signal):
+    if _is_audio(signal):
         return spectrogram(signal.values)
     values = signal.colour_values
     while values.ndim > 3:
@@ -128,7 +128,7 @@ def _webp(shown: NDArray[np.float32]) -> str:
     return data_uri(out.getvalue(), "image/webp")
 
 
-def _sound(signal: Signal) -> str:
+def _audio(signal: Signal) -> str:
     rate = signal.header.sample_rate
     out = io.BytesIO()
     soundfile.write(out, np.clip(signal.values[: int(HEARD_SECONDS * rate)], -1, 1), rate, "PCM_16", format="WAV")

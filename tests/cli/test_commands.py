@@ -20,10 +20,10 @@ from inrcodec.cli import main
 
 
 @pytest.fixture
-def folder(tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a small photograph, a thumbnail and a sound."""
-    Image.fromarray(picture[40:104, 170:250]).save(tmp_path / "photo.png")
-    Image.fromarray(picture[40:72, 170:202]).save(tmp_path / "thumb.png")
+def folder(tmp_path: Path, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a small photograph, a thumbnail and an audio clip."""
+    Image.fromarray(photograph[40:104, 170:250]).save(tmp_path / "photo.png")
+    Image.fromarray(photograph[40:72, 170:202]).save(tmp_path / "thumb.png")
     soundfile.write(tmp_path / "voice.wav", sung_vowel(0.5, 16000), 16000, "PCM_16")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -68,7 +68,7 @@ def test_compress_decompress_verify_agree(folder: Path, capsys: pytest.CaptureFi
     assert checked["psnr"] == pytest.approx(10 * np.log10(255**2 / np.mean(error**2)), abs=2e-3)
 
 
-def test_sounds_report_kbps_and_snr(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_audio_clips_report_kbps_and_snr(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "compress", "voice.wav", "--effort", "fast", "--target-kbps", "20", "--json")
     (made,) = reports(out)
     assert code == 0 and {"kbps", "snr", "samples"} <= set(made) and made["samples"] == 8000
@@ -125,7 +125,7 @@ def test_info_and_priors_list(folder: Path, capsys: pytest.CaptureFixture[str]) 
 
 def bad_inputs(folder: Path) -> None:
     photo = (folder / "photo.png").read_bytes()
-    (folder / "text.png").write_text("not a picture")
+    (folder / "text.png").write_text("not an image")
     (folder / "empty.png").write_bytes(b"")
     (folder / "cut.png").write_bytes(photo[: len(photo) // 2])
     values = sung_vowel(0.1, 16000)
@@ -242,13 +242,17 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("codec", ["hierarchical", "combiner"])
 def test_train_a_prior_of_ones_own(
-    codec: str, folder: Path, capsys: pytest.CaptureFixture[str], picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    codec: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    photograph: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("inrcodec.codecs.hierarchical.training.EVALUATED_CROPS", 2)
     monkeypatch.setattr("inrcodec.codecs.combiner.training.EVALUATED_PATCHES", 2)
     (folder / "data").mkdir()
     for i in range(3):
-        Image.fromarray(picture[i * 150 : i * 150 + 140, 100:400]).save(folder / "data" / f"{i}.png")
+        Image.fromarray(photograph[i * 150 : i * 150 + 140, 100:400]).save(folder / "data" / f"{i}.png")
     # COMBINER's proposal network alone takes some seconds where the machine is busy.
     minutes = "0.2" if codec == "combiner" else "0.08"
     base = [

@@ -1,4 +1,4 @@
-"""Large pictures in tiles: where they are cut, that they add up to the whole, that no seam shows."""
+"""Large images in tiles: where they are cut, that they add up to the whole, that no seam shows."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def test_a_blender_of_a_plane_is_the_plane(small_tiles: None) -> None:
 
 
 @pytest.mark.parametrize("shape", [(400, 470), (333, 501)])
-def test_a_tiled_picture_comes_back_without_seams(
-    small_tiles: None, monkeypatch: pytest.MonkeyPatch, picture: np.ndarray, shape: tuple[int, int]
+def test_a_tiled_image_comes_back_without_seams(
+    small_tiles: None, monkeypatch: pytest.MonkeyPatch, photograph: np.ndarray, shape: tuple[int, int]
 ) -> None:
-    values = np.ascontiguousarray(np.tile(picture, (1, 2, 1))[: shape[0], : shape[1]], np.float32) / np.float32(255)
+    values = np.ascontiguousarray(np.tile(photograph, (1, 2, 1))[: shape[0], : shape[1]], np.float32) / np.float32(255)
     signal = Signal(values, SignalHeader("image", "rgb", "u8", shape, 3))
     data = encode_signals([signal], Settings(target_bpp=0.4, effort="fast")).data
     error = InrFile(data).render().values - values
@@ -82,9 +82,11 @@ def test_a_tiled_picture_comes_back_without_seams(
     assert np.square(error).mean() < 2.5 * np.square(alone).mean()
 
 
-def test_tiles_with_steps_and_in_gray(small_tiles: None, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_with_steps_and_in_gray(
+    small_tiles: None, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(HIERARCHICAL_EFFORTS, "default", HierarchicalEffort("default", 6, adapting_steps=12))
-    gray = np.ascontiguousarray(picture[:210, :220, :1], np.float32) / np.float32(255)
+    gray = np.ascontiguousarray(photograph[:210, :220, :1], np.float32) / np.float32(255)
     signal = Signal(gray, SignalHeader("image", "gray", "u8", (210, 220), 1))
     data = encode_signals([signal], Settings(target_bpp=0.3)).data
     assert np.square(InrFile(data).render().values - gray).mean() < 2e-3

@@ -31,13 +31,13 @@ SETTINGS = Settings(beta=0.003, effort="fast")
 
 
 @pytest.fixture
-def tree(tmp_path: Path, picture: np.ndarray) -> Path:
-    """Eight pictures in two folders, a name with a newline among them, a text, a hidden file and a link out of it."""
+def tree(tmp_path: Path, photograph: np.ndarray) -> Path:
+    """Eight images in two folders, a name with a newline among them, a text, a hidden file and a link out of it."""
     root = tmp_path / "in"
     (root / "sub").mkdir(parents=True)
     for i in range(8):
         name = "new\nline.png" if i == 3 else f"p{i}.png"
-        tile = picture[32 * i : 32 * i + 32, 200:232]
+        tile = photograph[32 * i : 32 * i + 32, 200:232]
         Image.fromarray(tile).save((root / "sub" if i % 2 else root) / name)
     (root / "notes.txt").write_text("not a signal")
     (root / ".hidden.png").write_bytes(b"")

@@ -55,12 +55,12 @@ def test_bd_rate_leaves_out_beaten_points_and_refuses_what_is_no_curve() -> None
         bd_rate(REFERENCE, [(0.0, 30.0), (0.2, 31.0)])
 
 
-def _image(picture: np.ndarray) -> Signal:
-    values = np.ascontiguousarray(picture[:96, :128], np.float32) / np.float32(255)
+def _image(photograph: np.ndarray) -> Signal:
+    values = np.ascontiguousarray(photograph[:96, :128], np.float32) / np.float32(255)
     return Signal(values, SignalHeader("image", "rgb", "u8", (96, 128), 3))
 
 
-def _sound() -> Signal:
+def _recording() -> Signal:
     t = np.arange(16000, dtype=np.float32) / 16000
     noise = np.random.default_rng(0).standard_normal(16000)
     values = np.exp(-8 * (t % 0.25)) * (0.4 * np.sin(2 * np.pi * (300 + 200 * t) * t) + 0.05 * noise)
@@ -69,9 +69,9 @@ def _sound() -> Signal:
 
 
 @pytest.mark.parametrize("name", [name for name in BASELINES if name != "jxl"])
-def test_larger_files_of_other_codecs_are_nearer(name: str, picture: np.ndarray) -> None:
+def test_larger_files_of_other_codecs_are_nearer(name: str, photograph: np.ndarray) -> None:
     baseline = BASELINES[name]
-    signal = _image(picture) if baseline.kind == "image" else _sound()
+    signal = _image(photograph) if baseline.kind == "image" else _recording()
     found = [
         run_baseline(baseline, signal, baseline.settings[int(p * (len(baseline.settings) - 1))]) for p in (0.1, 0.6)
     ]
@@ -79,16 +79,16 @@ def test_larger_files_of_other_codecs_are_nearer(name: str, picture: np.ndarray)
     assert found[1].psnr > 28.0
 
 
-def test_the_best_setting_at_a_size_is_the_last_that_fits(picture: np.ndarray) -> None:
-    signal, jpeg = _image(picture), baseline_named("jpeg")
+def test_the_best_setting_at_a_size_is_the_last_that_fits(photograph: np.ndarray) -> None:
+    signal, jpeg = _image(photograph), baseline_named("jpeg")
     found = baseline_at_size(jpeg, signal, 4000)
     assert found is not None and found.file_bytes <= 4000
     assert run_baseline(jpeg, signal, found.setting + 1).file_bytes > 4000
     assert baseline_at_size(jpeg, signal, 100) is None
 
 
-def test_baselines_refuse_what_they_do_not_carry(picture: np.ndarray) -> None:
+def test_baselines_refuse_what_they_do_not_carry(photograph: np.ndarray) -> None:
     with pytest.raises(UsageError, match="baseline must be"):
         baseline_named("gif")
     with pytest.raises(UnsupportedError, match="kind audio"):
-        run_baseline(baseline_named("jpeg"), _sound(), 50)
+        run_baseline(baseline_named("jpeg"), _recording(), 50)

@@ -21,10 +21,10 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, picture: np.ndarray) -> Path:
+def page(tmp_path_factory: pytest.TempPathFactory, photograph: np.ndarray) -> Path:
     signals = [
         Signal(
-            np.ascontiguousarray(picture[128 * i : 128 + 128 * i, 160:320], np.float32) / np.float32(255),
+            np.ascontiguousarray(photograph[128 * i : 128 + 128 * i, 160:320], np.float32) / np.float32(255),
             SignalHeader("image", "rgb", "u8", (128, 160), 3),
         )
         for i in range(2)
@@ -42,7 +42,7 @@ def test_the_slider_goes_through_operating_points(browser: Any, page: Path) -> N
         label = browser.find_element("id", "label").text
         seen.append((label, browser.find_element("id", "decoded").get_attribute("src")))
         slider.send_keys("\ue014")  # right arrow
-    assert len({label for label, _ in seen}) == 3 and len({picture for _, picture in seen}) == 3
+    assert len({label for label, _ in seen}) == 3 and len({photograph for _, photograph in seen}) == 3
     sizes = [int(label.split(" ")[0].replace(",", "")) for label, _ in seen]
     assert sizes == sorted(sizes)
     width = browser.execute_script("return document.getElementById('decoded').naturalWidth")

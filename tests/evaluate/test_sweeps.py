@@ -28,11 +28,11 @@ RATES = (1.0, 3.0)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, picture: np.ndarray) -> Path:
-    """Three small pictures."""
-    folder = tmp_path_factory.mktemp("pictures")
+def folder(tmp_path_factory: pytest.TempPathFactory, photograph: np.ndarray) -> Path:
+    """Three small images."""
+    folder = tmp_path_factory.mktemp("images")
     for i in range(3):
-        Image.fromarray(picture[64 * i : 64 + 64 * i, 192:256]).save(folder / f"p{i}.png")
+        Image.fromarray(photograph[64 * i : 64 + 64 * i, 192:256]).save(folder / f"p{i}.png")
     return folder
 
 
@@ -144,13 +144,13 @@ def test_plots_show_all_curves(done: Sweep) -> None:
     assert len(done.plot(signal="p0").get_lines()) == 2
 
 
-def test_sounds_and_published_curves(tmp_path: Path) -> None:
+def test_audio_clips_and_published_curves(tmp_path: Path) -> None:
     t = np.arange(16000, dtype=np.float32) / 16000
     values = (0.4 * np.exp(-6 * (t % 0.25)) * np.sin(2 * np.pi * (200 + 300 * t) * t))[:, None].astype(np.float32)
-    sound = Signal(values, SignalHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
+    recording = Signal(values, SignalHeader("audio", "mono", "pcm_16", (16000,), 1, 16000))
     (tmp_path / "table.csv").write_text("codec,kbps,psnr\nsome,5,40\nsome,20,50\n")
     result = sweep(
-        [sound],
+        [recording],
         rates=[12.0, 24.0],
         compare=["opus"],
         published=tmp_path / "table.csv",
@@ -195,25 +195,25 @@ def test_points_of_auto_at_best_depend_on_both_priors(folder: Path, monkeypatch:
 
 
 def test_what_a_sweep_refuses(folder: Path, tmp_path: Path) -> None:
-    picture = folder / "p0.png"
-    sound = Signal(np.zeros((64, 1), np.float32), SignalHeader("audio", "mono", "pcm_16", (64,), 1, 16000))
+    photograph = folder / "p0.png"
+    recording = Signal(np.zeros((64, 1), np.float32), SignalHeader("audio", "mono", "pcm_16", (64,), 1, 16000))
     cases: list[tuple[list[Any], dict[str, Any], str]] = [
-        ([picture, sound], {}, "one kind"),
+        ([photograph, recording], {}, "one kind"),
         ([], {}, "one kind"),
-        ([picture], {"codecs": ["bitswap"]}, "lossy codecs"),
-        ([picture], {"codecs": ["huffman"]}, "codec must be"),
-        ([picture], {"compare": ["mp3"]}, "mp3 does not encode signals of kind image"),
-        ([picture], {"compare": ["gif"]}, "baseline must be"),
-        ([picture], {"published": "imagenet"}, "published must be"),
-        ([picture, picture, picture], {}, "given twice"),
+        ([photograph], {"codecs": ["bitswap"]}, "lossy codecs"),
+        ([photograph], {"codecs": ["huffman"]}, "codec must be"),
+        ([photograph], {"compare": ["mp3"]}, "mp3 does not encode signals of kind image"),
+        ([photograph], {"compare": ["gif"]}, "baseline must be"),
+        ([photograph], {"published": "imagenet"}, "published must be"),
+        ([photograph, photograph, photograph], {}, "given twice"),
     ]
     for inputs, options, words in cases:
         with pytest.raises(UsageError, match=words):
             sweep(inputs, out=tmp_path / "none", progress=False, **options)
     assert not (tmp_path / "none").exists()
     with pytest.raises(DataError, match="every point of the sweep failed"):
-        sweep([picture], rates=[0.01], out=tmp_path / "small", progress=False)
+        sweep([photograph], rates=[0.01], out=tmp_path / "small", progress=False)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "points.jsonl").write_text('{"no": 1}\n')
     with pytest.raises(DataError, match="not an entry"):
-        sweep([picture], out=tmp_path / "bad", progress=False)
+        sweep([photograph], out=tmp_path / "bad", progress=False)

@@ -126,12 +126,12 @@ def cluster(started: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def tree(tmp_path: Path, picture: np.ndarray) -> Path:
+def tree(tmp_path: Path, photograph: np.ndarray) -> Path:
     """Return a folder of twelve images of 96x96 pixels and a text file."""
     root = tmp_path / "in"
     root.mkdir()
     for i in range(12):
-        Image.fromarray(picture[32 * i : 32 * i + 96, 100:196]).save(root / f"p{i:02d}.png")
+        Image.fromarray(photograph[32 * i : 32 * i + 96, 100:196]).save(root / f"p{i:02d}.png")
     (root / "notes.txt").write_text("not a signal")
     return root
 

@@ -1,4 +1,4 @@
-"""Makes what is missing of ``tests/golden``; what is there is never made again.
+"""Make what is missing of ``tests/golden``; what is there is never made again.
 
     python -m tests.support.make_golden
 
@@ -71,7 +71,7 @@ _GLOBE = replace(_FIELD, periodic=True, sphere=True)
 
 @dataclass(frozen=True)
 class Tones:
-    """Short sounds of root mean square 1: two tones each."""
+    """Short audio clips of root mean square 1: two tones each."""
 
     length: int
     channels: int = 1
@@ -234,7 +234,7 @@ def many(
 
 
 def modelled(make: Callable[[], bytes]) -> Callable[[], bytes]:
-    """A lossless file by its model, where PNG, which knows tiny pictures better than tiny models, would be smaller."""
+    """A lossless file by its model, where PNG, which knows tiny images better than tiny models, would be smaller."""
 
     def without_png() -> bytes:
         with mock.patch.object(lossless, "_stored", lambda picture: []):
@@ -244,7 +244,7 @@ def modelled(make: Callable[[], bytes]) -> Callable[[], bytes]:
 
 
 def _with_weights() -> bytes:
-    """A picture whose head has weights of its own, as only large ones have otherwise."""
+    """An image whose head has weights of its own, as only large ones have otherwise."""
     signal = image(48, 64, seed=9)
     lowered = mock.patch.object(hierarchical, "MIN_POINTS_FOR_WEIGHTS", 1)
     with lowered:
@@ -253,7 +253,7 @@ def _with_weights() -> bytes:
     prior = prior_store.find("golden-image")
     assert isinstance(prior, HierarchicalPrior)
     parameters, _ = read_parameters(prior, container.payload)
-    assert parameters.weights, "the picture was sent without weights of its own"
+    assert parameters.weights, "the image was sent without weights of its own"
     return data
 
 

@@ -126,10 +126,10 @@ def test_modules_reject_unsupported_and_corrupt_files(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def compressed(tmp_path_factory: pytest.TempPathFactory, picture: np.ndarray) -> dict[str, Path]:
+def compressed(tmp_path_factory: pytest.TempPathFactory, photograph: np.ndarray) -> dict[str, Path]:
     """Compress an image and audio with shipped priors."""
     folder = tmp_path_factory.mktemp("viewed")
-    Image.fromarray(picture[100:229, 120:311]).save(folder / "image.png")
+    Image.fromarray(photograph[100:229, 120:311]).save(folder / "image.png")
     seconds = np.arange(12000) / 16000
     tone = 0.3 * np.sin(2 * np.pi * 330 * seconds * (1 + 0.2 * seconds)) * np.exp(-2 * seconds)
     soundfile.write(folder / "audio.wav", tone, 16000)

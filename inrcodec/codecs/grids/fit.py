@@ -236,7 +236,7 @@ class GridEncoder:
 
     @torch.no_grad()
     def _log_lambda_for(self, problems: Sequence[GridProblem], bits: float) -> float:
-        """Where what is proposed, rounded, takes about ``bits``; begins where training pictures took them."""
+        """Where what is proposed, rounded, takes about ``bits``; starts where training images took them."""
         config, points = self.prior.config, sum(problem.points for problem in problems)
         places = np.linspace(*config.log_lambdas, config.anchors)
         log_lambda = float(np.interp(math.log(bits / points), np.log(self.prior.bits), places))

@@ -18,7 +18,7 @@ from tests.support.tiny_bitswap import BINARY, COLOUR, GRAY, LAYERED, tiny_bitsw
 SHAPES = [(1, 1), (1, 5), (6, 1), (2, 2), (7, 9), (16, 12)]
 
 
-def pictures(config: BitSwapConfig, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+def photographs(config: BitSwapConfig, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     """Soft random levels (N, C, H, W)."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width] / 7.0
@@ -34,8 +34,8 @@ def random_message(n_bytes: int) -> Message:
 
 @pytest.mark.parametrize("size", SHAPES)
 def test_phases_are_a_partition(size: tuple[int, int]) -> None:
-    picture = torch.arange(2 * size[0] * size[1]).view(1, 2, *size)
-    assert torch.equal(from_phases(to_phases(picture), size), picture)
+    photograph = torch.arange(2 * size[0] * size[1]).view(1, 2, *size)
+    assert torch.equal(from_phases(to_phases(photograph), size), photograph)
 
 
 def test_places_of_phases() -> None:
@@ -48,7 +48,7 @@ def test_places_of_phases() -> None:
     ]
 
 
-def test_phases_outside_of_the_picture_are_filled_with_phase_0() -> None:
+def test_phases_outside_of_the_image_are_filled_with_phase_0() -> None:
     phases = to_phases(torch.arange(9).view(1, 1, 3, 3))
     assert phases[1].flatten().tolist() == [4, 2, 6, 8]
 
@@ -56,9 +56,9 @@ def test_phases_outside_of_the_picture_are_filled_with_phase_0() -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("config", [COLOUR, GRAY, LAYERED, BINARY])
 @pytest.mark.parametrize("size", SHAPES)
-def test_pictures_come_back(config: BitSwapConfig, scheme: str, size: tuple[int, int]) -> None:
+def test_images_come_back(config: BitSwapConfig, scheme: str, size: tuple[int, int]) -> None:
     coder = BitsBack(tiny_bitswap(config).layers, scheme)
-    images = pictures(config, 2, *size)
+    images = photographs(config, 2, *size)
     for start in (b"", b"some bits that are there before"):
         message = Message(start)
         coder.push(message, images)
@@ -67,7 +67,7 @@ def test_pictures_come_back(config: BitSwapConfig, scheme: str, size: tuple[int,
         assert message.to_bytes() == start
 
 
-def test_pictures_that_no_model_expects_come_back() -> None:
+def test_images_that_no_model_expects_come_back() -> None:
     coder = BitsBack(tiny_bitswap().layers)
     rng = np.random.default_rng(0)
     for images in (rng.integers(0, 256, (1, 3, 9, 8)), np.zeros((1, 3, 9, 8)), np.full((1, 3, 9, 8), 255)):
@@ -78,7 +78,7 @@ def test_pictures_that_no_model_expects_come_back() -> None:
 
 @pytest.mark.parametrize("config", [COLOUR, LAYERED, BINARY])
 def test_net_length_is_the_negative_elbo(config: BitSwapConfig) -> None:
-    images = pictures(config, 12, 16, 16)
+    images = photographs(config, 12, 16, 16)
     with torch.no_grad():
         terms = [list(tiny_model(config).elbo(torch.from_numpy(images).float()).values()) for _ in range(12)]
         nats = [torch.stack(parts).sum(0) for parts in terms]
@@ -108,18 +108,18 @@ def lowest(scheme: str, config: BitSwapConfig, images: np.ndarray) -> int:
 
 
 def test_bitswap_asks_for_one_layer_of_initial_bits_bbans_for_all() -> None:
-    images = pictures(LAYERED, 1, 16, 16)
+    images = photographs(LAYERED, 1, 16, 16)
     one, three = lowest("bitswap", LAYERED, images), lowest("bbans", LAYERED, images)
     assert one > 0 and 2.5 * one < three < 3.5 * one
 
 
 def test_finer_scales_pay_for_the_latents() -> None:
-    assert lowest("bitswap", COLOUR, pictures(COLOUR, 1, 32, 32)) == 0
+    assert lowest("bitswap", COLOUR, photographs(COLOUR, 1, 32, 32)) == 0
 
 
 def test_strips_give_what_the_whole_gives() -> None:
     layers = tiny_bitswap().layers
-    inputs = [layers.of_levels(torch.from_numpy(pictures(COLOUR, 1, 23, 9, seed)).long()) for seed in range(3)]
+    inputs = [layers.of_levels(torch.from_numpy(photographs(COLOUR, 1, 23, 9, seed)).long()) for seed in range(3)]
     whole = PhaseNetwork(layers, COLOUR, "scale0")
     for strip in (1, 4, 64):
         cut = PhaseNetwork(layers, COLOUR, "scale0", strip)
@@ -130,7 +130,7 @@ def test_strips_give_what_the_whole_gives() -> None:
 
 def test_integers_follow_floating_point() -> None:
     model, layers = tiny_model(COLOUR), tiny_bitswap().layers
-    levels = torch.from_numpy(pictures(COLOUR, 1, 8, 8)).long()
+    levels = torch.from_numpy(photographs(COLOUR, 1, 8, 8)).long()
     exact = PhaseNetwork(layers, COLOUR, "scale0").step(layers.of_levels(levels)) / 8192.0
     with torch.no_grad():
         real = PhaseNetwork(model, COLOUR, "scale0").step(model.normalised(levels.float()))
@@ -149,7 +149,7 @@ def test_configs_and_schemes_that_cannot_be_are_refused() -> None:
 @pytest.mark.parametrize("config", [COLOUR, GRAY, LAYERED])
 def test_every_value_is_counted_once(config: BitSwapConfig) -> None:
     told: list[int] = []
-    images = pictures(config, 2, 9, 7)
+    images = photographs(config, 2, 9, 7)
     coder, message = BitsBack(tiny_bitswap(config).layers, progress=told.append), Message()
     coder.push(message, images)
     assert sum(told) == images.size

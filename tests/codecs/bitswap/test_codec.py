@@ -1,4 +1,4 @@
-"""The lossless codecs: every picture comes back bit for bit, on every machine, or there is an error."""
+"""The lossless codecs: every image comes back bit for bit, on every machine, or there is an error."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_noise_of_any_size_comes_back(height: int, width: int, channels: int, se
     assert np.array_equal(inrcodec.decompress(inrcodec.compress(signal_of(levels), lossless=True)).to_native(), levels)
 
 
-def test_flat_pictures_and_palettes_are_stored_when_that_is_smaller() -> None:
+def test_flat_images_and_palettes_are_stored_when_that_is_smaller() -> None:
     levels = np.zeros((64, 64, 3), np.uint8)
     levels[8:20, 10:50] = (200, 30, 20)
     data = inrcodec.compress(signal_of(levels), lossless=True)
@@ -130,7 +130,7 @@ def test_profiles_orientation_and_resolution_are_kept() -> None:
     assert (meta.icc_profile, meta.exif_orientation, meta.dpi) == (b"a profile", 6, (72.0, 72.0))
 
 
-def test_pictures_larger_than_a_tile_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_larger_than_a_tile_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiling, "MAX_SIDE", 16)
     levels = levels_of(35, 50, 3)
     assert len(list(tiling.tiles(35, 50))) == 12
@@ -152,24 +152,24 @@ def test_orientations_are_undone(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_set_goes_into_one_message_and_every_picture_comes_back(channels: int) -> None:
-    pictures = [np.repeat(levels_of(12, 10, 1, seed=seed), channels, axis=2) for seed in range(9)]
-    signals, names = [signal_of(p) for p in pictures], [f"{i}.png" for i in range(9)]
+def test_a_set_goes_into_one_message_and_every_image_comes_back(channels: int) -> None:
+    photographs = [np.repeat(levels_of(12, 10, 1, seed=seed), channels, axis=2) for seed in range(9)]
+    signals, names = [signal_of(p) for p in photographs], [f"{i}.png" for i in range(9)]
     data = encode_signals(signals, Settings(codec="bitswap", prior="layered"), names).data
     alone = [len(encode_signals([s], Settings(codec="bitswap", prior="layered")).data) for s in signals]
     assert len(data) < sum(alone) - 8 * 24
     with inrcodec.open(data) as opened:
         for number in (8, 0, 4):
-            assert np.array_equal(opened.render(entry=number).to_native(), pictures[number])
+            assert np.array_equal(opened.render(entry=number).to_native(), photographs[number])
 
 
-def test_sets_of_unlike_pictures_are_coded_one_by_one() -> None:
-    pictures = [levels_of(6 + seed, 9, 1, seed=seed) for seed in range(4)]
+def test_sets_of_unlike_images_are_coded_one_by_one() -> None:
+    photographs = [levels_of(6 + seed, 9, 1, seed=seed) for seed in range(4)]
     data = encode_signals(
-        [signal_of(p) for p in pictures], Settings(codec="bitswap", prior="layered"), list("abcd")
+        [signal_of(p) for p in photographs], Settings(codec="bitswap", prior="layered"), list("abcd")
     ).data
     with inrcodec.open(data) as opened:
-        assert all(np.array_equal(opened.render(entry=i).to_native(), p) for i, p in enumerate(pictures))
+        assert all(np.array_equal(opened.render(entry=i).to_native(), p) for i, p in enumerate(photographs))
 
 
 def test_groups_of_a_chain_grow_up_to_what_memory_allows() -> None:
@@ -178,7 +178,7 @@ def test_groups_of_a_chain_grow_up_to_what_memory_allows() -> None:
     assert list(tiling.groups(3, 10 * tiling.GROUP_POINTS, 1)) == [(0, 1), (1, 2), (2, 3)]
 
 
-def test_black_and_white_pictures_have_a_model_of_their_own() -> None:
+def test_black_and_white_images_have_a_model_of_their_own() -> None:
     levels = (levels_of(20, 20, 1) > 128).astype(np.uint8) * 255
     data = inrcodec.compress(signal_of(levels), codec="bitswap", prior="binary")
     assert np.array_equal(inrcodec.decompress(data).to_native(), levels)
@@ -237,7 +237,7 @@ def test_truncated_messages_are_refused() -> None:
             inrcodec.decompress(data[:length])
 
 
-def test_a_stored_picture_of_another_size_is_refused() -> None:
+def test_a_stored_image_of_another_size_is_refused() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (7, 7)).save(buffer, "PNG")
     codec = lossless.BitSwapCodec(tiny_bitswap())
@@ -256,7 +256,7 @@ def test_a_file_that_asks_for_too_much_is_refused_before_work() -> None:
 
 def test_what_it_cannot_do_is_said() -> None:
     signal = signal_of(levels_of(8, 8, 3))
-    sound = Signal(np.zeros((100, 1), np.float32), SignalHeader("audio", "mono", "pcm_16", (100,), 1, 16000))
+    recording = Signal(np.zeros((100, 1), np.float32), SignalHeader("audio", "mono", "pcm_16", (100,), 1, 16000))
     with pytest.raises(UsageError, match="lossless"):
         inrcodec.compress(signal, lossless=True, target_bpp=1.0)
     with pytest.raises(UsageError, match="lossless"):
@@ -264,7 +264,7 @@ def test_what_it_cannot_do_is_said() -> None:
     with pytest.raises(UsageError, match="not lossless"):
         inrcodec.compress(signal, lossless=True, codec="coin")
     with pytest.raises(UnsupportedError, match="images"):
-        inrcodec.compress(sound, lossless=True)
+        inrcodec.compress(recording, lossless=True)
     with pytest.raises(UnsupportedError, match="gray"):
         inrcodec.compress(signal_of(levels_of(8, 8, 1)), lossless=True, prior="bitswap-colour")
     with pytest.raises(UnsupportedError, match="own size"):
@@ -325,9 +325,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_side_by_side_are_coded_as_each_alone(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = [levels_of(20, 27, channels, seed=seed) for seed in range(5)]
-    signals = [signal_of(p) for p in pictures]
+def test_images_side_by_side_are_coded_as_each_alone(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    photographs = [levels_of(20, 27, channels, seed=seed) for seed in range(5)]
+    signals = [signal_of(p) for p in photographs]
     monkeypatch.setattr(picture_messages, "CHUNK", 2 * 1 << 10)
     prior = tiny_bitswap(COLOUR if channels == 3 else GRAY)
     assert 2 <= lossless.BitSwapCodec(prior).messages.at_once(signals[0].values.shape) < 20
@@ -336,12 +336,12 @@ def test_pictures_side_by_side_are_coded_as_each_alone(channels: int, monkeypatc
         for number in (0, 2, 4):
             alone = inrcodec.open(inrcodec.compress(signals[number], lossless=True)).container(0)
             assert opened.container(number).payload == alone.payload
-            assert np.array_equal(opened.render(entry=number).to_native(), pictures[number])
+            assert np.array_equal(opened.render(entry=number).to_native(), photographs[number])
 
 
 def test_an_archive_of_gray_and_colour() -> None:
-    pictures = [levels_of(9, 9, 1), levels_of(9, 9, 3), np.repeat(levels_of(9, 9, 1), 3, axis=2)]
-    for some in (pictures, pictures[1:]):
+    photographs = [levels_of(9, 9, 1), levels_of(9, 9, 3), np.repeat(levels_of(9, 9, 1), 3, axis=2)]
+    for some in (photographs, photographs[1:]):
         with inrcodec.open(inrcodec.compress([signal_of(p) for p in some], lossless=True)) as opened:
             assert all(np.array_equal(opened.render(entry=i).to_native(), p) for i, p in enumerate(some))
 
@@ -370,10 +370,10 @@ def shipped(pattern: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("path", shipped("bitswap-*.safetensors"), ids=lambda path: path.stem)
-def test_shipped_models_bring_pictures_back(path: Path, picture: np.ndarray) -> None:
+def test_shipped_models_bring_images_back(path: Path, photograph: np.ndarray) -> None:
     prior = prior_store.load(path)
     assert isinstance(prior, BitSwapPrior) and prior.name == path.stem
-    levels = picture[100:128, 200:228, : prior.channels]
+    levels = photograph[100:128, 200:228, : prior.channels]
     if prior.config.levels == 2:
         levels = (levels > 128).astype(np.uint8) * 255
     data = inrcodec.compress(signal_of(levels), codec="bitswap", prior=str(path))
@@ -381,8 +381,8 @@ def test_shipped_models_bring_pictures_back(path: Path, picture: np.ndarray) -> 
 
 
 @pytest.mark.parametrize("name", ["bitswap-colour", "bitswap-gray"])
-def test_shipped_models_are_smaller_than_webp_on_a_photograph(name: str, picture: np.ndarray) -> None:
-    levels = np.ascontiguousarray(picture[64:192, 128:288])
+def test_shipped_models_are_smaller_than_webp_on_a_photograph(name: str, photograph: np.ndarray) -> None:
+    levels = np.ascontiguousarray(photograph[64:192, 128:288])
     if name == "bitswap-gray":
         levels = np.ascontiguousarray(levels[..., 1:2])
     data = inrcodec.compress(signal_of(levels), codec="bitswap", prior=str(ROOT / "priors" / f"{name}.safetensors"))

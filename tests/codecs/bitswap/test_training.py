@@ -63,9 +63,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_jpeg_is_averaged_down_and_lossless_files_are_not(tmp_path: Path) -> None:
-    picture = Image.fromarray(smooth_tiles(1, 3, size=96)[0])
-    picture.save(tmp_path / "a.jpg")
-    picture.save(tmp_path / "b.png")
+    photograph = Image.fromarray(smooth_tiles(1, 3, size=96)[0])
+    photograph.save(tmp_path / "a.jpg")
+    photograph.save(tmp_path / "b.png")
     found = read_level_data([tmp_path], 3, 32)
     sides = sorted(p.shape[0] for p in found.training.photographs)
     assert sides == [32, 48, 96]

@@ -1,4 +1,4 @@
-"""The COIN codec: weights to bytes and back, rates, sizes, sounds and fields, refusals."""
+"""The COIN codec: weights to bytes and back, rates, sizes, audio clips and fields, refusals."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def weights(seed: int = 0) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def picture(size: int = 32) -> Signal:
+def photograph(size: int = 32) -> Signal:
     tile = smooth_tiles(1, 5, size=size)[0].astype(np.float32) / 255
     return Signal(tile, SignalHeader("image", "rgb", "u8", (size, size), 3))
 
@@ -102,7 +102,7 @@ def test_signals_fitted_together_each_have_their_own() -> None:
 
 @pytest.mark.parametrize("coder", [None, "float16"])
 def test_a_wanted_rate_is_met_from_below(coder: str | None) -> None:
-    signal = picture()
+    signal = photograph()
     data = encode_signals([signal], Settings(codec="coin", target_bpp=6.0, effort="fast", coder=coder)).data
     assert 0.8 * 6.0 < 8 * len(data) / 1024 <= 6.0
     back = inrcodec.decompress(data)
@@ -111,13 +111,13 @@ def test_a_wanted_rate_is_met_from_below(coder: str | None) -> None:
     assert inrcodec.open(data).info["codec"] == "coin"
 
 
-def test_sounds_and_fields() -> None:
+def test_audio_clips_and_fields() -> None:
     time = np.arange(2000, dtype=np.float32)[:, None] / 2000
-    sound = Signal(
+    recording = Signal(
         (0.02 * np.sin(40 * time)).astype(np.float32), SignalHeader("audio", "mono", "pcm_16", (2000,), 1, 16000)
     )
-    back = inrcodec.decompress(encode_signals([sound], Settings(codec="coin", target_kbps=48, effort="fast")).data)
-    assert np.square(sound.values).mean() > 5 * np.square(sound.values - back.values).mean()
+    back = inrcodec.decompress(encode_signals([recording], Settings(codec="coin", target_kbps=48, effort="fast")).data)
+    assert np.square(recording.values).mean() > 5 * np.square(recording.values - back.values).mean()
     z, y, x = np.mgrid[0:5, 0:8, 0:9].astype(np.float32) / 9
     field = Signal(
         np.sin(2 * x + y - z)[..., None].astype(np.float32) * 0.5 + 0.5,
@@ -128,7 +128,7 @@ def test_sounds_and_fields() -> None:
 
 
 def test_archive_of_unequal_signals() -> None:
-    signals = [picture(16), picture(24), picture(16)]
+    signals = [photograph(16), photograph(24), photograph(16)]
     data = encode_signals(signals, Settings(codec="coin", target_bpp=8.0, effort="fast"), ["a", "b", "c"]).data
     for index, signal in enumerate(signals):
         assert inrcodec.decompress(data, entry=index).values.shape == signal.values.shape
@@ -150,12 +150,12 @@ def test_parameters() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="too few"):
-        encode_signals([picture()], Settings(codec="coin", target_bpp=0.26, effort="fast"))
+        encode_signals([photograph()], Settings(codec="coin", target_bpp=0.26, effort="fast"))
     with pytest.raises(UsageError, match="no learned prior"):
-        encode_signals([picture()], Settings(codec="coin", prior="images32"))
+        encode_signals([photograph()], Settings(codec="coin", prior="images32"))
     with pytest.raises(UsageError, match="float16"):
-        encode_signals([picture()], Settings(codec="coin", coder="rec"))
-    data = encode_signals([picture()], Settings(codec="coin", target_bpp=4.0, effort="fast")).data
+        encode_signals([photograph()], Settings(codec="coin", coder="rec"))
+    data = encode_signals([photograph()], Settings(codec="coin", target_bpp=4.0, effort="fast")).data
     for cut in range(0, len(data), 11):
         with pytest.raises(InrcodecError):
             inrcodec.decompress(data[:cut])
@@ -164,7 +164,7 @@ def test_what_cannot_be_is_refused() -> None:
 def test_command_line(tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
     from PIL import Image
 
-    Image.fromarray(picture().to_native()).save(tmp_path / "a.png")
+    Image.fromarray(photograph().to_native()).save(tmp_path / "a.png")
     arguments = ["compress", str(tmp_path / "a.png"), "--codec", "coin", "--target-bpp", "4", "--effort", "fast"]
     assert main(arguments) == 0
     assert "PSNR" in capsys.readouterr().out.replace("psnr", "PSNR")

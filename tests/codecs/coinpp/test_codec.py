@@ -1,4 +1,4 @@
-"""The COIN++ codec: files, rates, sizes, refusals, the same picture whatever the machine's settings."""
+"""The COIN++ codec: files, rates, sizes, refusals, the same image whatever the machine's settings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _priors(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     yield
 
 
-def picture(height: int = 20, width: int = 27, layout: str = "rgb", seed: int = 4) -> Signal:
-    """A smooth picture whose sides are no multiples of the patch's."""
+def photograph(height: int = 20, width: int = 27, layout: str = "rgb", seed: int = 4) -> Signal:
+    """A smooth image whose sides are no multiples of the patch's."""
     channels = {"gray": 1, "rgb": 3, "rgba": 4}[layout]
     tile = smooth_tiles(1, seed, size=32)[0, :height, :width].astype(np.float32) / 255
     values = np.concatenate([tile, tile[..., :1]], axis=-1)[..., :channels]
@@ -47,7 +47,7 @@ def settings(**changes: object) -> Settings:
 
 @pytest.mark.parametrize("layout", ["gray", "rgb", "rgba"])
 def test_round_trip_of_odd_sizes(layout: str) -> None:
-    signal = picture(layout=layout)
+    signal = photograph(layout=layout)
     data = encode_signals([signal], settings(target_bpp=8.0)).data
     back = inrcodec.decompress(data)
     assert back.values.shape == signal.values.shape
@@ -55,18 +55,18 @@ def test_round_trip_of_odd_sizes(layout: str) -> None:
 
 
 def test_equal_input_gives_equal_bytes() -> None:
-    assert len({encode_signals([picture()], settings(beta=1e-3)).data for _ in range(2)}) == 1
+    assert len({encode_signals([photograph()], settings(beta=1e-3)).data for _ in range(2)}) == 1
 
 
 @pytest.mark.parametrize("effort", ["fast", "default", "best"])
 def test_a_wanted_rate_is_met_from_below(effort: str) -> None:
-    signals = [picture(8, 8, seed=seed) for seed in range(60)]
+    signals = [photograph(8, 8, seed=seed) for seed in range(60)]
     data = encode_signals(signals, settings(target_bpp=4.0, effort=effort), [str(i) for i in range(60)]).data
     assert 0.97 < 8 * len(data) / (60 * 64 * 4.0) <= 1.005
 
 
 def test_smaller_beta_is_better_and_larger() -> None:
-    signal = picture()
+    signal = photograph()
     found = [encode_signals([signal], settings(beta=beta)).data for beta in (1e-2, 1e-3, 1e-4)]
     sizes = [len(data) for data in found]
     quality = [signal_psnr(signal, inrcodec.decompress(data)) for data in found]
@@ -74,13 +74,13 @@ def test_smaller_beta_is_better_and_larger() -> None:
 
 
 def test_a_wanted_quality_is_met() -> None:
-    signal = picture()
+    signal = photograph()
     back = inrcodec.decompress(encode_signals([signal], settings(target_psnr=32.0)).data)
     assert abs(signal_psnr(signal, back) - 32.0) < 0.3
 
 
 def test_more_effort_is_no_worse() -> None:
-    signal = picture()
+    signal = photograph()
     cost = []
     for effort in ("fast", "best"):
         data = encode_signals([signal], settings(beta=2e-3, effort=effort)).data
@@ -90,7 +90,7 @@ def test_more_effort_is_no_worse() -> None:
 
 
 def test_any_size() -> None:
-    signal = picture(24, 24)
+    signal = photograph(24, 24)
     data = encode_signals([signal], settings(target_bpp=8.0)).data
     assert inrcodec.decompress(data, size=(24, 24)).values.shape == (24, 24, 3)
     larger, smaller = inrcodec.decompress(data, scale=2.0), inrcodec.decompress(data, scale=0.5)
@@ -102,20 +102,20 @@ def test_any_size() -> None:
 
 def test_options_of_other_codecs_are_refused() -> None:
     with pytest.raises(UsageError, match="no coder"):
-        encode_signals([picture()], settings(coder="rec"))
+        encode_signals([photograph()], settings(coder="rec"))
     with pytest.raises(UsageError, match="belongs to codec"):
-        encode_signals([picture()], settings(codec="combiner"))
+        encode_signals([photograph()], settings(codec="combiner"))
 
 
 def test_damaged_files_are_refused() -> None:
-    data = encode_signals([picture()], settings(target_bpp=4.0)).data
+    data = encode_signals([photograph()], settings(target_bpp=4.0)).data
     for cut in range(0, len(data), 7):
         with pytest.raises(InrcodecError):
             inrcodec.decompress(data[:cut])
 
 
 def test_limits_hold_before_memory_is_taken() -> None:
-    data = encode_signals([picture()], settings(target_bpp=4.0)).data
+    data = encode_signals([photograph()], settings(target_bpp=4.0)).data
     limits = dataclasses.replace(inrcodec.open(data)._limits, max_multiply_adds=1000)
     with pytest.raises(InrcodecError, match="multiply-adds"):
         inrcodec.decompress(data, limits=limits)
@@ -124,7 +124,7 @@ def test_limits_hold_before_memory_is_taken() -> None:
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
 
-    Image.fromarray(picture().to_native()).save(tmp_path / "a.png")
+    Image.fromarray(photograph().to_native()).save(tmp_path / "a.png")
     assert main(["compress", str(tmp_path / "a.png"), "--prior", "tiny-coinpp", "--target-bpp", "6", "-q"]) == 0
     assert main(["info", str(tmp_path / "a.inr")]) == 0
     assert "coin++" in capsys.readouterr().out
@@ -162,10 +162,10 @@ def test_training_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main([*command, "-f", "--rate-power", "2"]) == 2
 
 
-def test_the_same_picture_under_other_instructions(tmp_path: Path) -> None:
+def test_the_same_image_under_other_instructions(tmp_path: Path) -> None:
     """What is decoded steers nothing: floats may differ in the last bits, levels of 8 bits by 1 at most."""
     file = tmp_path / "a.inr"
-    file.write_bytes(encode_signals([picture()], settings(target_bpp=6.0)).data)
+    file.write_bytes(encode_signals([photograph()], settings(target_bpp=6.0)).data)
     script = (
         "import sys, numpy, torch; torch.set_num_threads(int(sys.argv[2])); import inrcodec\n"
         "sys.stdout.buffer.write(inrcodec.decompress(sys.argv[1]).to_native().tobytes())"
@@ -182,7 +182,7 @@ def test_the_same_picture_under_other_instructions(tmp_path: Path) -> None:
     assert np.abs(seen[0] - seen[1]).max() <= 1
 
 
-def test_shipped_networks_on_a_picture_a_sound_and_a_field() -> None:
+def test_shipped_networks_on_an_image_an_audio_clip_and_a_field() -> None:
     """Chosen by the kind of signal; dB of signal to noise, 2 to 6 below what was measured."""
     from skimage import data
 

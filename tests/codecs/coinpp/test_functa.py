@@ -212,10 +212,10 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     mine = tmp_path / "mine.safetensors"
     assert main(["modulations", "learn", str(out), "--prior", "base", "--minutes", "0.01", "-o", str(mine), "-q"]) == 0
     assert coinpp_prior(prior_store.load(mine)).predictor
-    picture = tmp_path / "new.png"
-    assert main(["priors", "sample", str(mine), "-o", str(picture), "--count", "4"]) == 0
-    assert Image.open(picture).size == (16, 16)
-    assert main(["priors", "sample", "base", "-o", str(picture), "-f"]) == 2
+    photograph = tmp_path / "new.png"
+    assert main(["priors", "sample", str(mine), "-o", str(photograph), "--count", "4"]) == 0
+    assert Image.open(photograph).size == (16, 16)
+    assert main(["priors", "sample", "base", "-o", str(photograph), "-f"]) == 2
     quick = [*command[:4], str(mine), *command[5:], "--inner-steps", "0", "-f"]
     assert main(quick) == 0
     only = ["modulations", "learn", str(out), "--prior", str(mine), "--minutes", "0.01", "--only", "flow", "-q", "-f"]

@@ -119,6 +119,6 @@ def test_recipes() -> None:
     small = adapted_coinpp_recipe(coinpp_recipe_named("images32"), name="mine", tile=8)
     assert small.network.patch_shape == (8, 8) and small.network.latent_dims == 192 and small.name == "mine"
     with pytest.raises(UsageError, match="recipe"):
-        coinpp_recipe_named("pictures")
+        coinpp_recipe_named("images")
     with pytest.raises(UsageError, match="latent"):
         CoinPPConfig((8, 8), 3, (96, 12), 200)

@@ -154,9 +154,9 @@ def test_sources_draw_what_they_hold() -> None:
     small = ImageSource([images[1]], (16, 16), scales=(0.5, 2.0))  # 9x9 points, made large enough
     assert np.allclose(small.draw(3, rng), 100 / 255)
     ramp = (np.arange(5000) / 10000).astype(np.float32)
-    sound = AudioSource([ramp], (64,)).draw(200, rng)
-    steps = np.diff(sound[..., 0], axis=1)
-    assert sound.shape == (200, 64, 1) and (steps > 0).all()
+    recording = AudioSource([ramp], (64,)).draw(200, rng)
+    steps = np.diff(recording[..., 0], axis=1)
+    assert recording.shape == (200, 64, 1) and (steps > 0).all()
     assert steps.max() < 1e-4 * 1.13 * 1.66 and steps.min() > 1e-4 * 0.88 * 0.33  # speed and loudness in their ranges
     field = np.arange(200, dtype=np.float32).reshape(10, 20, 1)
     patch = FieldSource([field], (4, 4)).draw(50, rng)

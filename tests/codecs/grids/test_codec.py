@@ -1,4 +1,4 @@
-"""Latent grids: gradients against torch's, exact coding against whole numbers, the codec on all kinds of pictures."""
+"""Latent grids: gradients against torch's, exact coding against integers, the codec on all kinds of images."""
 
 from __future__ import annotations
 
@@ -365,7 +365,7 @@ def test_prior_file_round_trip_and_refusals() -> None:
 
 
 def test_scales_follow_steps_by_octaves() -> None:
-    """The number of scales in an octave, which the format has as a whole number."""
+    """The number of scales in an octave, which the format has as an integer."""
     prior = tiny_prior()
     per_octave = math.log(2.0) / math.log(scale_values()[1] / scale_values()[0])
     assert round(1024 * per_octave) == 5236
@@ -381,7 +381,7 @@ def test_scales_follow_steps_by_octaves() -> None:
 
 
 def image(rows: int, columns: int, layout: str = "rgb", seed: int = 0) -> Source:
-    """A smooth picture of any size."""
+    """A smooth image of any size."""
     side = max(rows, columns, 16)
     values = smooth_tiles(1, seed=seed, size=side)[0, :rows, :columns].astype(np.float32) / np.float32(255)
     channels = 1 if layout == "gray" else 3
@@ -405,7 +405,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.parametrize("shape", [(64, 64), (1, 1), (33, 70), (5, 96)])
 @pytest.mark.parametrize("layout", ["rgb", "gray"])
-def test_pictures_of_any_size(shape: tuple[int, int], layout: str) -> None:
+def test_images_of_any_size(shape: tuple[int, int], layout: str) -> None:
     source = image(*shape, layout)
     coded = encode(source, Rate(beta=3e-4))
     back = decode(coded, source)
@@ -424,8 +424,8 @@ def test_more_steps_cost_less() -> None:
 
 
 @pytest.mark.parametrize("bpp", [0.6, 1.5])
-def test_rates_are_met(bpp: float, picture: np.ndarray) -> None:
-    values = picture[100:260, 100:292].astype(np.float32) / np.float32(255)
+def test_rates_are_met(bpp: float, photograph: np.ndarray) -> None:
+    values = photograph[100:260, 100:292].astype(np.float32) / np.float32(255)
     source = Source(values, SignalHeader("image", "rgb", "u8", (160, 192), 3))
     bits = bpp * 160 * 192
     coded = encode(source, Rate(bits=bits), "default")
@@ -435,13 +435,13 @@ def test_rates_are_met(bpp: float, picture: np.ndarray) -> None:
 @pytest.mark.parametrize("slope", [0.3, 1.3])
 @pytest.mark.parametrize("start", [-1.0, 1.0])
 def test_rates_are_met_however_a_fit_answers_to_lambda(
-    slope: float, start: float, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    slope: float, start: float, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Begin elsewhere and expect other slopes: more than what fits on different processors differ by."""
     monkeypatch.setattr(grid_fitting, "SLOPE", slope)
     guess = grid_fitting.GridEncoder._log_lambda_for
     monkeypatch.setattr(grid_fitting.GridEncoder, "_log_lambda_for", lambda *asked: guess(*asked) + start)
-    values = picture[100:196, 100:228].astype(np.float32) / np.float32(255)
+    values = photograph[100:196, 100:228].astype(np.float32) / np.float32(255)
     source = Source(values, SignalHeader("image", "rgb", "u8", (96, 128), 3))
     bits = 1.2 * 96 * 128
     coded = encode(source, Rate(bits=bits))
@@ -550,14 +550,14 @@ def test_files_with_alpha_archives_and_the_command_line(
 
 @pytest.mark.slow
 def test_a_prior_is_trained_by_the_command_line(
-    tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inrcodec.codecs.grids.training.EVALUATED_CROPS", 1)
     monkeypatch.setattr("inrcodec.codecs.grids.training.EVALUATED_STEPS", 2)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(2):
-        Image.fromarray(picture[: 256 + number, :300]).save(folder / f"{number}.png")
+        Image.fromarray(photograph[: 256 + number, :300]).save(folder / f"{number}.png")
     out = tmp_path / "mine.safetensors"
     arguments = ["priors", "train", str(folder), "--codec", "grids", "--minutes", "0.001", "-q", "-o", str(out)]
     assert main([*arguments, "--start-from", "photographs"]) == 2 and not out.exists()

@@ -30,7 +30,7 @@ SIDE = 136
 
 
 def batch(seed: int = 1, rows: int = SIDE) -> Batch:
-    """A picture unlike those that the prior knows: rougher."""
+    """An image unlike those that the prior knows: rougher."""
     values = torch.from_numpy(smooth_tiles(1, seed=seed, size=SIDE)).permute(0, 3, 1, 2).float() / 255
     waves = 0.1 * torch.sin(torch.arange(SIDE) * 0.9)
     mixed = (0.7 * values + waves + waves[:, None]).clamp(0, 1)[:, :, :rows]
@@ -135,7 +135,7 @@ def test_files_are_better_at_a_wanted_rate(monkeypatch: pytest.MonkeyPatch) -> N
     assert found["adapting"] < 0.95 * found["none"]
 
 
-def test_steps_go_with_the_size_of_the_picture() -> None:
+def test_steps_go_with_the_size_of_the_image() -> None:
     effort = HierarchicalEffort("x", 12, small_steps=48, adapting_steps=110)
     assert effort.steps_for("image", 768 * 512) == (110, 0)
     assert effort.steps_for("image", 384 * 256) == (55, 0)

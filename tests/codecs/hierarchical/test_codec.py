@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def image(rows: int, columns: int, seed: int = 0) -> Source:
-    """A smooth colour picture of any size."""
+    """A smooth colour image of any size."""
     side = max(rows, columns, 16)
     values = smooth_tiles(1, seed=seed, size=side)[0, :rows, :columns].astype(np.float32) / np.float32(255)
     return Source(values, SignalHeader("image", "rgb", "u8", (rows, columns), 3))
@@ -275,7 +275,7 @@ def test_gray_and_other_channels_go_plane_by_plane() -> None:
         decode(Coded(coded.parameters, [coded.bodies[0][:2]]), source)
 
 
-def test_damaged_bodies_are_errors_or_other_pictures() -> None:
+def test_damaged_bodies_are_errors_or_other_images() -> None:
     source = image(24, 24)
     coded = encode(source, Rate(beta=5e-4))
     body = coded.bodies[0]
@@ -326,7 +326,7 @@ def test_one_file_decodes_alike_on_other_instruction_sets_and_threads(tmp_path: 
     (tmp_path / "prior").write_bytes(tiny_prior().to_bytes())
     (tmp_path / "parameters").write_bytes(coded.parameters)
     (tmp_path / "body").write_bytes(coded.bodies[0])
-    seen, pictures = set(), []
+    seen, photographs = set(), []
     for capability in ("default", "avx2"):
         for threads in (1, 2):
             name = f"{capability}{threads}.npy"
@@ -339,9 +339,9 @@ def test_one_file_decodes_alike_on_other_instruction_sets_and_threads(tmp_path: 
                 env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
             )
             seen.add(json.loads(done.stdout))
-            pictures.append(np.load(tmp_path / name))
+            photographs.append(np.load(tmp_path / name))
     assert len(seen) == 1
-    assert max(float(np.abs(picture - pictures[0]).max()) for picture in pictures) <= 1
+    assert max(float(np.abs(photograph - photographs[0]).max()) for photograph in photographs) <= 1
 
 
 def test_the_trained_state_is_the_same_for_equal_seeds() -> None:
