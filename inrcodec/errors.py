@@ -14,6 +14,11 @@ Each class has the exit code of the command line. Bugs of the package itself rai
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
 
 class InrcodecError(Exception):
     """Is the base class of all errors that this package raises on purpose; the message is one line."""
@@ -49,3 +54,19 @@ class PriorError(DataError):
 
 class WorkersError(InrcodecError):
     """Worker processes or machines cannot be reached, or have died."""
+
+
+def look_up(table: Mapping[str, Value], name: str, what: str) -> Value:
+    """Return the entry of a table of choices.
+
+    Args:
+        table: choices by name.
+        name: the name that was asked for.
+        what: what the choices are, for the message.
+
+    Raises:
+        UsageError: there is no entry of this name; the message lists those that there are.
+    """
+    if name not in table:
+        raise UsageError(f"{what} must be one of {', '.join(table)}, got {name!r}")
+    return table[name]

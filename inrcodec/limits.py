@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from inrcodec.errors import LimitError
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,25 @@ class Limits:
     max_entries: int = 1 << 22
     max_multiply_adds: int = 1 << 46
     max_file_bytes: int = 1 << 31
+
+    def check_size(self, count: int, size: Sequence[int], what: str = "points") -> None:
+        """Raise LimitError where decoding holds more than ``max_points`` numbers, or ``size`` has too long an axis.
+
+        Args:
+            count: points or other numbers that decoding holds at once.
+            size: points along each axis of the output grid.
+            what: what is counted, for the message.
+        """
+        if count > self.max_points:
+            raise LimitError(f"decoding takes {count} {what}, the limit is {self.max_points}")
+        if max(size) > self.max_axis:
+            raise LimitError(f"decoding gives {max(size)} points along an axis, the limit is {self.max_axis}")
+
+    def check_work(self, multiply_adds: float) -> None:
+        """Raise LimitError where decoding takes more than ``max_multiply_adds``."""
+        limit = self.max_multiply_adds
+        if multiply_adds > limit:
+            raise LimitError(f"decoding takes {multiply_adds:.2g} multiply-adds, the limit is {limit:.2g}")
 
 
 DEFAULT_LIMITS = Limits()

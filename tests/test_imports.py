@@ -103,12 +103,16 @@ ENCODERS = {
     "adaptation",
     "encoder",
     "encoding",
+    "evaluation",
     "fit",
     "functa",
+    "image_bank",
+    "job",
     "rate_search",
     "refinement",
     "training",
     "training_gpu",
+    "weight_scales",
 }
 """Last names of modules that only encoders and trainings need."""
 

@@ -45,12 +45,10 @@ def pages() -> list[Path]:
 
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line and text of every docstring of a file."""
+    """Yield line and text of every docstring of a file, those of constants and attributes included."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node)
-            if text:
-                yield getattr(node, "lineno", 1), text
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
 
 
 def error_messages(path: Path) -> Iterator[tuple[int, str]]:
@@ -114,7 +112,7 @@ def test_docstrings_begin_with_a_verb() -> None:
         f"{path.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
         for path in python_files()
         for line, text in docstrings(path)
-        if re.match(r"(?:Of|Whether|Inverse of)\b", text)
+        if re.match(r"\s*(?:Of|Whether|Inverse of)\b", text)
     ]
     assert not found
 

@@ -13,7 +13,7 @@ import click
 
 from inrcodec.cli import common
 from inrcodec.cli.common import FORCE, QUIET
-from inrcodec.errors import UsageError
+from inrcodec.errors import UsageError, look_up
 from inrcodec.parallel.base import keep_memory
 
 
@@ -65,14 +65,15 @@ def export(
       inrcodec modulations export cifar10/train_*.webp --prior coinpp-images32 -o modulations.safetensors
     """
     from inrcodec.codecs.coinpp.functa import export_modulations
-    from inrcodec.codecs.coinpp.recipes import adapted_coinpp_recipe, coinpp_recipe_named
+    from inrcodec.codecs.coinpp.recipes import MODULATION_RECIPES, adapted_coinpp_recipe
     from inrcodec.storage import check_writable, write_whole
     from inrcodec.training.folders import read_training_data
 
     check_writable(output, force=force)
     keep_memory()
     known = _prior(prior)
-    chosen = adapted_coinpp_recipe(coinpp_recipe_named((recipe or known.name).removeprefix("coinpp-")), tile=tile)
+    name = (recipe or known.name).removeprefix("coinpp-")
+    chosen = adapted_coinpp_recipe(look_up(MODULATION_RECIPES, name, "recipe"), tile=tile)
     if chosen.network.patch_shape != known.config.patch_shape:
         raise UsageError(f"recipe {chosen.name} cuts patches of another shape than prior {known.name!r} has")
     source = read_training_data(chosen.wanted, data)

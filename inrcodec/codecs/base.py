@@ -13,6 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -299,7 +302,8 @@ class Codec(Protocol):
 class Family:
     """All that the rest of the package may know of a codec.
 
-    Functions import the codec's modules when they are called, so that listing families loads nothing heavy.
+    Functions import the codec's modules when they are called (``deferred``), so that listing families loads nothing
+    heavy.
 
     Attributes:
         names: names on the command line, in files and reports; the first is the default one.
@@ -337,6 +341,20 @@ class Family:
     def __post_init__(self) -> None:
         assert self.names and len(self.names) == len(self.ids)
         assert (self.prior_format is None) == (self.load_prior is None) == (self.default_prior is None)
+
+
+def deferred(module: str, name: str) -> Callable[..., Any]:
+    """Return a function that imports its target when it is called, so that a family loads nothing heavy by itself.
+
+    Args:
+        module: full name of the module.
+        name: name of the target in it, with a dot for a class method.
+    """
+    return partial(_call, module, name)
+
+
+def _call(module: str, name: str, *arguments: Any) -> Any:
+    return attrgetter(name)(import_module(module))(*arguments)
 
 
 def check_options(codec: Codec, options: EncodeOptions) -> None:

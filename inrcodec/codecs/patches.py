@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inrcodec.limits import Limits
+
 FloatArray = NDArray[np.float32]
 
 POINTS_AT_ONCE = 1 << 17
@@ -101,6 +103,37 @@ def oversampling(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, ..
     It is 1 at the native size and above; below it, about n / m.
     """
     return tuple(min(MAX_OVERSAMPLING, max(1, -(-n // m))) for n, m in zip(shape, size, strict=True))
+
+
+def evaluated_points(shape: tuple[int, ...], size: tuple[int, ...]) -> int:
+    """Return the number of points at which a function on a grid of ``shape`` is evaluated for an output grid."""
+    return math.prod(m * times for m, times in zip(size, oversampling(shape, size), strict=True))
+
+
+def check_patch_work(
+    limits: Limits,
+    n_planes: int,
+    layout: PatchLayout,
+    size: tuple[int, ...],
+    *,
+    latents: int,
+    multiply_adds: float,
+    patch_multiply_adds: float,
+) -> None:
+    """Raise LimitError where decoding planes by their patches takes more than the limits allow.
+
+    Args:
+        limits: the limits.
+        n_planes: number of planes.
+        layout: the cover of a plane by patches.
+        size: points of a plane's output grid along each axis.
+        latents: latents of a patch.
+        multiply_adds: of a point.
+        patch_multiply_adds: of a patch, whatever its points.
+    """
+    n_patches, n_points = n_planes * layout.n_patches, n_planes * evaluated_points(layout.shape, size)
+    limits.check_size(max(n_points, n_patches * latents), size, "points or latents")
+    limits.check_work(n_points * multiply_adds + n_patches * patch_multiply_adds)
 
 
 def render(

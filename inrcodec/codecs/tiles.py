@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from inrcodec.codecs.base import FloatArray, Window
+from inrcodec.limits import Limits
 
 TILED_FROM = 1 << 23
 """Images with more points are cut into tiles."""
@@ -33,6 +35,34 @@ def plane_tiles(kind: str, shape: tuple[int, ...], stride: int) -> list[Window]:
         return [tuple(slice(0, n) for n in shape)]
     rows, columns = (_cuts(n, stride) for n in shape)
     return [(row, column) for row in rows for column in columns]
+
+
+def check_tile_work(
+    limits: Limits,
+    n_planes: int,
+    shape: tuple[int, ...],
+    size: tuple[int, ...],
+    *,
+    tiles: Sequence[Window],
+    stride: int,
+    multiply_adds: float,
+) -> None:
+    """Raise LimitError where decoding planes by their tiles takes more than the limits allow.
+
+    Args:
+        limits: the limits.
+        n_planes: number of planes.
+        shape: shape of a plane.
+        size: points of a plane's output grid along each axis.
+        tiles: windows of the tiles of a plane.
+        stride: the coarsest stride of the model, to a multiple of which tiles are padded.
+        multiply_adds: of a padded point.
+    """
+    n_points = math.prod(max(a, b) for a, b in zip(shape, size, strict=True)) * n_planes
+    tile_shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
+    n_padded = sum(math.prod(padded_shape(tile_shape, stride)) for tile_shape in tile_shapes) * n_planes
+    limits.check_size(max(n_points, n_padded), size)
+    limits.check_work(n_padded * multiply_adds)
 
 
 def _cuts(n: int, unit: int) -> list[slice]:

@@ -248,8 +248,8 @@ def test_train_a_prior_of_ones_own(
     photograph: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("inrcodec.codecs.hierarchical.training.EVALUATED_CROPS", 2)
-    monkeypatch.setattr("inrcodec.codecs.combiner.training.EVALUATED_PATCHES", 2)
+    monkeypatch.setattr("inrcodec.codecs.hierarchical.job.EVALUATED_CROPS", 2)
+    monkeypatch.setattr("inrcodec.codecs.combiner.job.EVALUATED_PATCHES", 2)
     (folder / "data").mkdir()
     for i in range(3):
         Image.fromarray(photograph[i * 150 : i * 150 + 140, 100:400]).save(folder / "data" / f"{i}.png")

@@ -261,7 +261,7 @@ U16 = 65535 / 255
 """A step of 8 bits, in levels of 16."""
 SOUND = 1e-4
 FIELD = 0.01
-"""Of fields that span 100 units: 1e-4 of their range."""
+"""Tolerance for fields that span 100 units: 1e-4 of their range."""
 
 CASES: dict[str, Case] = {
     # The hierarchical codec.

@@ -26,7 +26,7 @@ from inrcodec.codecs.base import (
     check_parameters_end,
 )
 from inrcodec.coding.bits import read_varint, write_varint
-from inrcodec.errors import FormatError, LimitError
+from inrcodec.errors import FormatError
 from inrcodec.signals.signal import Signal
 
 FORMAT = "inrcodec-toy-1"
@@ -99,8 +99,7 @@ class ToyCodec(Codec):
         step, end = read_varint(entry.parameters, 0)
         check_parameters_end(entry.parameters, end)
         size, header = request.grid(entry.header), entry.header
-        if math.prod(size) > request.limits.max_points:
-            raise LimitError(f"decoding evaluates {math.prod(size)} points, the limit is {request.limits.max_points}")
+        request.limits.check_size(math.prod(size), size)
         rows, columns = (-(-n // self.prior.block) for n in header.shape)
         means = np.frombuffer(entry.body, np.uint8)
         if means.size != rows * columns * header.channels:

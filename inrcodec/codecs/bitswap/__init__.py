@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.codecs.base import Codec, Family
+from inrcodec.codecs.base import Codec, Family, deferred
 
 if TYPE_CHECKING:
     from inrcodec.codecs.bitswap.prior import BitSwapPrior
     from inrcodec.signals.signal import Signal
-    from inrcodec.training.job import TrainingJob, TrainingOptions
 
 
 def _codec(prior: BitSwapPrior, name: str) -> Codec:
     from inrcodec.codecs.bitswap.codec import BitSwapCodec
 
     return BitSwapCodec(prior, name)
-
-
-def _load_prior(data: bytes, source: str) -> BitSwapPrior:
-    from inrcodec.codecs.bitswap.prior import BitSwapPrior
-
-    return BitSwapPrior.from_bytes(data, source)
 
 
 def _default_prior(signals: Sequence[Signal]) -> str:
@@ -43,27 +35,15 @@ def _describe_prior(prior: BitSwapPrior) -> dict[str, Any]:
     return {"latents": latents, "levels": prior.config.levels, "about": about}
 
 
-def _training(options: TrainingOptions) -> TrainingJob:
-    from inrcodec.codecs.bitswap.training import make_job
-
-    return make_job(options)
-
-
-def _measure_prior(prior: BitSwapPrior, recipe: str | None, folder: Path) -> Sequence[Any]:
-    from inrcodec.codecs.bitswap.training import measure_prior
-
-    return measure_prior(prior, recipe, folder)
-
-
 FAMILY = Family(
     names=("bitswap", "bbans"),
     ids=(5, 6),
     codec=_codec,
     lossless=True,
     prior_format="inrcodec-bitsback-1",
-    load_prior=_load_prior,
+    load_prior=deferred("inrcodec.codecs.bitswap.prior", "BitSwapPrior.from_bytes"),
     default_prior=_default_prior,
     describe_prior=_describe_prior,
-    training=_training,
-    measure_prior=_measure_prior,
+    training=deferred("inrcodec.codecs.bitswap.job", "make_job"),
+    measure_prior=deferred("inrcodec.codecs.bitswap.job", "measure_prior"),
 )

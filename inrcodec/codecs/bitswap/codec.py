@@ -156,16 +156,13 @@ class BitSwapCodec(Codec):
         except UnsupportedError as error:
             raise FormatError(f"corrupt file: {error}") from None
         points = count * header.n_points * colour_channels(header)
-        if points > limits.max_points:
-            raise LimitError(f"decoding gives {points} values, which exceed the limit of {limits.max_points}")
+        limits.check_size(points, header.shape, "values")
         config = self.prior.config
         grids = [math.prod(config.latent_grid(layer, *header.shape)) for layer in range(len(config.latents))]
         latents = count * colour_channels(header) * sum(n * grid for n, grid in zip(config.latents, grids, strict=True))
         if latents > LATENTS_PER_POINT * limits.max_points:
             raise LimitError(f"decoding takes {latents} latents, the limit is {LATENTS_PER_POINT * limits.max_points}")
-        work = (points / 4.0 + 1.0) * self.prior.multiply_adds_per_cell
-        if work > limits.max_multiply_adds:
-            raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")
+        limits.check_work((points / 4.0 + 1.0) * self.prior.multiply_adds_per_cell)
 
     def levels_of(self, body: bytes, header: SignalHeader, limits: Limits, progress: Progress) -> NDArray[np.uint16]:
         """Return the levels (H, W, C without alpha) of a body.

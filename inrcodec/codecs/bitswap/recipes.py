@@ -83,14 +83,3 @@ RECIPES = {
         ),
     )
 }
-
-
-def bitswap_recipe_named(name: str) -> BitSwapRecipe:
-    """Return the recipe of a name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in RECIPES:
-        raise UsageError(f"recipe of codec bitswap must be one of {', '.join(RECIPES)}, got {name!r}")
-    return RECIPES[name]

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from inrcodec.codecs.bitswap.bits_back import BitsBack
 from inrcodec.codecs.bitswap.config import BitSwapConfig
-from inrcodec.codecs.bitswap.data import LevelSource, read_level_data
+from inrcodec.codecs.bitswap.data import LevelSource
 from inrcodec.codecs.bitswap.model import BitSwapModel
 from inrcodec.codecs.bitswap.prior import BitSwapPrior
-from inrcodec.codecs.prior_file import read_prior_to_fine_tune
-from inrcodec.coding.ans import Message
 from inrcodec.errors import UsageError
-from inrcodec.training.job import TrainingJob, TrainingOptions, reject_options
 from inrcodec.training.loop import NetworkState, cosine_lr, faster_arithmetic, moved
 from inrcodec.training.muon import Muon
 from inrcodec.training.trainer import NetworkTrainer
@@ -137,93 +132,3 @@ class BitSwapTrainer(NetworkTrainer[BitSwapModel, BitSwapPrior]):
     def finish(self, state: BitsBackState, card: dict[str, Any]) -> BitSwapPrior:
         """Return the model that the training has reached, in integers."""
         return BitSwapPrior.from_model(self.averaged_model(state), self.config.name, card)
-
-
-@dataclass(frozen=True)
-class BitSwapResult:
-    """Bits per dimension.
-
-    Attributes:
-        elbo: negative ELBO in floating point.
-        net: what bits-back coding in integers adds to a message that holds enough.
-    """
-
-    elbo: float
-    net: float
-
-
-def evaluate_bitswap(
-    prior: BitSwapPrior, source: LevelSource, *, points: int = 1 << 16, seed: int = 0
-) -> list[BitSwapResult]:
-    """Return results of images of about ``points`` points."""
-    levels = source.draw(points, np.random.default_rng(seed))
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        nats = prior.model.elbo(torch.from_numpy(levels))
-    elbo = float(sum(part.sum() for part in nats.values())) / math.log(2.0) / levels.size
-    message = Message(np.random.default_rng(seed).integers(1, 256, 4 * levels.size + 64).astype(np.uint8).tobytes())
-    before = message.n_bits
-    BitsBack(prior.layers).push(message, levels.astype(np.uint8))
-    return [BitSwapResult(elbo, (message.n_bits - before) / levels.size)]
-
-
-DEFAULT_RECIPE = "colour"
-
-
-def make_job(options: TrainingOptions) -> TrainingJob:
-    """Return a training of a lossless model.
-
-    Raises:
-        UsageError: an option does not apply.
-    """
-    from inrcodec.codecs.bitswap.recipes import bitswap_recipe_named
-
-    reject_options(options, "tile", "latent_layers", "start_from")
-    recipe_name = options.recipe or DEFAULT_RECIPE
-    recipe = bitswap_recipe_named(recipe_name)
-    recipe = recipe.with_layers(options.latent_layers) if options.latent_layers is not None else recipe
-    network = recipe.network
-    source = read_level_data(
-        options.data,
-        network.channels,
-        recipe.crop,
-        tile=options.tile or recipe.tile,
-        mirror=recipe.mirror,
-        binary=network.levels == 2,
-    )
-    config = replace(recipe.training(options.minutes, options.seed), name=options.name)
-    learned = None
-    if options.start_from is not None:
-        learned = read_prior_to_fine_tune(options.start_from, BitSwapPrior, "bitswap")
-        config = config.fine_tuning()
-    begin = None if learned is None else learned.model
-    return TrainingJob(
-        codec="bitswap",
-        recipe=recipe_name,
-        kind="image",
-        trainer=BitSwapTrainer(config, source.training, options.chosen_device(), begin),
-        data=source.summary,
-        settings={**config.summary(), "start_from": None if learned is None else learned.id.hex()},
-        describe_entry=lambda entry: f"{entry['bits_per_dimension']:.3f} bits/dimension",
-        evaluate=lambda prior: evaluate_bitswap(prior, source.held_out),
-    )
-
-
-def measure_prior(prior: BitSwapPrior, recipe: str | None, folder: Path) -> list[BitSwapResult]:
-    """Measure a model on the images of a folder.
-
-    Args:
-        prior: what is measured.
-        recipe: how the images are read; None for the recipe of the prior's name.
-        folder: folder or file of images.
-
-    Raises:
-        UsageError: there is no such recipe. DataError: there are no images.
-    """
-    from inrcodec.codecs.bitswap.recipes import bitswap_recipe_named
-
-    name = recipe or prior.card.get("recipe") or prior.name
-    spec = bitswap_recipe_named(name.removeprefix("bitswap-").split("-")[0])
-    binary = prior.config.levels == 2
-    images = read_level_data([folder], prior.channels, spec.crop, tile=spec.tile, mirror=False, binary=binary)
-    return evaluate_bitswap(prior, images.training)

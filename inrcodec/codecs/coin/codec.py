@@ -9,7 +9,6 @@ A file holds the *parameters* shared by all its signals (``parameters.py``) and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,8 +37,7 @@ from inrcodec.codecs.coin.parameters import (
     write_parameters,
 )
 from inrcodec.codecs.coin.weights import FLOAT16, read_weights
-from inrcodec.codecs.patches import PatchLayout, oversampling, render
-from inrcodec.errors import LimitError
+from inrcodec.codecs.patches import PatchLayout, evaluated_points, render
 from inrcodec.nn.siren import siren
 
 if TYPE_CHECKING:
@@ -96,13 +94,9 @@ class CoinCodec(Codec):
         parameters, end = read_parameters(entry.parameters)
         check_parameters_end(entry.parameters, end)
         shape, size = parameters.shape(header), request.grid(header)
-        n_points = math.prod(m * t for m, t in zip(size, oversampling(header.shape, size), strict=True))
-        largest = max(n_points, shape.n_weights)
-        if largest > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding takes {largest} points or weights, the limit is {limits.max_points}")
-        work = n_points * shape.multiply_adds
-        if work > limits.max_multiply_adds:
-            raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")
+        n_points = evaluated_points(header.shape, size)
+        limits.check_size(max(n_points, shape.n_weights), size, "points or weights")
+        limits.check_work(n_points * shape.multiply_adds)
         weights = read_weights(entry.body, shape, parameters.fineness)[None]
         centre, spread = value_range(header, parameters.level)
 

@@ -33,11 +33,10 @@ from inrcodec.codecs.coinpp.effort import COINPP_EFFORTS
 from inrcodec.codecs.coinpp.latents import read_latents
 from inrcodec.codecs.coinpp.prior import MAX_FINENESS, CoinPPPrior
 from inrcodec.codecs.loudness import gain_of, has_level, level_of
-from inrcodec.codecs.patches import PatchLayout, oversampling, render
+from inrcodec.codecs.patches import PatchLayout, check_patch_work, render
 from inrcodec.codecs.planes import PlaneMap
 from inrcodec.coding.bits import read_varint, write_varint
-from inrcodec.errors import FormatError, LimitError
-from inrcodec.limits import Limits
+from inrcodec.errors import FormatError
 from inrcodec.signals.header import SignalHeader
 
 if TYPE_CHECKING:
@@ -134,7 +133,15 @@ class CoinPPCodec(Codec):
         planes = PlaneMap.make(entry.header, self.prior)
         layout = PatchLayout(planes.shape, config.patch_shape)
         size = planes.plane_size(request.grid(entry.header))
-        self._check_work(planes, layout, size, request.limits)
+        check_patch_work(
+            request.limits,
+            planes.n_planes,
+            layout,
+            size,
+            latents=config.latent_dims,
+            multiply_adds=config.multiply_adds,
+            patch_multiply_adds=config.latent_dims * config.n_shifts,
+        )
         latents = read_latents(self.prior, entry.body, planes.n_planes * layout.n_patches, fineness)
         out = np.empty((planes.n_planes, *size, config.channels), np.float32)
         for number, plane_latents in enumerate(latents.split(layout.n_patches)):
@@ -144,15 +151,3 @@ class CoinPPCodec(Codec):
 
     def _evaluator(self, latents: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         return lambda patch, coordinates: self.prior.values(latents[patch], coordinates)
-
-    def _check_work(self, planes: PlaneMap, layout: PatchLayout, size: tuple[int, ...], limits: Limits) -> None:
-        config = self.prior.config
-        n_patches = planes.n_planes * layout.n_patches
-        times = oversampling(planes.shape, size)
-        n_points = math.prod(m * t for m, t in zip(size, times, strict=True)) * planes.n_planes
-        largest = max(n_points, n_patches * config.latent_dims)
-        if largest > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding evaluates {largest} points or latents, the limit is {limits.max_points}")
-        work = n_points * config.multiply_adds + n_patches * config.latent_dims * config.n_shifts
-        if work > limits.max_multiply_adds:
-            raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")

@@ -38,7 +38,7 @@ MAX_KEPT_GRID, KEPT_GRIDS = 1 << 14, 16
 MAX_GAIN = 16
 """Gains are from -16 to 16 half octaves."""
 _OCTAVE_UNITS = 5678
-"""Of a factor of 2, in units of 2^-13: ln(2) * 8192, part of the format."""
+"""Natural logarithm of 2 in units of 2^-13, ln(2) * 8192; part of the format."""
 
 
 def step_of(fineness: int) -> float:

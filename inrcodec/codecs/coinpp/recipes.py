@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from inrcodec.codecs.coinpp.model import CoinPPConfig
 from inrcodec.codecs.coinpp.training import CoinPPTraining
-from inrcodec.errors import UsageError
 from inrcodec.training.folders import DataSpec
 
 
@@ -53,17 +52,6 @@ MODULATION_RECIPES = {
         CoinPPRecipe("fields", "field", CoinPPConfig((32, 32), 1, (768, 64, 64), 512), (0.02, 4.0), batch=16),
     )
 }
-
-
-def coinpp_recipe_named(name: str) -> CoinPPRecipe:
-    """Return the recipe of a name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in MODULATION_RECIPES:
-        raise UsageError(f"recipe must be one of {', '.join(MODULATION_RECIPES)}, got {name!r}")
-    return MODULATION_RECIPES[name]
 
 
 def adapted_coinpp_recipe(recipe: CoinPPRecipe, *, name: str | None = None, tile: int | None = None) -> CoinPPRecipe:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from inrcodec.codecs.coinpp.inner_loop import fit_latents, inner_steps, squared_errors
-from inrcodec.codecs.coinpp.latents import choose_gains, coded_nats, gaussian_nats, quantise
+from inrcodec.codecs.coinpp.latents import gaussian_nats
 from inrcodec.codecs.coinpp.model import CoinPPConfig, ModulatedINR
-from inrcodec.codecs.coinpp.prior import CoinPPPrior, fineness_of, step_of
+from inrcodec.codecs.coinpp.prior import CoinPPPrior
 from inrcodec.errors import UsageError
 from inrcodec.signals.coordinates import grid_coordinates
-from inrcodec.training.folders import read_training_data
-from inrcodec.training.job import TrainingJob, TrainingOptions, rate_and_db, reject_options
 from inrcodec.training.loop import LR_FLOOR, NetworkState, cosine_lr
 from inrcodec.training.sources import PatchSource
 from inrcodec.training.trainer import NetworkTrainer
@@ -243,92 +240,3 @@ def scales_of(latents: Tensor) -> Tensor:
         log_gain = 0.5 * (power * (-2.0 * log_scale).exp()).mean(dim=1, keepdim=True).log()
         log_gain -= log_gain.mean()
     return log_scale
-
-
-INNER_STEPS = 10
-FINENESSES = 6
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """Means over patches at a quantisation step.
-
-    Attributes:
-        step: quantisation step.
-        bits_per_point: bits under the prior.
-        db: PSNR in dB, peak 1.
-    """
-
-    step: float
-    bits_per_point: float
-    db: float
-
-
-@torch.no_grad()
-def evaluate_coinpp(prior: CoinPPPrior, source: PatchSource, *, count: int = 64, seed: int = 0) -> list[StepResult]:
-    """Return results of ``count`` patches, fitted once and quantised at six steps."""
-    config = prior.config
-    values = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).flatten(1, -2)
-    values = (values - config.centre) / config.spread
-    coordinates = torch.from_numpy(grid_coordinates(config.patch_shape).reshape(-1, prior.axes))
-    latent = fit_latents(prior.model, values, coordinates, INNER_STEPS)
-    results = []
-    for step in np.geomspace(prior.steps[1], prior.steps[0], FINENESSES).tolist():
-        step = step_of(fineness_of(step))
-        gains = choose_gains(prior, latent, step)
-        quantised = quantise(prior, latent, gains, step) * step
-        nats = coded_nats(quantised, prior.log_scales(gains), torch.full((count,), step)).sum(dim=1)
-        error = squared_errors(prior.model(quantised, coordinates), values) / values[0].numel() * config.spread**2
-        results.append(
-            StepResult(
-                step,
-                float(nats.mean()) / math.log(2) / config.n_points,
-                float(-10.0 * error.clamp_min(1e-12).log10().mean()),
-            )
-        )
-    return results
-
-
-DEFAULT_RECIPE = "photographs"
-
-
-def make_job(options: TrainingOptions) -> TrainingJob:
-    """Return a meta-learning of a base network.
-
-    Raises:
-        UsageError: an option does not apply.
-    """
-    from inrcodec.codecs.coinpp.recipes import adapted_coinpp_recipe, coinpp_recipe_named
-
-    reject_options(options, "tile", "variable")
-    recipe_name = options.recipe or DEFAULT_RECIPE
-    recipe = adapted_coinpp_recipe(coinpp_recipe_named(recipe_name), name=options.name, tile=options.tile)
-    config = recipe.training(options.minutes, options.seed)
-    source = read_training_data(recipe.wanted, options.data, variable=options.variable)
-    return TrainingJob(
-        codec="coin++",
-        recipe=recipe_name,
-        kind=recipe.kind,
-        trainer=CoinPPTrainer(config, source.training, options.chosen_device()),
-        data=source.summary,
-        settings=config.summary(),
-        describe_entry=rate_and_db,
-        evaluate=lambda prior: evaluate_coinpp(prior, source.held_out),
-    )
-
-
-def measure_prior(prior: CoinPPPrior, recipe: str | None, folder: Path) -> list[StepResult]:
-    """Measure a prior on the signals of a folder, at six quantisation steps.
-
-    Args:
-        prior: what is measured.
-        recipe: how the signals are read; None for the recipe of the prior's name.
-        folder: folder or file of signals.
-
-    Raises:
-        UsageError: there is no such recipe. DataError: there are no signals.
-    """
-    from inrcodec.codecs.coinpp.recipes import coinpp_recipe_named
-
-    name = recipe or prior.card.get("recipe") or prior.name.removeprefix("coinpp-")
-    return evaluate_coinpp(prior, read_training_data(coinpp_recipe_named(name).wanted, [folder]).training)

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.codecs.base import Codec, Family, prior_for_all, prior_kind
+from inrcodec.codecs.base import Codec, Family, deferred, prior_for_all, prior_kind
 
 if TYPE_CHECKING:
     from inrcodec.codecs.combiner.prior import CombinerPrior
     from inrcodec.signals.signal import Signal
-    from inrcodec.training.job import TrainingJob, TrainingOptions
 
 
 def _codec(prior: CombinerPrior, name: str) -> Codec:
     from inrcodec.codecs.combiner.codec import CombinerCodec
 
     return CombinerCodec(prior)
-
-
-def _load_prior(data: bytes, source: str) -> CombinerPrior:
-    from inrcodec.codecs.combiner.prior import CombinerPrior
-
-    return CombinerPrior.from_bytes(data, source)
 
 
 def _default_prior(signals: Sequence[Signal]) -> str:
@@ -42,27 +34,15 @@ def _describe_prior(prior: CombinerPrior) -> dict[str, Any]:
     return {"patch": patch, "bits_per_point": bits, "about": about}
 
 
-def _training(options: TrainingOptions) -> TrainingJob:
-    from inrcodec.codecs.combiner.training import make_job
-
-    return make_job(options)
-
-
-def _measure_prior(prior: CombinerPrior, recipe: str | None, folder: Path) -> Sequence[Any]:
-    from inrcodec.codecs.combiner.training import measure_prior
-
-    return measure_prior(prior, recipe, folder)
-
-
 FAMILY = Family(
     names=("combiner",),
     ids=(1,),
     codec=_codec,
     prior_format="inrcodec-prior-1",
-    load_prior=_load_prior,
+    load_prior=deferred("inrcodec.codecs.combiner.prior", "CombinerPrior.from_bytes"),
     default_prior=_default_prior,
     describe_prior=_describe_prior,
-    training=_training,
-    measure_prior=_measure_prior,
+    training=deferred("inrcodec.codecs.combiner.job", "make_job"),
+    measure_prior=deferred("inrcodec.codecs.combiner.job", "measure_prior"),
     in_viewer=True,
 )

@@ -11,7 +11,6 @@ Sources: COMBINER (arXiv 2305.19185), RECOMBINER (arXiv 2309.17182).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -29,12 +28,10 @@ from inrcodec.codecs.base import (
     check_parameters_end,
 )
 from inrcodec.codecs.combiner.bitstream import decode_latents, max_parameter_bytes, read_body, read_parameters
-from inrcodec.codecs.combiner.effort import combiner_effort_named
+from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS
 from inrcodec.codecs.combiner.prior import CombinerPrior
-from inrcodec.codecs.patches import PatchLayout, oversampling, render
+from inrcodec.codecs.patches import PatchLayout, check_patch_work, render
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.errors import LimitError
-from inrcodec.limits import Limits
 
 if TYPE_CHECKING:
     from inrcodec.codecs.combiner.encoding import CombinerEncoding
@@ -67,7 +64,7 @@ class CombinerCodec(Codec):
         from inrcodec.codecs.combiner.encoding import CombinerEncoding
 
         check_options(self, options)
-        return CombinerEncoding(self.prior, sources, combiner_effort_named(options.effort), options.progress)
+        return CombinerEncoding(self.prior, sources, COMBINER_EFFORTS[options.effort], options.progress)
 
     def default_beta(self, sources: Sequence[Source]) -> float:
         """See ``Codec.default_beta``."""
@@ -77,7 +74,7 @@ class CombinerCodec(Codec):
         """Return the gradient steps of an encoding, all groups together; a target rate may take more."""
         from inrcodec.codecs.combiner.encoding import patch_groups
 
-        return len(patch_groups(self.prior, sources)) * combiner_effort_named(effort).total_steps
+        return len(patch_groups(self.prior, sources)) * COMBINER_EFFORTS[effort].total_steps
 
     def split_parameters(self, payload: bytes) -> tuple[bytes, bytes]:
         """See ``Codec.split_parameters``."""
@@ -93,7 +90,15 @@ class CombinerCodec(Codec):
         layout = PatchLayout(planes.shape, prior.config.patch_shape)
         n_patches = planes.n_planes * layout.n_patches
         size = planes.plane_size(request.grid(entry.header))
-        self._check_work(n_patches, planes, size, request.limits)
+        check_patch_work(
+            request.limits,
+            planes.n_planes,
+            layout,
+            size,
+            latents=prior.config.dims,
+            multiply_adds=prior.config.shape.multiply_adds,
+            patch_multiply_adds=prior.config.dims * prior.config.shape.n_weights,
+        )
         coded = read_body(prior, entry.body, point, budget_bits, n_patches, request.limits)
         latent = decode_latents(prior, point, coded, budget_bits)
         out = np.empty((planes.n_planes, *size, prior.config.channels), np.float32)
@@ -113,14 +118,3 @@ class CombinerCodec(Codec):
             return values * prior.spread + prior.centre
 
         return evaluate
-
-    def _check_work(self, n_patches: int, planes: PlaneMap, size: tuple[int, ...], limits: Limits) -> None:
-        config = self.prior.config
-        times = oversampling(planes.shape, size)
-        n_points = math.prod(m * t for m, t in zip(size, times, strict=True)) * planes.n_planes
-        largest = max(n_points, n_patches * config.dims)
-        if largest > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding takes {largest} points or latents, the limit is {limits.max_points}")
-        work = n_points * config.shape.multiply_adds + n_patches * config.dims * config.shape.n_weights
-        if work > limits.max_multiply_adds:
-            raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")

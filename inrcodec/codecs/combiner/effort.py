@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from inrcodec.codecs.combiner.posterior import Rates
 from inrcodec.coding.relative_entropy import Selection
-from inrcodec.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,3 @@ COMBINER_EFFORTS = {
         CombinerEffort("best", 240, 100, 32, 20),
     )
 }
-
-
-def combiner_effort_named(name: str) -> CombinerEffort:
-    """Return the preset of a name.
-
-    Raises:
-        UsageError: there is no such preset.
-    """
-    try:
-        return COMBINER_EFFORTS[name]
-    except KeyError:
-        raise UsageError(f"effort must be one of {', '.join(COMBINER_EFFORTS)}, got {name!r}") from None

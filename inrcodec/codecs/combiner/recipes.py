@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from inrcodec.codecs.combiner.model import CombinerConfig
-from inrcodec.errors import UsageError
 from inrcodec.training.folders import DataSpec
 
 
@@ -57,17 +56,6 @@ COMBINER_RECIPES = {
         ),
     )
 }
-
-
-def combiner_recipe_named(name: str) -> CombinerRecipe:
-    """Return the recipe of a name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in COMBINER_RECIPES:
-        raise UsageError(f"recipe must be one of {', '.join(COMBINER_RECIPES)}, got {name!r}")
-    return COMBINER_RECIPES[name]
 
 
 def adapted_combiner_recipe(

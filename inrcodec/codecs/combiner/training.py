@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +31,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.combiner.bitstream import OperatingPoint
-from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS, CombinerEffort
 from inrcodec.codecs.combiner.model import BayesianINR
 from inrcodec.codecs.combiner.posterior import Gaussian, PosteriorAdam, Rates, elbo_terms, kl_bits, posterior_step
 from inrcodec.codecs.combiner.prior import CLASS_TABLE_TOTAL, KL_UNITS_PER_BIT, CombinerPrior, class_cost_bits
-from inrcodec.codecs.combiner.progressive import Patches, ProgressiveEncoder
 from inrcodec.codecs.combiner.training_parts import PartedSet
-from inrcodec.codecs.combiner.training_state import (
-    TrainingConfig,
-    TrainingState,
-    config_summary,
-    load_state,
-    save_state,
-)
+from inrcodec.codecs.combiner.training_state import TrainingConfig, TrainingState, load_state, save_state
 from inrcodec.errors import UsageError
 from inrcodec.parallel.base import Workers
-from inrcodec.parallel.local import open_workers
 from inrcodec.signals.coordinates import grid_coordinates
-from inrcodec.training.folders import read_training_data
-from inrcodec.training.job import TrainingJob, TrainingOptions, reject_options
 from inrcodec.training.loop import LR_FLOOR, RunState, cosine_lr, share_done
 from inrcodec.training.sources import PatchSource
 from inrcodec.training.trainer import Trainer
@@ -445,122 +431,3 @@ def _to_table(counts: np.ndarray) -> np.ndarray:
     table[np.arange(len(table)), share.argmax(axis=1)] += CLASS_TABLE_TOTAL - table.sum(axis=1)
     result: np.ndarray = table
     return result
-
-
-@dataclass(frozen=True)
-class AnchorResult:
-    """Means over patches at an anchor.
-
-    Attributes:
-        beta: squared error of values per bit per point.
-        kl_bits_per_point: KL in bits per point.
-        sample_db: PSNR in dB (peak 1) of one posterior sample.
-        mean_db: PSNR in dB (peak 1) of the posterior mean.
-    """
-
-    beta: float
-    kl_bits_per_point: float
-    sample_db: float
-    mean_db: float
-
-
-def evaluate_combiner(
-    prior: CombinerPrior, source: PatchSource, effort: CombinerEffort, *, count: int = 64, seed: int = 0
-) -> list[AnchorResult]:
-    """Fit ``count`` patches at every anchor."""
-    values = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).flatten(1, -2)
-    patches = Patches((values - prior.centre) / prior.spread, None, np.arange(count))
-    shape = prior.config.patch_shape
-    features = prior.model.features(torch.from_numpy(grid_coordinates(shape).reshape(-1, len(shape))))
-    encoder = ProgressiveEncoder(prior, effort)
-    # Audio is rated on the [0, 1] convention, where errors are half as large.
-    peak_db = 6.0206 if prior.kind == "audio" else 0.0
-    results = []
-    for anchor in range(prior.n_anchors):
-        beta = float(prior.betas[anchor])
-        fit = encoder.fit_posteriors(patches, features, OperatingPoint(anchor, beta, 1))
-        kl = float(kl_bits(fit.posterior, fit.prior).sum(dim=1).mean()) / prior.config.n_points
-        decibels = [
-            float(
-                -10.0 * encoder.mean_distortion(fit, patches, features, sample=sample).clamp_min(1e-12).log10().mean()
-            )
-            for sample in (True, False)
-        ]
-        results.append(AnchorResult(beta, kl, decibels[0] + peak_db, decibels[1] + peak_db))
-    return results
-
-
-DEFAULT_RECIPE = "photographs"
-EVALUATED_PATCHES = 64
-"""Held-out patches that a new prior is measured on."""
-PARTS = 8
-"""Batches whose posteriors are fitted at once where there are workers. The outcome depends on this number, not on that
-of the workers."""
-
-
-def make_job(options: TrainingOptions) -> TrainingJob:
-    """Return a training of a prior of codec combiner; workers fit the posteriors where they are asked for.
-
-    Raises:
-        UsageError: an option does not apply.
-    """
-    from inrcodec.codecs.combiner.recipes import adapted_combiner_recipe, combiner_recipe_named
-
-    reject_options(
-        options, "tile", "variable", "reparameterisation", "latent_dims", "proposal", "patches", "workers", "scheduler"
-    )
-    recipe_name = options.recipe or DEFAULT_RECIPE
-    recipe = adapted_combiner_recipe(combiner_recipe_named(recipe_name), name=options.name, tile=options.tile)
-    changes: dict[str, Any] = {
-        "reparameterisation": options.reparameterisation or recipe.network.reparameterisation,
-        "latent_dims": options.latent_dims or recipe.network.latent_dims,
-        "proposal_hidden": recipe.network.proposal_hidden if options.proposal else 0,
-    }
-    network = replace(recipe.network, **changes)
-    spread = options.workers is not None or options.scheduler is not None
-    config = TrainingConfig(
-        network,
-        recipe.name,
-        recipe.kind,
-        recipe.betas,
-        options.minutes,
-        recipe.n_classes,
-        patches=options.patches or TrainingConfig.patches,
-        seed=options.seed,
-        parts=PARTS if spread else 0,
-    )
-    middle = len(config.betas) // 2
-    with ExitStack() as stack:
-        workers = stack.enter_context(open_workers(options.workers, options.scheduler)) if spread else None
-        source = read_training_data(recipe.wanted, options.data, variable=options.variable)
-        return TrainingJob(
-            codec="combiner",
-            recipe=recipe_name,
-            kind=recipe.kind,
-            trainer=CombinerTrainer(config, source.training, options.chosen_device(), workers),
-            data=source.summary,
-            settings=config_summary(config),
-            describe_entry=lambda e: f"{e[f'bits_per_point_{middle}']:.3f} bits/point {e[f'db_{middle}']:.2f} dB",
-            evaluate=lambda prior: evaluate_combiner(
-                prior, source.held_out, COMBINER_EFFORTS["default"], count=EVALUATED_PATCHES
-            ),
-            resources=stack.pop_all(),
-        )
-
-
-def measure_prior(prior: CombinerPrior, recipe: str | None, folder: Path) -> list[AnchorResult]:
-    """Measure a prior on the signals of a folder, at every anchor.
-
-    Args:
-        prior: what is measured.
-        recipe: how the signals are read; None for the recipe of the prior's name.
-        folder: folder or file of signals.
-
-    Raises:
-        UsageError: there is no such recipe. DataError: there are no signals.
-    """
-    from inrcodec.codecs.combiner.recipes import combiner_recipe_named
-
-    name = recipe or prior.card.get("recipe") or prior.name.removeprefix("combiner-")
-    source = read_training_data(combiner_recipe_named(name).wanted, [folder]).training
-    return evaluate_combiner(prior, source, COMBINER_EFFORTS["default"])

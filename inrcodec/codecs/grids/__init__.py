@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.codecs.base import Codec, Family, prior_kind
+from inrcodec.codecs.base import Codec, Family, deferred, prior_kind
 
 if TYPE_CHECKING:
     from inrcodec.codecs.grids.prior import GridsPrior
     from inrcodec.signals.signal import Signal
-    from inrcodec.training.job import TrainingJob, TrainingOptions
 
 
 def _codec(prior: GridsPrior, name: str) -> Codec:
     from inrcodec.codecs.grids.codec import GridsCodec
 
     return GridsCodec(prior)
-
-
-def _load_prior(data: bytes, source: str) -> GridsPrior:
-    from inrcodec.codecs.grids.prior import GridsPrior
-
-    return GridsPrior.from_bytes(data, source)
 
 
 def _default_prior(signals: Sequence[Signal]) -> str:
@@ -34,18 +26,6 @@ def _default_prior(signals: Sequence[Signal]) -> str:
 def _describe_prior(prior: GridsPrior) -> dict[str, Any]:
     betas = [round(math.exp(-value), 9) for value in prior.config.log_lambdas]
     return {"betas": betas, "about": f"{prior.config.grids} grids, {prior.config.n_weights} weights"}
-
-
-def _training(options: TrainingOptions) -> TrainingJob:
-    from inrcodec.codecs.grids.training import make_job
-
-    return make_job(options)
-
-
-def _measure_prior(prior: GridsPrior, recipe: str | None, folder: Path) -> Sequence[Any]:
-    from inrcodec.codecs.grids.training import measure_prior
-
-    return measure_prior(prior, recipe, folder)
 
 
 MAX_FITTED_POINTS = 1 << 20
@@ -62,10 +42,10 @@ FAMILY = Family(
     ids=(7,),
     codec=_codec,
     prior_format="inrcodec-grids-1",
-    load_prior=_load_prior,
+    load_prior=deferred("inrcodec.codecs.grids.prior", "GridsPrior.from_bytes"),
     default_prior=_default_prior,
     describe_prior=_describe_prior,
-    training=_training,
-    measure_prior=_measure_prior,
+    training=deferred("inrcodec.codecs.grids.job", "make_job"),
+    measure_prior=deferred("inrcodec.codecs.grids.job", "measure_prior"),
     is_second_candidate=_is_second_candidate,
 )

@@ -37,10 +37,9 @@ from inrcodec.codecs.grids.plane_messages import read_grids, read_weights
 from inrcodec.codecs.grids.prior import FINENESSES, GridsPrior
 from inrcodec.codecs.messages import split_messages
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.codecs.tiles import TileBlender, padded_shape, plane_tiles
+from inrcodec.codecs.tiles import TileBlender, check_tile_work, padded_shape, plane_tiles
 from inrcodec.coding.bits import read_varint, write_varint
-from inrcodec.errors import FormatError, LimitError
-from inrcodec.limits import Limits
+from inrcodec.errors import FormatError
 from inrcodec.signals.resample import window_axes
 
 if TYPE_CHECKING:
@@ -110,7 +109,15 @@ class GridsCodec(Codec):
         planes = PlaneMap.make(entry.header, self.prior)
         size = planes.plane_size(request.grid(entry.header))
         tiles = plane_tiles(self.prior.kind, planes.shape, self.prior.config.coarsest)
-        self._check_work(planes, tiles, size, request.limits)
+        check_tile_work(
+            request.limits,
+            planes.n_planes,
+            planes.shape,
+            size,
+            tiles=tiles,
+            stride=self.prior.config.coarsest,
+            multiply_adds=self.prior.config.multiply_adds_per_point,
+        )
         covered, plane_numbers, window = planes.part(request.covered(entry.header))
         messages = split_messages(entry.body, planes.n_planes * len(tiles) * 2)
         axes = window_axes(planes.shape, size, window)
@@ -140,13 +147,3 @@ class GridsCodec(Codec):
         parts = config.parts(torch.from_numpy(integers).float() / (1 << WEIGHT_BITS))
         values = grid_values(config, grid_features(grids), parts)
         return values[:, : shape[0], : shape[1]].permute(1, 2, 0).contiguous().numpy()
-
-    def _check_work(self, planes: PlaneMap, tiles: Sequence[Window], size: tuple[int, ...], limits: Limits) -> None:
-        n_points = math.prod(max(a, b) for a, b in zip(planes.shape, size, strict=True)) * planes.n_planes
-        tile_shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
-        n_padded = sum(math.prod(padded_shape(s, self.prior.config.coarsest)) for s in tile_shapes) * planes.n_planes
-        if max(n_points, n_padded) > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding evaluates {max(n_points, n_padded)} points, the limit is {limits.max_points}")
-        work = n_padded * self.prior.config.multiply_adds_per_point
-        if work > limits.max_multiply_adds:
-            raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")

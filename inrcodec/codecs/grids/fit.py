@@ -34,9 +34,9 @@ LATENT_RATE, LATENT_GAIN = 0.01, 16.0
 WEIGHT_RATE, PRIOR_WEIGHT_RATE = 0.01, 0.05
 """Learning rates of weights that are free, and of those under a prior, in its standard deviations."""
 LAST_RATE = 0.02
-"""Of the first learning rate, at the end."""
+"""The learning rate at the end, as a fraction of the first."""
 TEMPERATURES, NOISES = (0.3, 0.1), (1.5, 1.001)
-"""Of soft rounding and of Kumaraswamy's distribution, from the first step to the last."""
+"""First and last temperature of soft rounding, first and last parameter of Kumaraswamy's distribution."""
 MAX_GRADIENT = 0.1
 """Norm, of the mean squared error's gradient plus beta times that of bits per point, that steps are clipped to."""
 CONTROL_AT = (0.25, 0.4, 0.55, 0.65, 0.75, 0.83, 0.9, 0.96)
@@ -45,22 +45,22 @@ STILL_TO_FALL = 0.3
 """Bits of a fit at one lambda are 1 + 0.3 (1 - progress)^2 times those at its end, about."""
 CODED_FROM = 0.75
 MAX_MOVE, FARTHEST = 0.5, 1.0
-"""Of log(lambda): the largest single move in a fit, and how far corrections after it may go."""
+"""Largest single move of log(lambda) in a fit, and how far corrections after it may go."""
 GUESSES, MIN_MOVE = 6, 0.03
 """How often proposals are asked for a first lambda."""
 SLOPE = 0.62
 """d log(bits) / d log(lambda) of photographs, about."""
 TOLERANCE = 0.01
 MIN_CORRECTION = 0.002
-"""Of log(lambda); smaller ones are out of reach of what they are for."""
+"""Smallest correction of log(lambda); smaller ones do not change the bits reliably."""
 MIN_SLOPE = 0.1
 DEFAULT_CORRECTIONS, MAX_CORRECTIONS, CORRECTION_SHARE, CORRECTION_FROM = 4, 8, 0.08, 0.5
 """How often a fit goes on for a wanted rate, and at most while that is on one side of it; for which share of its steps,
 and from where in its course."""
 FAR = 0.1
-"""Of log(bits): beyond it, after the usual corrections, a new fit is worth more than another correction."""
+"""Distance in log(bits) beyond which, after the usual corrections, a new fit is worth more than another correction."""
 MAX_DIVISIONS = 16
-"""Of the interval between two places of a fit."""
+"""How often the interval between two places of a fit is divided at most."""
 MAX_FITS, MIN_RESTART = 4, 0.2
 """How many fits a wanted rate takes at most, and how far apart in log(lambda) they begin at least."""
 WORD_BITS = 32
@@ -105,7 +105,7 @@ class GridFit:
         self.latents = [(grid.clone() / LATENT_GAIN).requires_grad_() for grid in latents or zeros]
         self.moved = torch.zeros_like(start, requires_grad=True)
         self.scale = torch.ones_like(start) if deviation is None else deviation
-        # Of weights at the prior's mean, about: a Gaussian's density at 0, times the step, as a probability.
+        # Approximate bits of weights at the prior's mean: a Gaussian's density at 0, times the step, as a probability.
         self.least_bits = 0.0
         if deviation is not None and rounding is not None:
             self.least_bits = float(0.5 * torch.log2(1.0 + 2.0 * math.pi * (deviation / rounding).square()).sum())

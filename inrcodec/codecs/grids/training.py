@@ -29,8 +29,6 @@ from inrcodec.codecs.grids.fit import LATENT_GAIN, GridFit, GridProblem
 from inrcodec.codecs.grids.prior import MAX_STEP_BITS, GridProposal, GridsPrior
 from inrcodec.errors import FormatError, UsageError
 from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
-from inrcodec.training.folders import DataSpec, read_training_data
-from inrcodec.training.job import TrainingJob, TrainingOptions, rate_and_db, reject_options
 from inrcodec.training.loop import LOG_SECONDS, LR_FLOOR, RunState, cosine_lr, share_done
 from inrcodec.training.muon import Muon
 from inrcodec.training.sources import PatchSource
@@ -422,85 +420,3 @@ class GridsTrainer(Trainer[GridState, GridsPrior]):
 def _rising(values: Sequence[float]) -> tuple[float, ...]:
     """Return the values made strictly increasing."""
     return tuple(float(v) * (1.0 + 1e-6 * i) for i, v in enumerate(np.maximum.accumulate(np.maximum(values, 1e-6))))
-
-
-@dataclass(frozen=True)
-class BetaResult:
-    """Means over crops at an anchor.
-
-    Attributes:
-        beta: squared error of values per bit per point.
-        bits_per_point: bits of the latents and, estimated, of the weights.
-        db: PSNR in dB, peak 1.
-    """
-
-    beta: float
-    bits_per_point: float
-    db: float
-
-
-def evaluate_grids(
-    prior: GridsPrior, source: PatchSource, *, count: int = 2, steps: int = 60, seed: int = 0
-) -> list[BetaResult]:
-    """Return results of ``count`` crops fitted at every anchor, from the prior."""
-    crops = torch.from_numpy(source.draw(count, np.random.default_rng(seed))).permute(0, 3, 1, 2)
-    low, high = prior.config.log_lambdas
-    results = []
-    for log_lambda in np.linspace(low, high, prior.config.anchors).tolist():
-        quality = prior.quality_of(log_lambda)
-        start = torch.from_numpy(prior.mean_at(quality)).float() / (1 << WEIGHT_BITS)
-        proposal, bits, db = prior.proposal_at(quality), [], []
-        for crop in crops:
-            problem = GridProblem(crop.contiguous(), torch.ones(crop.shape[1:]))
-            fit = GridFit(prior.config, problem, start, prior.deviation_at(quality), proposal(crop))
-            for step in range(steps):
-                fit.step(step / steps, log_lambda)
-            bits.append(fit.bits() / problem.points)
-            db.append(-10.0 * math.log10(max(fit.error(), 1e-12)))
-        results.append(BetaResult(math.exp(-log_lambda), float(np.mean(bits)), float(np.mean(db))))
-    return results
-
-
-RECIPE, SCALES, CROP = "photographs", (1.0, 1.6), 192
-"""The only recipe, the factors by which its images are resampled, and the side of crops."""
-EVALUATED_CROPS, EVALUATED_STEPS = 2, 60
-"""Held-out crops that a new prior is measured on, and the steps of each fit."""
-
-
-def make_job(options: TrainingOptions) -> TrainingJob:
-    """Return a training of a prior of latent grids.
-
-    Raises:
-        UsageError: an option does not apply.
-    """
-    reject_options(options, "scales")
-    if options.recipe not in (None, RECIPE) or options.device not in (None, "cpu"):
-        raise UsageError(f"codec grids learns from recipe {RECIPE}, on the CPU: leave --recipe and --device out")
-    config = GridsTraining(GridsConfig(), options.name, options.minutes, CROP, seed=options.seed)
-    scales = options.scales or SCALES
-    source = read_training_data(DataSpec("image", (CROP, CROP), scales=scales), options.data)
-    return TrainingJob(
-        codec="grids",
-        recipe=RECIPE,
-        kind="image",
-        trainer=GridsTrainer(config, source.training),
-        data=source.summary,
-        settings={**config.summary(), "scales": scales},
-        describe_entry=rate_and_db,
-        evaluate=lambda prior: evaluate_grids(prior, source.held_out, count=EVALUATED_CROPS, steps=EVALUATED_STEPS),
-    )
-
-
-def measure_prior(prior: GridsPrior, recipe: str | None, folder: Path) -> list[BetaResult]:
-    """Measure a prior on the images of a folder, at every anchor.
-
-    Args:
-        prior: what is measured.
-        recipe: ignored, since there is only one.
-        folder: folder or file of images.
-
-    Raises:
-        DataError: there are no images.
-    """
-    spec = DataSpec("image", (CROP, CROP), scales=SCALES)
-    return evaluate_grids(prior, read_training_data(spec, [folder]).training)

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.codecs.base import Codec, CodedEntry, Family, covers_globe, prior_for_all, prior_kind
+from inrcodec.codecs.base import Codec, CodedEntry, Family, covers_globe, deferred, prior_for_all, prior_kind
 
 if TYPE_CHECKING:
     from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
     from inrcodec.signals.signal import Signal
-    from inrcodec.training.job import TrainingJob, TrainingOptions
 
 
 def _codec(prior: HierarchicalPrior, name: str) -> Codec:
     from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 
     return HierarchicalCodec(prior)
-
-
-def _load_prior(data: bytes, source: str) -> HierarchicalPrior:
-    from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
-
-    return HierarchicalPrior.from_bytes(data, source)
 
 
 def _default_prior(signals: Sequence[Signal]) -> str:
@@ -44,18 +36,6 @@ def _describe_prior(prior: HierarchicalPrior) -> dict[str, Any]:
     return {"strides": strides, "betas": betas, "about": f"latents at strides {', '.join(map(str, strides))}"}
 
 
-def _training(options: TrainingOptions) -> TrainingJob:
-    from inrcodec.codecs.hierarchical.training import make_job
-
-    return make_job(options)
-
-
-def _measure_prior(prior: HierarchicalPrior, recipe: str | None, folder: Path) -> Sequence[Any]:
-    from inrcodec.codecs.hierarchical.training import measure_prior
-
-    return measure_prior(prior, recipe, folder)
-
-
 def _inspect(codec: Codec, entry: CodedEntry) -> Any:
     from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
     from inrcodec.codecs.hierarchical.inspection import inspect
@@ -69,11 +49,11 @@ FAMILY = Family(
     ids=(2,),
     codec=_codec,
     prior_format="inrcodec-hierarchy-1",
-    load_prior=_load_prior,
+    load_prior=deferred("inrcodec.codecs.hierarchical.prior", "HierarchicalPrior.from_bytes"),
     default_prior=_default_prior,
     describe_prior=_describe_prior,
-    training=_training,
-    measure_prior=_measure_prior,
+    training=deferred("inrcodec.codecs.hierarchical.job", "make_job"),
+    measure_prior=deferred("inrcodec.codecs.hierarchical.job", "measure_prior"),
     inspect=_inspect,
     in_viewer=True,
 )

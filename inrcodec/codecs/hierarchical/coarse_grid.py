@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from inrcodec.codecs.base import Rate, Source
 from inrcodec.codecs.hierarchical.batches import OwnedBatch, make_batches
 from inrcodec.codecs.hierarchical.config import coarser_shape
-from inrcodec.codecs.hierarchical.effort import hierarchical_effort_named
+from inrcodec.codecs.hierarchical.effort import HIERARCHICAL_EFFORTS
 from inrcodec.codecs.hierarchical.encoder import CodedLatents, LatentEncoder
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
 from inrcodec.codecs.hierarchical.parameters import MAX_HALVINGS
@@ -81,7 +81,7 @@ def _trial_cost(
     halvings: int,
 ) -> float:
     """Return the cost of a grid: summed squared error if bits are requested, else bits + lambda * squared error."""
-    encoder = LatentEncoder(prior, hierarchical_effort_named("fast"))
+    encoder = LatentEncoder(prior, HIERARCHICAL_EFFORTS["fast"])
     batches = make_batches(sources, prior, 1.0, halvings)
     if rate.bits is not None:
         quality, coded = search_quality(encoder, [owned.batch for owned in batches], rate.bits * share)

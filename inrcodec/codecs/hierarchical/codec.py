@@ -34,7 +34,7 @@ from inrcodec.codecs.base import (
     check_parameters_end,
 )
 from inrcodec.codecs.hierarchical.config import block_names, coarser_shape, default_log_lambda
-from inrcodec.codecs.hierarchical.effort import hierarchical_effort_named
+from inrcodec.codecs.hierarchical.effort import HIERARCHICAL_EFFORTS
 from inrcodec.codecs.hierarchical.exact import RESIDUAL_BITS, log_lambda_of, place_latents, to_floats
 from inrcodec.codecs.hierarchical.head_weights import receive_weights
 from inrcodec.codecs.hierarchical.latent_coders import CODERS, make_reader
@@ -45,10 +45,8 @@ from inrcodec.codecs.hierarchical.render import render
 from inrcodec.codecs.loudness import gain_of, level_of
 from inrcodec.codecs.messages import split_messages
 from inrcodec.codecs.planes import PlaneMap
-from inrcodec.codecs.tiles import TileBlender, padded_shape, plane_tiles
+from inrcodec.codecs.tiles import TileBlender, check_tile_work, padded_shape, plane_tiles
 from inrcodec.coding.gaussian import scale_values
-from inrcodec.errors import LimitError
-from inrcodec.limits import Limits
 from inrcodec.nn.exact import scale_indices
 from inrcodec.signals.resample import window_axes
 
@@ -98,7 +96,7 @@ class HierarchicalCodec(Codec):
         """Return the gradient steps of an encoding; choosing a quality for a target rate may take more."""
         from inrcodec.codecs.hierarchical.batches import make_batches
 
-        preset = hierarchical_effort_named(effort)
+        preset = HIERARCHICAL_EFFORTS[effort]
         sizes = [owned.batch.points for owned in make_batches(sources, self.prior, 1.0)]
         return sum(sum(preset.steps_for(self.prior.kind, points)) for points in sizes)
 
@@ -129,7 +127,15 @@ class HierarchicalCodec(Codec):
         size = planes.plane_size(request.grid(entry.header))
         shape = coarser_shape(planes.shape, parameters.halvings)
         tiles = plane_tiles(self.prior.kind, shape, self.prior.config.coarsest)
-        self._check_work(planes.n_planes, shape, tiles, size, request.limits)
+        check_tile_work(
+            request.limits,
+            planes.n_planes,
+            shape,
+            size,
+            tiles=tiles,
+            stride=self.prior.config.coarsest,
+            multiply_adds=multiply_adds_per_point(self.prior.config),
+        )
         covered, plane_numbers, window = planes.part(request.covered(entry.header))
         out = np.empty((len(plane_numbers), *(p.stop - p.start for p in window), self.prior.channels), np.float32)
         messages = split_messages(entry.body, planes.n_planes * len(tiles) * (1 + parameters.weights))
@@ -203,15 +209,3 @@ class HierarchicalCodec(Codec):
         h = top_down(layers, 1, rows, padded[-1] // coarsest, choose)
         reader.finish()
         return to_floats(h)
-
-    def _check_work(
-        self, n_planes: int, shape: tuple[int, ...], tiles: Sequence[Window], size: tuple[int, ...], limits: Limits
-    ) -> None:
-        n_points = math.prod(max(a, b) for a, b in zip(shape, size, strict=True)) * n_planes
-        tile_shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
-        n_padded = sum(math.prod(padded_shape(s, self.prior.config.coarsest)) for s in tile_shapes) * n_planes
-        if max(n_points, n_padded) > limits.max_points or max(size) > limits.max_axis:
-            raise LimitError(f"decoding evaluates {max(n_points, n_padded)} points, the limit is {limits.max_points}")
-        work = n_padded * multiply_adds_per_point(self.prior.config)
-        if work > limits.max_multiply_adds:
-            raise LimitError(f"decoding takes {work:.2g} multiply-adds, the limit is {limits.max_multiply_adds:.2g}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from inrcodec.errors import UsageError
-
 SMALL_POINTS = 1 << 14
 """A signal of at most this many points is small."""
 ADAPTED_POINTS = 768 * 512
@@ -57,15 +55,3 @@ HIERARCHICAL_EFFORTS = {
         HierarchicalEffort("best", 120, 100, small_steps=300, adapting_steps=400),
     )
 }
-
-
-def hierarchical_effort_named(name: str) -> HierarchicalEffort:
-    """Return the preset of a name.
-
-    Raises:
-        UsageError: there is no such preset.
-    """
-    try:
-        return HIERARCHICAL_EFFORTS[name]
-    except KeyError:
-        raise UsageError(f"effort must be one of {', '.join(HIERARCHICAL_EFFORTS)}, got {name!r}") from None

@@ -15,7 +15,7 @@ from inrcodec.codecs.base import PSNR, Coded, EncodeOptions, Rate, Source
 from inrcodec.codecs.hierarchical.batches import OwnedBatch, make_batches
 from inrcodec.codecs.hierarchical.coarse_grid import choose_halvings, grid_log_lambda
 from inrcodec.codecs.hierarchical.config import default_log_lambda
-from inrcodec.codecs.hierarchical.effort import hierarchical_effort_named
+from inrcodec.codecs.hierarchical.effort import HIERARCHICAL_EFFORTS
 from inrcodec.codecs.hierarchical.encoder import CodedLatents, LatentEncoder, Search, SearchRequest
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
 from inrcodec.codecs.hierarchical.head_weights import HeadProblem, fit_weights, send_weights
@@ -48,7 +48,7 @@ class HierarchicalEncoding:
     """
 
     def __init__(self, codec: HierarchicalCodec, sources: Sequence[Source], options: EncodeOptions) -> None:
-        effort = hierarchical_effort_named(options.effort)
+        effort = HIERARCHICAL_EFFORTS[options.effort]
         if options.optimise != PSNR and (codec.prior.kind != "image" or effort.steps == 0):
             raise UsageError(
                 f"optimising {options.optimise} needs an image and refinement steps: use effort default or best"

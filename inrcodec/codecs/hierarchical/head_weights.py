@@ -6,7 +6,7 @@ pay for the bits.
 
 Message: number of blocks M, then the candidate index of every block. Weight d, in an order permuted by the shared seed,
 is in block d mod M. The scale of the prior, one per weight, is learned from fits to training signals
-(``training.learn_weight_scales``) by the closed form of COMBINER's prior learning (arXiv 2305.19185, section 3.3).
+(``weight_scales.learn_weight_scales``) by the closed form of COMBINER's prior learning (arXiv 2305.19185, section 3.3).
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.config import LevelConfig as Level
 from inrcodec.codecs.hierarchical.training import HierarchicalTraining
-from inrcodec.errors import UsageError
 from inrcodec.training.folders import DataSpec
 
 
@@ -165,17 +164,6 @@ HIERARCHY_RECIPES = {
         HierarchicalRecipe("speech16k", "audio", _SPEECH, (8192,), 8),
     )
 }
-
-
-def hierarchical_recipe_named(name: str) -> HierarchicalRecipe:
-    """Return the recipe of a name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in HIERARCHY_RECIPES:
-        raise UsageError(f"recipe must be one of {', '.join(HIERARCHY_RECIPES)}, got {name!r}")
-    return HIERARCHY_RECIPES[name]
 
 
 def adapted_hierarchical_recipe(

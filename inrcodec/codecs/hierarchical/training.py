@@ -18,11 +18,8 @@ On a GPU, ``training_gpu`` learns the same from images.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,25 +29,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig
-from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
-from inrcodec.codecs.hierarchical.elbo import elbo, mixed, native_fourier, noisy, rounded, sampled_points
-from inrcodec.codecs.hierarchical.encoder import LatentEncoder
-from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
-from inrcodec.codecs.hierarchical.growth import fine_tuning_network, grown
-from inrcodec.codecs.hierarchical.head_weights import HeadProblem, fit_weights
+from inrcodec.codecs.hierarchical.elbo import elbo, mixed, native_fourier, noisy, sampled_points
+from inrcodec.codecs.hierarchical.growth import grown
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, shuffle_up
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
-from inrcodec.codecs.hierarchical.refinement import Batch
-from inrcodec.codecs.prior_file import read_prior_to_fine_tune
+from inrcodec.codecs.hierarchical.weight_scales import learn_weight_scales
 from inrcodec.errors import UsageError
-from inrcodec.parallel.all_reduce import Peers, peers
+from inrcodec.parallel.all_reduce import Peers
 from inrcodec.training.field_sources import GlobeSource
-from inrcodec.training.folders import read_training_data
-from inrcodec.training.job import TrainingJob, TrainingOptions, rate_and_db, reject_options
 from inrcodec.training.loop import LR_FLOOR, NetworkState, cosine_lr, faster_arithmetic, moved
 from inrcodec.training.muon import Muon
-from inrcodec.training.sources import ImageSource, PatchSource
-from inrcodec.training.trainer import NetworkTrainer, Trainer
+from inrcodec.training.sources import PatchSource
+from inrcodec.training.trainer import NetworkTrainer
 
 UNLEARNED_LOG_SCALE = -6.0
 BALANCE = 0.4
@@ -347,167 +337,3 @@ def balanced(costs: Tensor, log_lambda: Tensor, network: HierarchicalConfig, bal
 def _part_of(done: float, share: float) -> float:
     """Return how far through a stage of this share a training is, at most 1."""
     return min(1.0, done / share) if share > 0 else 1.0
-
-
-@dataclass(frozen=True)
-class RateResult:
-    """Means over patches at a rate.
-
-    Attributes:
-        beta: squared error of values per bit per point.
-        bits_per_point: bits of the rounded proposals under the prior.
-        db: PSNR in dB, peak 1.
-    """
-
-    beta: float
-    bits_per_point: float
-    db: float
-
-
-@torch.no_grad()
-def evaluate_hierarchical(
-    prior: HierarchicalPrior, source: PatchSource, *, count: int = 32, seed: int = 0
-) -> list[RateResult]:
-    """Return results of rounded proposals for ``count`` patches, at six rates from the lowest to the highest."""
-    values = torch.from_numpy(source.draw(count, np.random.default_rng(seed)))
-    values = (values[:, None] if prior.axes == 1 else values).permute(0, 3, 1, 2)
-    rows, columns = values.shape[2], values.shape[3]
-    fourier = native_fourier(prior.config, rows, columns)
-    results = []
-    for log_lambda in np.linspace(*prior.config.log_lambdas, 6).tolist():
-        found = elbo(prior.model, values, torch.full((count,), log_lambda), fourier, rounded)
-        results.append(
-            RateResult(
-                math.exp(-log_lambda),
-                float(found.bits.mean()) / (rows * columns),
-                float(-10.0 * found.mse.clamp_min(1e-12).log10().mean()),
-            )
-        )
-    return results
-
-
-ROUNDS, STEPS, POINTS = 3, 60, 4096
-FIRST_LOG_SCALE = math.log(0.02)
-
-
-def learn_weight_scales(prior: HierarchicalPrior, signals: Tensor) -> Tensor:
-    """Return log standard deviations (n,) of the head's weights, from signals (N, C, H, W) at rates all over the range.
-
-    In rounds: posteriors are fitted under the current prior, whose variance becomes their mean second moment.
-    """
-    config, model = prior.config, prior.model
-    problems = []
-    rng = np.random.default_rng(0)
-    for values in signals:
-        log_lambda = float(rng.uniform(*config.log_lambdas))
-        quality = quality_of(config, log_lambda)
-        one = values[None].contiguous(memory_format=torch.channels_last)
-        batch = Batch(one, None, one[0, 0].numel(), tuple(one.shape[2:] if config.axes == 2 else one.shape[3:]))
-        coded = LatentEncoder(prior, HierarchicalEffort("fast", 0)).code(batch, quality)
-        rate = model.rates(torch.full((1,), log_lambda_of(config, quality)))
-        with torch.no_grad():
-            assert coded.features is not None
-            features = model.features(coded.features, rate)
-        problem = HeadProblem.make(model, features, one, batch.fourier(config), None)
-        problems.append((problem, math.exp(log_lambda)))
-    log_scale = torch.full_like(prior.weight_log_scale, FIRST_LOG_SCALE)
-    for _ in range(ROUNDS):
-        current = prior.with_weight_scales(log_scale)
-        moments = torch.zeros_like(log_scale)
-        for problem, error_weight in problems:
-            mean, scale = fit_weights(current, problem, error_weight, STEPS, POINTS)
-            moments += mean.square() + scale.square()
-        log_scale = (log_scale + 0.5 * (moments / len(problems)).log()).clamp(-12.0, 2.0)
-    return log_scale
-
-
-DEFAULT_RECIPE = "photographs"
-EVALUATED_CROPS = 32
-"""Held-out crops that a new prior is measured on."""
-
-
-def make_job(options: TrainingOptions) -> TrainingJob:
-    """Return a training of the hierarchical model, on several processes where workers are asked for.
-
-    Raises:
-        UsageError: an option does not apply.
-    """
-    reject_options(options, "tile", "variable", "start_from", "rate_power", "scales", "workers")
-    processes = options.workers or 1
-    if processes > 1 and options.chosen_device() != "cpu":
-        raise UsageError("--workers are processes on the CPU: leave --device out")
-    if processes > 1 and options.threads:
-        raise UsageError("--workers have one thread each: leave --threads out")
-    with ExitStack() as stack:
-        shared = stack.enter_context(peers(processes, train_beside, options))
-        return replace(_job(options, shared), resources=stack.pop_all())
-
-
-def train_beside(shared: Peers, options: TrainingOptions) -> None:
-    """Train as the first process does, without showing or writing anything: what the other processes run."""
-    trainer = _job(options, shared).trainer
-    state = trainer.start() if options.resume_from is None else trainer.resume(options.resume_from)
-    trainer.run(state, until_seconds=float("inf"), checkpoint=None, progress=lambda *_: None)
-
-
-def _job(options: TrainingOptions, shared: Peers) -> TrainingJob:
-    from inrcodec.codecs.hierarchical.recipes import adapted_hierarchical_recipe, hierarchical_recipe_named
-
-    recipe_name = options.recipe or DEFAULT_RECIPE
-    recipe = adapted_hierarchical_recipe(hierarchical_recipe_named(recipe_name), name=options.name, tile=options.tile)
-    learned = None
-    if options.start_from is not None:
-        learned = read_prior_to_fine_tune(options.start_from, HierarchicalPrior, "hierarchical")
-        recipe = replace(recipe, network=fine_tuning_network(learned.config, recipe.network))
-    if options.scales and (recipe.kind != "image" or recipe.tile):
-        raise UsageError("--scales is for images that crops are taken from, not for tiles, audio or fields")
-    device = options.chosen_device()
-    on_gpu = device.startswith("cuda") and recipe.kind == "image" and not recipe.tile and recipe.network.channels == 3
-    recipe = replace(recipe, scales=options.scales or recipe.scales)
-    config = recipe.training(options.minutes, options.seed)
-    config = replace(config, rate_power=options.rate_power or config.rate_power)
-    begin = None if learned is None else learned.model
-    config = config if learned is None else config.fine_tuning()
-    trainer: Trainer[Any, HierarchicalPrior]
-    if on_gpu:
-        from inrcodec.codecs.hierarchical.training_gpu import SCALES, FlatTrainer, accelerated
-
-        recipe, config = replace(recipe, scales=recipe.scales or SCALES), accelerated(config)
-        source = read_training_data(recipe.wanted, options.data, variable=options.variable)
-        assert isinstance(source.training, ImageSource)
-        trainer = FlatTrainer(config, source.training.images, recipe.scales or SCALES, device, begin)
-    else:
-        source = read_training_data(recipe.wanted, options.data, variable=options.variable)
-        trainer = HierarchicalTrainer(config, source.training, device, begin, shared)
-    return TrainingJob(
-        codec="hierarchical",
-        recipe=recipe_name,
-        kind=recipe.kind,
-        trainer=trainer,
-        data=source.summary,
-        settings={
-            **config.summary(),
-            "start_from": None if learned is None else learned.id.hex(),
-            "processes": shared.count,
-            "scales": recipe.scales,
-        },
-        describe_entry=rate_and_db,
-        evaluate=lambda prior: evaluate_hierarchical(prior, source.held_out, count=EVALUATED_CROPS),
-    )
-
-
-def measure_prior(prior: HierarchicalPrior, recipe: str | None, folder: Path) -> list[RateResult]:
-    """Measure a prior on the signals of a folder, at six rates.
-
-    Args:
-        prior: what is measured.
-        recipe: how the signals are read; None for the recipe of the prior's name.
-        folder: folder or file of signals.
-
-    Raises:
-        UsageError: there is no such recipe. DataError: there are no signals.
-    """
-    from inrcodec.codecs.hierarchical.recipes import hierarchical_recipe_named
-
-    wanted = hierarchical_recipe_named(recipe or prior.card.get("recipe") or prior.name).wanted
-    return evaluate_hierarchical(prior, read_training_data(wanted, [folder]).training)

@@ -11,9 +11,10 @@ from PIL import Image
 
 from inrcodec.cli import main
 from inrcodec.codecs.bitswap.data import LevelSource, in_channels, read_level_data, reduced, softened
-from inrcodec.codecs.bitswap.recipes import RECIPES, bitswap_recipe_named
-from inrcodec.codecs.bitswap.training import BitSwapTrainer, BitSwapTraining, evaluate_bitswap
-from inrcodec.errors import DataError, FormatError, UsageError
+from inrcodec.codecs.bitswap.evaluation import evaluate_bitswap
+from inrcodec.codecs.bitswap.recipes import RECIPES
+from inrcodec.codecs.bitswap.training import BitSwapTrainer, BitSwapTraining
+from inrcodec.errors import DataError, FormatError, UsageError, look_up
 from tests.support.tiny import smooth_tiles
 from tests.support.tiny_bitswap import COLOUR
 
@@ -104,12 +105,12 @@ def test_gray_is_the_luma() -> None:
 
 def test_recipes() -> None:
     for layers in (1, 8):
-        network = bitswap_recipe_named("colour").with_layers(layers).network
+        network = RECIPES["colour"].with_layers(layers).network
         assert len(network.latents) == layers and network.splits == 0 and not network.phases
     with pytest.raises(UsageError):
-        bitswap_recipe_named("colour").with_layers(0)
+        RECIPES["colour"].with_layers(0)
     with pytest.raises(UsageError, match="colour"):
-        bitswap_recipe_named("photographs")
+        look_up(RECIPES, "photographs", "recipe")
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from inrcodec.codecs.coinpp.evaluation import evaluate_coinpp
 from inrcodec.codecs.coinpp.inner_loop import fit_latents, squared_errors
 from inrcodec.codecs.coinpp.model import CoinPPConfig
 from inrcodec.codecs.coinpp.prior import CoinPPPrior
-from inrcodec.codecs.coinpp.recipes import MODULATION_RECIPES, adapted_coinpp_recipe, coinpp_recipe_named
-from inrcodec.codecs.coinpp.training import CoinPPTrainer, evaluate_coinpp, scales_of
-from inrcodec.errors import FormatError, UsageError
+from inrcodec.codecs.coinpp.recipes import MODULATION_RECIPES, adapted_coinpp_recipe
+from inrcodec.codecs.coinpp.training import CoinPPTrainer, scales_of
+from inrcodec.errors import FormatError, UsageError, look_up
 from inrcodec.training.sources import TileSource
 from tests.support.tiny import smooth_tiles
 from tests.support.tiny_coinpp import CONFIG, meta_learn, tiny_coinpp_prior, tiny_coinpp_training
@@ -116,9 +117,9 @@ def test_table_indices_are_integers_of_the_scale_over_the_step() -> None:
 
 def test_recipes() -> None:
     assert {"images32", "photographs", "speech16k", "fields"} <= set(MODULATION_RECIPES)
-    small = adapted_coinpp_recipe(coinpp_recipe_named("images32"), name="mine", tile=8)
+    small = adapted_coinpp_recipe(MODULATION_RECIPES["images32"], name="mine", tile=8)
     assert small.network.patch_shape == (8, 8) and small.network.latent_dims == 192 and small.name == "mine"
     with pytest.raises(UsageError, match="recipe"):
-        coinpp_recipe_named("images")
+        look_up(MODULATION_RECIPES, "images", "recipe")
     with pytest.raises(UsageError, match="latent"):
         CoinPPConfig((8, 8), 3, (96, 12), 200)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from inrcodec.codecs.base import EncodeOptions
 from inrcodec.codecs.combiner.bitstream import OperatingPoint, decode_latents
 from inrcodec.codecs.combiner.blocks import count_blocks
-from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS, combiner_effort_named
+from inrcodec.codecs.combiner.codec import CombinerCodec
+from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS
 from inrcodec.codecs.combiner.posterior import kl_bits
 from inrcodec.codecs.combiner.progressive import Patches, ProgressiveEncoder
 from inrcodec.codecs.combiner.rate_control import (
@@ -133,4 +135,4 @@ def test_blocks_are_counted_to_the_wanted_number() -> None:
 
 def test_unknown_effort_is_refused() -> None:
     with pytest.raises(UsageError, match="fast, default, best"):
-        combiner_effort_named("extreme")
+        CombinerCodec(tiny_prior()).encoding([], EncodeOptions(effort="extreme"))

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from inrcodec.codecs.combiner.effort import COMBINER_EFFORTS
+from inrcodec.codecs.combiner.evaluation import evaluate_combiner
 from inrcodec.codecs.combiner.model import Reparameterisation
 from inrcodec.codecs.combiner.prior import class_cost_bits
-from inrcodec.codecs.combiner.training import CombinerTrainer, evaluate_combiner
+from inrcodec.codecs.combiner.training import CombinerTrainer
 from inrcodec.codecs.combiner.training_state import TrainingState, save_state
 from inrcodec.errors import DataError, FormatError, UsageError
 from inrcodec.parallel.local import LocalWorkers

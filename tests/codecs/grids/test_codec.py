@@ -41,8 +41,9 @@ from inrcodec.codecs.grids.config import (
 from inrcodec.codecs.grids.effort import GRID_STEPS
 from inrcodec.codecs.grids.elbo import grid_bits, grid_errors, grid_features, grid_values, interpolated
 from inrcodec.codecs.grids.encoding import plane_problems
+from inrcodec.codecs.grids.evaluation import evaluate_grids
 from inrcodec.codecs.grids.prior import GridsPrior
-from inrcodec.codecs.grids.training import GridsTrainer, evaluate_grids
+from inrcodec.codecs.grids.training import GridsTrainer
 from inrcodec.coding.gaussian import scale_values
 from inrcodec.errors import FormatError, LimitError, PriorError, UsageError
 from inrcodec.limits import Limits
@@ -552,8 +553,8 @@ def test_files_with_alpha_archives_and_the_command_line(
 def test_a_prior_is_trained_by_the_command_line(
     tmp_path: Path, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inrcodec.codecs.grids.training.EVALUATED_CROPS", 1)
-    monkeypatch.setattr("inrcodec.codecs.grids.training.EVALUATED_STEPS", 2)
+    monkeypatch.setattr("inrcodec.codecs.grids.job.EVALUATED_CROPS", 1)
+    monkeypatch.setattr("inrcodec.codecs.grids.job.EVALUATED_STEPS", 2)
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(2):

@@ -20,13 +20,14 @@ from inrcodec.codecs.base import Coded, CodedEntry, DecodeRequest, EncodeOptions
 from inrcodec.codecs.hierarchical import render as hierarchy_render
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.elbo import elbo, native_fourier, rounded, sampled_points
+from inrcodec.codecs.hierarchical.evaluation import evaluate_hierarchical
 from inrcodec.codecs.hierarchical.exact import ExactTables, log_lambda_of, max_quality, quality_of
 from inrcodec.codecs.hierarchical.latent_coders import CODERS
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
 from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.render import interpolate, render
-from inrcodec.codecs.hierarchical.training import HierarchicalTrainer, evaluate_hierarchical
+from inrcodec.codecs.hierarchical.training import HierarchicalTrainer
 from inrcodec.errors import FormatError, InrcodecError, LimitError, PriorError, UsageError
 from inrcodec.limits import Limits
 from inrcodec.nn import strips

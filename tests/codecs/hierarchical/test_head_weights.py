@@ -21,7 +21,7 @@ from inrcodec.codecs.hierarchical.head_weights import (
 )
 from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
-from inrcodec.codecs.hierarchical.training import learn_weight_scales
+from inrcodec.codecs.hierarchical.weight_scales import learn_weight_scales
 from inrcodec.errors import FormatError
 from tests.codecs.hierarchical.test_codec import image, psnr
 from tests.support.tiny_hierarchical import CONFIG, tiny_prior

@@ -11,16 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from inrcodec.codecs.hierarchical import training_gpu
+from inrcodec.codecs.hierarchical import image_bank, training_gpu
 from inrcodec.codecs.hierarchical.elbo import native_fourier, sampled_points
+from inrcodec.codecs.hierarchical.evaluation import evaluate_hierarchical
+from inrcodec.codecs.hierarchical.image_bank import ImageBank, resampled
+from inrcodec.codecs.hierarchical.job import make_job
 from inrcodec.codecs.hierarchical.model import HierarchicalINR
-from inrcodec.codecs.hierarchical.training import (
-    HierarchicalTrainer,
-    HierarchicalTraining,
-    evaluate_hierarchical,
-    make_job,
-)
-from inrcodec.codecs.hierarchical.training_gpu import FlatState, FlatTrainer, ImageBank, accelerated, resampled
+from inrcodec.codecs.hierarchical.training import HierarchicalTrainer, HierarchicalTraining
+from inrcodec.codecs.hierarchical.training_gpu import FlatState, FlatTrainer, accelerated
 from inrcodec.errors import FormatError
 from inrcodec.training.captured import LateFigures, captured
 from inrcodec.training.job import TrainingOptions
@@ -181,8 +179,8 @@ def test_resampled_versions_are_large_enough(monkeypatch: pytest.MonkeyPatch) ->
     assert all(
         np.array_equal(a, b) for a, b in zip(versions, resampled(IMAGES[0], 4, (0.5, 2.0), 36, (0, 1)), strict=True)
     )
-    monkeypatch.setattr(training_gpu, "BANK_BYTES", 3 * sum(image.size for image in IMAGES))
-    assert training_gpu._versions_that_fit(IMAGES, (0.5, 2.0)) == 1
+    monkeypatch.setattr(image_bank, "BANK_BYTES", 3 * sum(image.size for image in IMAGES))
+    assert image_bank._versions_that_fit(IMAGES, (0.5, 2.0)) == 1
 
 
 def test_settings_for_a_gpu_keep_what_fine_tuning_leaves_out() -> None:
