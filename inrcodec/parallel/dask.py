@@ -167,9 +167,13 @@ class ClusterWorkers:
                 with contextlib.suppress(TimeoutError), self.client.as_current():
                     distributed.wait(list(waiting), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
                 for future in [future for future in waiting if future.done()]:
-                    task = waiting.pop(future)
-                    if future.status not in ("finished", "error"):
+                    status = future.status
+                    if status == "cancelled":
                         raise _gone()
+                    if status not in ("finished", "error"):
+                        # The worker died before its result was fetched; Dask runs the task again.
+                        continue
+                    task = waiting.pop(future)
                     try:
                         result = future.result()
                     except distributed.KilledWorker:

@@ -213,6 +213,33 @@ def test_a_task_that_kills_its_workers_is_given_up_and_the_others_are_not(cluste
     assert sorted(outcomes) == [(n, -1 if n == 3 else 10 * n) for n in range(6)]
 
 
+def _ten_times(number: int) -> int:
+    return number * 10
+
+
+def test_a_result_lost_with_its_worker_is_computed_again(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both workers are killed when all tasks are done and one result has been fetched."""
+    import distributed
+
+    wait = distributed.wait
+    monkeypatch.setattr(distributed, "wait", lambda futures, timeout, return_when: wait(futures))
+    with open_workers(scheduler=cluster.address) as workers:
+        outcomes = workers.outcomes(_ten_times, [1, 2, 3, 4])
+        found = [next(outcomes)]
+        killed = list(cluster.workers)
+        for process in killed:
+            process.kill()
+            process.wait()
+        futures = list(workers.client.futures.values())
+        end = time.monotonic() + 60
+        while not any(future.status == "lost" for future in futures):
+            assert time.monotonic() < end, "no result was ever lost"
+            time.sleep(0.02)
+        cluster.settle()
+        found += outcomes
+    assert sorted(found) == [(n, 10 * n) for n in [1, 2, 3, 4]]
+
+
 def test_a_sweep_gives_the_same_points(cluster: Cluster, tree: Path, tmp_path: Path) -> None:
     images = sorted(tree.glob("*.png"))[:2]
     options = {"rates": [1.0], "compare": ["jpeg"], "effort": "fast", "progress": False}
