@@ -15,6 +15,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Two threads for libraries that ask; the tests themselves keep torch to one.
 RUN := OMP_NUM_THREADS=2 $(BIN)/python
 
+# Tests that run at a time.
+JOBS ?= 2
+PYTEST := $(RUN) -m pytest -q -n $(JOBS) --dist worksteal
 MINUTES ?= 12
 
 .PHONY: demo test test-all lint docs notebooks fuzz venv clean
@@ -24,10 +27,10 @@ demo: $(VENV)/.demo
 	$(RUN) examples/demo.py
 
 test: lint
-	$(RUN) -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint $(VENV)/.docs
-	$(RUN) -m pytest -q
+	$(PYTEST)
 	$(RUN) -m pytest -q --nbmake --nbmake-timeout=180 notebooks
 
 docs: $(VENV)/.docs

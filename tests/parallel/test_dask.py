@@ -219,11 +219,10 @@ def _ten_times(number: int) -> int:
 
 def test_a_result_lost_with_its_worker_is_computed_again(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both workers are killed when all tasks are done and one result has been fetched."""
-    import distributed
-
+    distributed = pytest.importorskip("distributed")
     wait = distributed.wait
     monkeypatch.setattr(distributed, "wait", lambda futures, timeout, return_when: wait(futures))
-    with open_workers(scheduler=cluster.address) as workers:
+    with cluster_module.connected(cluster.address) as workers:
         outcomes = workers.outcomes(_ten_times, [1, 2, 3, 4])
         found = [next(outcomes)]
         killed = list(cluster.workers)
