@@ -15,6 +15,7 @@ def test_a_file_of_the_first_release_decodes(name: str) -> None:
     with np.load(FOLDER / "expected.npz", allow_pickle=False) as arrays:
         expected = arrays[name]
     assert decoded.dtype == expected.dtype and decoded.shape == expected.shape
-    # Lossless samples are equal; others may differ in the last bits of float32: one step of 8 bits, 1e-4 of the range.
-    step = 0 if name.startswith("bitswap") else 1 if decoded.dtype == np.uint8 else 1e-4 * float(np.ptp(expected))
+    # Lossless samples are equal; others may differ in the last bits of float32: one step of 8 bits, 2e-4 of the range.
+    # Measured at most: 1.1e-4, with coinpp-fields, on a processor without AVX and fused multiply-add.
+    step = 0 if name.startswith("bitswap") else 1 if decoded.dtype == np.uint8 else 2e-4 * float(np.ptp(expected))
     assert np.abs(decoded.astype(np.float64) - expected.astype(np.float64)).max() <= step
