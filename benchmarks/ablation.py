@@ -90,11 +90,12 @@ def _without_proposals(prefix: str) -> AbstractContextManager[object]:
         self: HierarchicalINR,
         name: str,
         h: torch.Tensor,
+        prior: torch.Tensor,
         risen: list[torch.Tensor],
         rate: torch.Tensor,
         unit: float = 1.0,
     ) -> torch.Tensor:
-        proposed = propose(self, name, h, risen, rate, unit)
+        proposed = propose(self, name, h, prior, risen, rate, unit)
         return proposed * 0.0 if name.startswith(prefix) else proposed
 
     return patch.object(HierarchicalINR, "propose", quiet)

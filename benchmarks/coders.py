@@ -102,7 +102,7 @@ def _ideal(model: HierarchicalINR, values: torch.Tensor, log_lambda: float, scal
         step = model.steps(name, rate)
         variance = (2.0 * log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE)).exp()
         share = variance / (variance + scale**2)
-        centre, posterior_variance = share * model.propose(name, h, risen, rate) / step, share * scale**2
+        centre, posterior_variance = share * model.propose(name, h, prior, risen, rate) / step, share * scale**2
         kl_nats = 0.5 * (
             (centre.square() + posterior_variance) / variance - 1.0 - (posterior_variance / variance).log()
         )

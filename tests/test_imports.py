@@ -19,7 +19,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 FAMILIES = ("hierarchical", "grids", "combiner", "coinpp", "coin", "bitswap")
-SHARED_BY_CODECS = ("base", "prior_file", "planes", "patches", "tiles", "loudness", "messages")
+SHARED_BY_CODECS = ("base", "prior_file", "packed_weights", "planes", "patches", "tiles", "loudness", "messages")
 ORDER: tuple[tuple[str, ...], ...] = (
     ("errors", "limits", "version"),
     ("storage", "coding", "nn"),

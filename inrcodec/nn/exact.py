@@ -54,7 +54,8 @@ class ExactConv:
     """Computes a convolution with integer weights and a zero border of half a kernel.
 
     Attributes:
-        weight: (C_out, C_in, rows, columns), integers in a floating-point type.
+        weight: (C_out, C_in, rows, columns), integers in a floating-point type; (C, rows, columns) for a depthwise
+            convolution, which treats every channel by itself.
         bias: (C_out,), integers in the same type, plus half a unit for rounding.
         shift: the right shift after the sum, in bits.
         limit: the magnitude to which results are clamped.
@@ -82,7 +83,7 @@ class ExactConv:
         """Return a convolution in the smallest type that holds every sum.
 
         Args:
-            weight: (C_out, C_in, rows, columns), int64.
+            weight: (C_out, C_in, rows, columns), or (C, rows, columns) for a depthwise convolution, int64.
             bias: (C_out,), int64.
             shift: the right shift after the sum, in bits.
             limit: the magnitude to which results are clamped.
@@ -106,7 +107,7 @@ class ExactConv:
 
     def __call__(self, values: Tensor) -> Tensor:
         """Return the convolution (N, C_out, H, W) of integers (N, C_in, H, W) within the input limit."""
-        rows, columns = self.weight.shape[2] // 2, self.weight.shape[3] // 2
+        rows, columns = self.weight.shape[-2] // 2, self.weight.shape[-1] // 2
         values = values.to(self.weight.dtype)
         if columns and self.periodic:
             values = functional.pad(values, (columns, columns, 0, 0), mode="circular")
@@ -118,6 +119,8 @@ class ExactConv:
 def _convolve(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
     """Return a convolution computed by matrix products: transforms (Winograd, FFT) would leave the integers."""
     count, _, height, width = values.shape
+    if weight.ndim == 3:
+        return _convolve_channels(values, weight, rows, columns)
     if weight.shape[2] == weight.shape[3] == 1:
         return torch.matmul(weight.flatten(1), values.flatten(2)).view(count, -1, height, width)
     if weight.shape[1] >= MIN_CHANNELS_BY_TAP:
@@ -131,6 +134,17 @@ def _convolve(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor
         products = torch.matmul(weight.flatten(1), patches)
         out[:, :, start:stop] = products.view(count, weight.shape[0], stop - start, -1)
     return out
+
+
+def _convolve_channels(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
+    """Return a depthwise convolution, as a sum over the taps of the kernel."""
+    height = values.shape[2]
+    padded = functional.pad(values, (columns, columns, rows, rows))
+    width = padded.shape[3] - weight.shape[2] + 1
+    total = torch.zeros_like(values[..., :width])
+    for r, c in np.ndindex(*weight.shape[1:]):
+        total.addcmul_(padded[:, :, r : r + height, c : c + width], weight[:, r, c, None, None])
+    return total
 
 
 def _convolve_by_tap(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:

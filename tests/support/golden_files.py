@@ -67,7 +67,12 @@ def expected(name: str) -> list[Array]:
 def decode(name: str, region: tuple[int, ...] | None = None) -> Decoded:
     """Decode a file whole, or a region (left, top, width, height) of it; INRCODEC_PRIORS must name ``PRIORS``."""
     import inrcodec
+    from inrcodec.codecs import prior_store
 
+    prior_id = inrcodec.open(FOLDER / "files" / name).container().prior_id
+    if any(prior_id):
+        # Priors hold entropy-coded numbers too; those are not of the file.
+        prior_store.find_id(prior_id)
     with watching() as (numbers, weights), inrcodec.open(FOLDER / "files" / name) as file:
         part = None if region is None else (region[1], region[0], region[3], region[2])
         signals = [file.render(entry=i, region=part) for i in range(len(file))]

@@ -32,7 +32,7 @@ from inrcodec.codecs.coinpp.training import CoinPPTrainer
 from inrcodec.codecs.combiner.model import CombinerConfig
 from inrcodec.codecs.combiner.training import CombinerTrainer
 from inrcodec.codecs.hierarchical import encoding as hierarchical
-from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig
+from inrcodec.codecs.hierarchical.config import DEPTHWISE, HierarchicalConfig, LevelConfig
 from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.training import HierarchicalTrainer
@@ -64,6 +64,23 @@ _AUDIO = HierarchicalConfig(
     log_lambdas=(3.0, 8.0),
     centre=0.0,
     spread=1.0,
+)
+_PATCHES = HierarchicalConfig(
+    3,
+    2,
+    (
+        LevelConfig(16, 8, (4,), 0, 1, blocks_after=1, narrowed=6),
+        LevelConfig(8, 20, (6, 6, 6, 6), 4, 1, phases=2, blocks_after=1),
+        LevelConfig(4, 16, (6, 6), 2, 1, phases=2, blocks_after=1),
+    ),
+    feature_stride=4,
+    feature_width=0,
+    head_width=0,
+    harmonics=0,
+    n_anchors=3,
+    log_lambdas=(3.0, 8.0),
+    block=DEPTHWISE,
+    patch=4,
 )
 _FIELD = replace(_IMAGE, channels=1)
 _GLOBE = replace(_FIELD, periodic=True, sphere=True)
@@ -117,6 +134,7 @@ PRIOR_MAKERS: dict[str, Callable[[], bytes]] = {
     "golden-audio": lambda: _hierarchy(_AUDIO, "audio", Tones(64), (64,)),
     "golden-field": lambda: _hierarchy(_FIELD, "field", _tiles(16, 1), (16, 16)),
     "golden-globe": lambda: _hierarchy(_GLOBE, "field", _tiles(16, 1), (16, 16)),
+    "golden-patches": lambda: _hierarchy(_PATCHES, "image", _tiles(16), (16, 16)),
     "golden-combiner-image": lambda: _combiner(
         CombinerConfig((8, 8), 3, features=12, hidden=8, latent_dims=20, proposal_hidden=8), "image", _tiles(8)
     ),
@@ -333,6 +351,18 @@ CASES: dict[str, Case] = {
             ["one.wav", "two.wav"],
         ),
         SOUND,
+    ),
+    # The hierarchical codec with patches.
+    "patches-rgb.inr": Case("colour, 8 bits", one(lambda: image(40, 29), "patches", target_bpp=2.0)),
+    "patches-gray.inr": Case("gray, 8 bits", one(lambda: image(17, 33, "gray"), "patches")),
+    "patches-rgba-16bit.inr": Case(
+        "colour with alpha, 16 bits", one(lambda: image(12, 19, "rgba", 16), "patches"), U16
+    ),
+    "patches-rec.inr": Case(
+        "latents by relative entropy coding", one(lambda: image(32, 40, seed=5), "patches", coder="rec", beta=1e-3)
+    ),
+    "patches-archive.inrs": Case(
+        "images of two sizes", many(lambda: [image(16, 16), image(9, 14, seed=2)], "patches", ["a.png", "b.png"])
     ),
     # COMBINER.
     "combiner-rgb.inr": Case("colour", one(lambda: image(20, 27), "combiner-image", "fast")),

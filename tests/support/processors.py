@@ -121,7 +121,9 @@ def main(arguments: list[str]) -> int:
         print("settings:", *every, sep="\n  ", file=sys.stderr)
         return 2
     processor = every[arguments[0]]
-    environment = {**processor.environment(), "INRCODEC_TEST_THREADS": str(processor.threads)}
+    # Threads that wait by spinning would fight over the cores.
+    own = {"INRCODEC_TEST_THREADS": str(processor.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**processor.environment(), **own}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *arguments[1:]]
     return subprocess.call(command, env=environment)
 

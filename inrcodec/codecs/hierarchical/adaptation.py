@@ -115,8 +115,8 @@ def offsets_to(model: HierarchicalINR, other: HierarchicalINR, batch: Batch, log
 
         def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
             step = model.steps(name, rate)
-            target = other.propose(name, h, other_features, rate) / step  # noqa: B023
-            offset = target - model.propose(name, h, features, rate) / step  # noqa: B023
+            target = other.propose(name, h, prior, other_features, rate) / step  # noqa: B023
+            offset = target - model.propose(name, h, prior, features, rate) / step  # noqa: B023
             offsets[name] = scatter_color(offset, block_phase(config, name))  # noqa: B023
             return prior.chunk(2, dim=1)[0] + step * target.round()
 

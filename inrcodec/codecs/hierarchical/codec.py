@@ -98,7 +98,7 @@ class HierarchicalCodec(Codec):
 
         preset = HIERARCHICAL_EFFORTS[effort]
         sizes = [owned.batch.points for owned in make_batches(sources, self.prior, 1.0)]
-        return sum(sum(preset.steps_for(self.prior.kind, points)) for points in sizes)
+        return sum(sum(preset.steps_for(self.prior, points)) for points in sizes)
 
     def level_of(self, sources: Sequence[Source]) -> int:
         """Return the gain of all sources together, in quarters of an octave; 0 unless they are audio."""

@@ -19,6 +19,13 @@ MAX_CHANNELS, MAX_CELL_POINTS, MAX_HEAD_INPUTS, MAX_NUMBERS_PER_POINT = 16, 1 <<
 names."""
 
 
+DENSE, DEPTHWISE = "dense", "depthwise"
+BLOCKS = (DENSE, DEPTHWISE)
+"""Kinds of residual blocks: a 3x3 convolution and a 1x1 convolution, or a depthwise 3x3 convolution and two 1x1
+convolutions with twice as many channels between them. With the second kind, latents enter and proposals leave through
+1x1 convolutions too."""
+
+
 @dataclass(frozen=True)
 class LevelConfig:
     """Describes the networks and latents at one stride.
@@ -32,6 +39,9 @@ class LevelConfig:
         phases: 1 if every latent block covers the whole grid; 2 if blocks alternate between the two colours of a
             checkerboard (``codecs.hierarchical.checkerboard``), so that a latent is predicted from neighbours on all
             sides.
+        blocks_after: residual blocks of the top-down network after the last latent block.
+        narrowed: channels to which the bottom-up network reduces the features of the next finer level before it gathers
+            them into the cells of this one; 0 if it does not reduce them.
     """
 
     stride: int
@@ -40,6 +50,8 @@ class LevelConfig:
     blocks_down: int
     blocks_up: int
     phases: int = 1
+    blocks_after: int = 0
+    narrowed: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,9 @@ class HierarchicalConfig:
         sphere: whether the axes are latitude and longitude.
         centre: mean of the values, which the networks see as 0.
         spread: standard deviation of the values, which the networks see as 1.
+        block: kind of the residual blocks, one of ``BLOCKS``.
+        patch: if positive, the values are a linear map of the features at the finest stride, which equals ``patch``:
+            each cell gives the values of its points. There is no SIREN head then. 0 if there is one.
     """
 
     channels: int
@@ -75,6 +90,13 @@ class HierarchicalConfig:
     sphere: bool = False
     centre: float = 0.5
     spread: float = 0.25
+    block: str = DENSE
+    patch: int = 0
+
+    @property
+    def pointwise(self) -> bool:
+        """Return whether depthwise convolutions alone mix places; all other maps act on each place by itself."""
+        return self.block == DEPTHWISE
 
     @property
     def numbers_per_point(self) -> float:
@@ -90,7 +112,7 @@ class HierarchicalConfig:
     def __post_init__(self) -> None:
         strides = [level.stride for level in self.levels]
         ratios = [a / b for a, b in itertools.pairwise([*strides, self.feature_stride])]
-        sizes = [self.feature_width, self.head_width, self.harmonics]
+        sizes = [] if self.patch else [self.feature_width, self.head_width, self.harmonics]
         sizes += [n for level in self.levels for n in (level.width, *level.latents)]
         numbers = [*self.log_lambdas, self.centre, self.spread]
         if not (
@@ -103,8 +125,13 @@ class HierarchicalConfig:
             and 1 <= self.channels <= MAX_CHANNELS
             and all(1 <= n <= 1 << 12 for n in sizes)
             and max(self.feature_width, self.head_width, fourier_count(self)) <= MAX_HEAD_INPUTS
+            and self.block in BLOCKS
+            and (self.patch == 0 or self.patch == strides[-1] == self.feature_stride)
+            and not (self.patch and (self.feature_width or self.head_width or self.harmonics or self.sphere))
             and self.numbers_per_point <= MAX_NUMBERS_PER_POINT
-            and all(1 <= len(v.latents) <= 16 and 0 <= v.blocks_down <= 64 >= v.blocks_up >= 0 for v in self.levels)
+            and all(1 <= len(v.latents) <= 16 and 0 <= v.narrowed <= 1 << 12 for v in self.levels)
+            and all(0 <= n <= 64 for v in self.levels for n in (v.blocks_down, v.blocks_after, v.blocks_up))
+            and self.levels[-1].narrowed == 0
             and self.levels[0].phases == 1
             and all(v.phases in (1, 2) and len(v.latents) % v.phases == 0 for v in self.levels)
             and 2 <= self.n_anchors <= 64
@@ -115,8 +142,13 @@ class HierarchicalConfig:
             raise FormatError("the configuration of the hierarchical model is out of range")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as JSON-compatible values."""
-        return asdict(self)
+        """Return the configuration as JSON-compatible values.
+
+        Values that the first release did not have are left out where they are the default, so that files stay the same.
+        """
+        out = _without_defaults(self, ("block", "patch"))
+        out["levels"] = tuple(_without_defaults(level, ("blocks_after", "narrowed")) for level in self.levels)
+        return out
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> HierarchicalConfig:
@@ -126,7 +158,8 @@ class HierarchicalConfig:
             FormatError: a value is missing, has the wrong type or is out of range.
         """
         try:
-            values = {field.name: data[field.name] for field in fields(cls)}
+            values = {field.name: data[field.name] for field in fields(cls) if field.name not in ("block", "patch")}
+            values["block"], values["patch"] = str(data.get("block", DENSE)), int(data.get("patch", 0))
             values["levels"] = tuple(
                 LevelConfig(
                     int(v["stride"]),
@@ -135,6 +168,8 @@ class HierarchicalConfig:
                     int(v["blocks_down"]),
                     int(v["blocks_up"]),
                     int(v.get("phases", 1)),
+                    int(v.get("blocks_after", 0)),
+                    int(v.get("narrowed", 0)),
                 )
                 for v in values["levels"]
             )
@@ -144,6 +179,12 @@ class HierarchicalConfig:
             return config
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"the model's configuration has a missing or invalid value: {error}") from None
+
+
+def _without_defaults(config: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return a dataclass as a dict without the named fields that have their default value."""
+    default = {field.name: field.default for field in fields(config)}
+    return {key: value for key, value in asdict(config).items() if key not in names or value != default[key]}
 
 
 def block_names(config: HierarchicalConfig) -> list[str]:

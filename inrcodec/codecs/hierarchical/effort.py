@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 
 SMALL_POINTS = 1 << 14
 """A signal of at most this many points is small."""
@@ -32,18 +36,18 @@ class HierarchicalEffort:
     small_steps: int | None = None
     adapting_steps: int = 0
 
-    def steps_for(self, kind: str, points: int) -> tuple[int, int]:
-        """Return the adaptation steps and the trial steps for a signal of a prior's kind with ``points`` points."""
+    def steps_for(self, prior: HierarchicalPrior, points: int) -> tuple[int, int]:
+        """Return the adaptation steps and the trial steps for a signal of ``points`` points under a prior."""
         if points <= SMALL_POINTS:
             return 0, self.steps if self.small_steps is None else self.small_steps
-        # On audio and fields, trial steps gain more and adaptation takes longer.
-        if self.adapting_steps == 0 or kind != "image":
+        # On audio and fields, and with depthwise blocks, trial steps gain more and adaptation takes longer.
+        if self.adapting_steps == 0 or prior.kind != "image" or prior.config.pointwise:
             return 0, self.steps
         return math.ceil(self.adapting_steps * min(2.0, math.sqrt(points / ADAPTED_POINTS))), 0
 
-    def proposal_ratio(self, kind: str, points: int) -> float:
+    def proposal_ratio(self, prior: HierarchicalPrior, points: int) -> float:
         """Return the approximate bits of unrefined proposals divided by the bits after refinement."""
-        adapting, trials = self.steps_for(kind, points)
+        adapting, trials = self.steps_for(prior, points)
         return ADAPTING_RATIO if adapting else TRIALS_RATIO if trials else 1.0
 
 

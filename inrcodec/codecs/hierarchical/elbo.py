@@ -16,7 +16,7 @@ from torch import Tensor
 
 from inrcodec.codecs.hierarchical.checkerboard import scatter_color, take_color
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_phase
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, patch_values, top_down
 from inrcodec.codecs.hierarchical.render import fourier_features, interpolate
 from inrcodec.coding.gaussian import MAX_SCALE, MIN_SCALE
 from inrcodec.nn.soft_rounding import soft_round
@@ -173,7 +173,7 @@ def latents_and_bits(
     offsets: dict[str, Tensor] | None = None,
     watch: FeatureObserver | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the features at the finest stride after one sample of every posterior, and ``Elbo.bit_maps``.
+    """Return what ``top_down`` returns after one sample of every posterior, and ``Elbo.bit_maps``.
 
     The arguments are those of ``elbo``.
     """
@@ -186,7 +186,7 @@ def latents_and_bits(
             watch(name, h)
         mean, log_scale = prior.float().chunk(2, dim=1)
         step = model.steps(name, rate)
-        residual = model.propose(name, h, from_below, rate).float() / step
+        residual = model.propose(name, h, prior, from_below, rate).float() / step
         if offsets is not None:
             residual = residual + take_color(offsets[name], block_phase(model.config, name))
         sent, coded = quantise(residual, log_scale)
@@ -251,15 +251,35 @@ def elbo(
     h, bit_maps = latents_and_bits(
         model, values, log_lambda, quantise, bottom_up_features=bottom_up_features, offsets=offsets, watch=watch
     )
-    features = interpolate(model.config, model.features(h, model.rates(log_lambda)).float(), height, width)
+    wanted = values.permute(0, 2, 3, 1).flatten(1, 2)
     if points is not None:
-        decoded = model.values(features.index_select(1, points), fourier[points], weights)
-        error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, points)).square().mean(dim=2)
+        wanted = wanted.index_select(1, points)
+    decoded = _decoded(model, h, model.rates(log_lambda), (height, width), fourier, weights, points)
+    if points is not None:
+        error = (decoded - wanted).square().mean(dim=2)
         return Elbo(error.mean(dim=1), error[:, None], bit_maps)
-    decoded = model.values(features, fourier, weights)
     if errors is None:
-        error = (decoded - values.permute(0, 2, 3, 1).flatten(1, 2)).square().mean(dim=2)
+        error = (decoded - wanted).square().mean(dim=2)
     else:
         error = errors(decoded.unflatten(1, (height, width)).permute(0, 3, 1, 2), values).flatten(1)
     mse = error.mean(dim=1) if mask is None else (error @ mask) / mask.sum()
     return Elbo(mse, error.unflatten(1, (height, width)), bit_maps)
+
+
+def _decoded(
+    model: HierarchicalINR,
+    h: Tensor,
+    rate: Tensor,
+    size: tuple[int, int],
+    fourier: Tensor,
+    weights: Tensor | None,
+    points: Tensor | None,
+) -> Tensor:
+    """Return the decoded values (N, P, C) at all points of a grid, or at those with the indices ``points``."""
+    if model.config.patch:
+        decoded = patch_values(model.config, h.float()).permute(0, 2, 3, 1).flatten(1, 2)
+        return decoded if points is None else decoded.index_select(1, points)
+    features = interpolate(model.config, model.features(h, rate).float(), *size)
+    if points is None:
+        return model.values(features, fourier, weights)
+    return model.values(features.index_select(1, points), fourier[points], weights)

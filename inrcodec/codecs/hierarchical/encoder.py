@@ -119,7 +119,7 @@ class LatentEncoder:
         self._refine([batch], [quality])
 
     def _refine(self, batches: Sequence[Batch], qualities: Sequence[int]) -> None:
-        adapting, trials = self.effort.steps_for(self.prior.kind, batches[0].points)
+        adapting, trials = self.effort.steps_for(self.prior, batches[0].points)
         if adapting:
             for batch, quality in zip(batches, qualities, strict=True):
                 self._adapt(batch, quality, adapting)
@@ -227,7 +227,7 @@ class LatentEncoder:
 
         def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
             scales = scale_indices(prior.chunk(2, dim=1)[1])
-            proposed = model.propose(name, h, from_below, rate, 1.0 / UNIT) / model.steps(name, rate)
+            proposed = model.propose(name, h, prior, from_below, rate, 1.0 / UNIT) / model.steps(name, rate)
             if batch.offsets:
                 proposed = proposed + take_color(batch.offsets[name], block_phase(config, name))
             residuals, indices = proposed.flatten(1).numpy(), scales.flatten(1).numpy()

@@ -121,7 +121,7 @@ class HierarchicalEncoding:
     def _weights(self, batch: Batch, coded: CodedLatents, quality: int) -> list[bytes]:
         """Return the messages of the head weights of a batch's planes, empty where the prior mean is used."""
         steps, prior = self.encoder.effort.weight_steps, self.codec.prior
-        if coded.features is None or batch.points < MIN_POINTS_FOR_WEIGHTS:
+        if prior.config.patch or coded.features is None or batch.points < MIN_POINTS_FOR_WEIGHTS:
             return [b""] * len(batch.values)
         log_lambda = log_lambda_of(prior.config, quality)
         out = []

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_names
 from inrcodec.codecs.hierarchical.model import HierarchicalINR
+from inrcodec.codecs.packed_weights import round_rows
 from inrcodec.nn.exact import ACTIVATION_BITS, ACTIVATION_LIMIT, WEIGHT_BITS, ExactConv, between_anchors, to_fixed
 from inrcodec.nn.strips import in_strips, narrow_integers
 
@@ -48,7 +49,7 @@ def log_lambda_of(config: HierarchicalConfig, quality: int) -> float:
     return low + (high - low) * quality / max_quality(config)
 
 
-DOWNWARD = ("up", "down", "prior_in", "prior_out", "latent_in")
+DOWNWARD = ("up", "down", "prior_in", "prior_out", "latent_in", "out")
 """Names of the top-down convolutions begin with one of these."""
 
 
@@ -57,7 +58,8 @@ class ExactTables:
     """The integers of a prior file; all are int64.
 
     Attributes:
-        weights: by convolution, (C_out, C_in, rows, columns) in units of 2^-12, magnitudes below 2^15.
+        weights: by convolution, (C_out, C_in, rows, columns) in units of 2^-12, magnitudes below 2^15; (C, rows,
+            columns) for depthwise convolutions.
         biases: by convolution, tables (A, C_out) over anchors in units of 2^-25.
         steps: by latent block, tables (A, c) of posterior step sizes in units of 2^-13, positive.
         first: the features (C,) before anything is decoded, in units of 2^-13.
@@ -71,15 +73,12 @@ class ExactTables:
     @classmethod
     def from_model(cls, model: HierarchicalINR) -> ExactTables:
         """Return the tables of a trained model, rounded."""
-        unrounded = {
-            name: (conv.weight.detach().clone(), conv.bias.detach().clone())
-            for name, conv in model.named_convs()
-            if name.split(".")[0] in DOWNWARD
-        }
-        _rescale_rows(unrounded)
+        unrounded = _rescaled(model)
         weights, biases = {}, {}
         for name, (weight, bias) in unrounded.items():
-            weights[name] = to_fixed(weight, WEIGHT_BITS).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
+            fixed = to_fixed(weight, WEIGHT_BITS).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
+            packed = model.config.pointwise and model.conv(name).groups == 1
+            weights[name] = round_rows(fixed, min_unit=1.0).long() if packed else fixed
             biases[name] = to_fixed(bias, BIAS_BITS).clamp(-(1 << 31) + 1, (1 << 31) - 1)
         steps = {
             name: to_fixed(model.log_step(name).exp(), ACTIVATION_BITS).clamp_min(1)
@@ -99,13 +98,25 @@ class ExactTables:
             model.first.copy_(self.first.double() / (1 << ACTIVATION_BITS))
 
 
-def _rescale_rows(unrounded: dict[str, tuple[Tensor, Tensor]]) -> None:
-    """Scale down, in place, hidden units whose weights exceed the limits, one by one or in sum.
+def rescale_rows(model: HierarchicalINR) -> None:
+    """Scale down the hidden units of a model whose weights exceed the limits of integers; its function stays the same.
 
-    The weights that read these units are scaled up by the same factor. The units pass through a ReLU, so the function
-    stays the same.
+    The weights that read these units, which pass through a ReLU, are scaled up by the same factor.
     """
-    for name, (weight, bias) in unrounded.items():
+    with torch.no_grad():
+        for name, (weight, bias) in _rescaled(model).items():
+            model.conv(name).weight.copy_(weight)
+            model.conv(name).bias.copy_(bias)
+
+
+def _rescaled(model: HierarchicalINR) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the weights and biases of the top-down convolutions, rescaled as ``rescale_rows`` does."""
+    out = {
+        name: (conv.weight.detach().clone(), conv.bias.detach().clone())
+        for name, conv in model.named_convs()
+        if name.split(".")[0] in DOWNWARD
+    }
+    for name, (weight, bias) in out.items():
         if name.startswith("prior_in"):
             reader = name.replace("prior_in", "prior_out")
         elif name.endswith(".in"):
@@ -116,7 +127,8 @@ def _rescale_rows(unrounded: dict[str, tuple[Tensor, Tensor]]) -> None:
         excess = torch.maximum(sizes.sum(1) / TARGET_ROW_SUM, sizes.amax(1) / WEIGHT_LIMIT).clamp_min(1.0)
         weight.div_(excess[:, None, None, None])
         bias.div_(excess)
-        unrounded[reader][0].mul_(excess[:, None, None])
+        out[reader][0].mul_(excess[:, None, None])
+    return out
 
 
 class ExactLayers:

@@ -29,22 +29,25 @@ def grown(model: HierarchicalINR, config: HierarchicalConfig) -> HierarchicalINR
     anchors = _carried_anchors(model.config, config)
     with torch.no_grad():
         for name, conv in larger.named_convs():
-            keep = _is_hidden(name)
-            if not keep:
+            if not _is_hidden(name) and conv.groups == 1:
                 conv.weight.zero_()
                 conv.bias.zero_()
             if name not in old:
                 continue
             weight, bias = old[name].weight, anchors @ old[name].bias
             conv.bias[:, : bias.shape[1]] = bias
+            if conv.groups > 1:
+                conv.weight[: len(weight)] = weight
+                continue
             for source, target in _inputs(name, weight.shape[1], conv.weight.shape[1]):
                 conv.weight[: len(weight), target] = weight[:, source]
         larger.first.zero_()
         larger.first[: len(model.first)] = model.first
         for key, table in larger.log_steps.items():
             table.copy_(anchors @ model.log_steps[key])
-        larger.fourier.copy_(model.fourier)
-        larger.head.copy_(model.head)
+        if not config.patch:
+            larger.fourier.copy_(model.fourier)
+            larger.head.copy_(model.head)
     return larger
 
 
@@ -80,6 +83,8 @@ def _fits(small: HierarchicalConfig, large: HierarchicalConfig) -> bool:
         "sphere",
         "centre",
         "spread",
+        "block",
+        "patch",
     )
     fits = all(getattr(small, name) == getattr(large, name) for name in same) and len(small.levels) == len(large.levels)
     fits = fits and all(
@@ -89,6 +94,8 @@ def _fits(small: HierarchicalConfig, large: HierarchicalConfig) -> bool:
         and a.width <= b.width
         and a.blocks_up <= b.blocks_up
         and a.blocks_down <= b.blocks_down
+        and a.blocks_after <= b.blocks_after
+        and a.narrowed == b.narrowed
         for a, b in zip(small.levels, large.levels, strict=True)
     )
     return fits
@@ -115,7 +122,7 @@ def _is_hidden(name: str) -> bool:
 
 def _inputs(name: str, n_old: int, n_new: int) -> list[tuple[slice, slice]]:
     """Return where a convolution's old inputs lie among its new ones; a proposal network reads two stacked features."""
-    if name.startswith("ask_in"):
+    if name.startswith(("ask_in", "ask.")):
         return [
             (slice(0, n_old // 2), slice(0, n_old // 2)),
             (slice(n_old // 2, n_old), slice(n_new // 2, n_new // 2 + n_old // 2)),

@@ -119,7 +119,7 @@ def _spread(codec: HierarchicalCodec, decoded: FloatArray, quality: int, samples
 
     def choose(name: str, h: Tensor, prior: Tensor) -> Tensor:
         step = model.steps(name, rate)
-        proposed = model.propose(name, h, features, rate)
+        proposed = model.propose(name, h, prior, features, rate)
         noise = torch.rand(proposed.shape, generator=random) - 0.5
         return prior.chunk(2, dim=1)[0] + proposed + step * noise
 

@@ -2,9 +2,10 @@
 
 The latents z lie on grids of decreasing stride, coarse to fine, with several *latent blocks* per level. On the top-down
 path, the features h of everything decoded so far predict the prior mean and scale of the next block, and the decoded
-latents are added to h. The features at the finest stride are interpolated at any coordinate x and pass, together with
-Fourier features of the position within a cell, through a small SIREN whose weights w have a Gaussian prior. A bottom-up
-network over the signal proposes the posteriors: their mean is the prior mean plus the output of that network.
+latents are added to h. What follows depends on the configuration. Either the features at the finest stride are
+interpolated at any coordinate x and pass, together with Fourier features of the position within a cell, through a small
+SIREN whose weights w have a Gaussian prior. Or (``HierarchicalConfig.patch``) a linear map of the features of each cell
+gives the values of its points. A bottom-up network over the signal proposes the posteriors.
 
 One network serves all rates: the biases and the posterior step size of every latent channel are tables over anchors of
 log(lambda), where lambda = 1 / beta. Between anchors they are linear, which integers can represent exactly too
@@ -37,9 +38,9 @@ from inrcodec.nn.strips import in_strips
 
 FLOAT16_FROM = 1 << 23
 """Bottom-up features of a level with more numbers than this are stored in float16."""
-ENCODER = ("shrink.", "rise.", "ask_in.", "ask_out.")
-"""The names of the encoder's convolutions, as prior files store them, begin with one of these: ``shrink`` and ``rise``
-are the bottom-up network, ``ask_in`` and ``ask_out`` make the proposals."""
+ENCODER = ("shrink.", "narrow.", "rise.", "ask.", "ask_in.", "ask_out.")
+"""The names of the encoder's convolutions, as prior files store them, begin with one of these: ``shrink``, ``narrow``
+and ``rise`` are the bottom-up network, ``ask``, ``ask_in`` and ``ask_out`` make the proposals."""
 
 
 class Layers(Protocol):
@@ -75,7 +76,7 @@ prior parameters (N, 2c, h, w) are the means, then the log scales."""
 
 
 def top_down(layers: Layers, count: int, height: int, width: int, choose: Choose) -> Tensor:
-    """Return the features at the finest stride after ``choose`` has supplied the latents of every block.
+    """Return the features after ``choose`` has supplied the latents of every block.
 
     Args:
         layers: the arithmetic.
@@ -85,7 +86,8 @@ def top_down(layers: Layers, count: int, height: int, width: int, choose: Choose
         choose: supplies the latents of each block; called in coding order.
 
     Returns:
-        Features (N, C', H', W') at the stride of the finest level.
+        Features (N, C', H', W') at the stride of the finest level. With patches, the values (N, C, H, W) in standard
+        deviations from the mean.
     """
     config = layers.config
     h = layers.start(count, height, width)
@@ -95,11 +97,18 @@ def top_down(layers: Layers, count: int, height: int, width: int, choose: Choose
         for j, n_blocks in enumerate(blocks_before(level)):
             for k in range(n_blocks):
                 h = layers.local(_residual(layers, f"down.{i}.{j}.{k}"), h, halo=1)
+            if j == len(level.latents):
+                break
             name = f"{i}.{j}"
             phase = block_phase(config, name)
             prior = layers.local(_prior(layers, name), take_color(h, phase), halo=0)
-            h = layers.local(_add_latents(layers, name), h, scatter_color(choose(name, h, prior), phase), halo=1)
-    return h
+            latents = choose(name, h, prior)
+            if config.pointwise:
+                shift = scatter_color(layers.local(_from_latents(layers, name), latents, halo=0), phase)
+                h = layers.local(torch.add, h, shift, halo=0)
+            else:
+                h = layers.local(_add_latents(layers, name), h, scatter_color(latents, phase), halo=1)
+    return layers.local(_patch_values(layers), h, halo=0) if config.patch else h
 
 
 def _upsample(layers: Layers, level: int) -> Callable[[Tensor], Tensor]:
@@ -112,18 +121,34 @@ def _prior(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
     return lambda h: layers.conv(f"prior_out.{name}", layers.relu(layers.conv(f"prior_in.{name}", h)))
 
 
+def _from_latents(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
+    return lambda latents: layers.conv(f"latent_in.{name}", latents)
+
+
+def _patch_values(layers: Layers) -> Callable[[Tensor], Tensor]:
+    return lambda h: shuffle_up(layers.conv("out", h), layers.config.patch, layers.config.axes)
+
+
 def _add_latents(layers: Layers, name: str) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda h, latents: h + layers.conv(f"latent_in.{name}", latents)
 
 
 def blocks_before(level: LevelConfig) -> list[int]:
-    """Return the number of a level's residual blocks before each of its latent blocks; the first blocks get more."""
+    """Return the number of a level's residual blocks before each of its latent blocks, then the number after the last.
+
+    The first latent blocks get more.
+    """
     each, remainder = divmod(level.blocks_down, len(level.latents))
-    return [each + (1 if j < remainder else 0) for j in range(len(level.latents))]
+    return [*(each + (1 if j < remainder else 0) for j in range(len(level.latents))), level.blocks_after]
 
 
 def _residual(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
-    return lambda h: h + layers.conv(f"{name}.out", layers.relu(layers.conv(f"{name}.in", h)))
+    def block(h: Tensor) -> Tensor:
+        if layers.config.pointwise:
+            h = layers.conv(f"{name}.mix", h)
+        return h + layers.conv(f"{name}.out", layers.relu(layers.conv(f"{name}.in", h)))
+
+    return block
 
 
 def shuffle_up(values: Tensor, factor: int, axes: int) -> Tensor:
@@ -155,19 +180,43 @@ def random_normal(*shape: int, scale: float = 1.0) -> Tensor:
 
 
 class RateConv(nn.Module):
-    """A convolution, 3x3 (1x3 for one axis) or 1x1, whose bias is a table (A, C_out) over rate anchors."""
+    """A convolution, 3x3 (1x3 for one axis) or 1x1, whose bias is a table (A, C_out) over rate anchors.
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, config: HierarchicalConfig, gain: float = 1.0) -> None:
+    Args:
+        n_in: channels of the input.
+        n_out: channels of the output.
+        kernel: 3 or 1.
+        config: the configuration of the model.
+        gain: factor of the initial weights, which are random.
+        depthwise: convolve every channel by itself, initially the identity; the weights are (C, rows, columns) then.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: int,
+        config: HierarchicalConfig,
+        gain: float = 1.0,
+        *,
+        depthwise: bool = False,
+    ) -> None:
         super().__init__()
         rows = kernel if config.axes == 2 else 1
-        self.kernel, self.periodic = (rows, kernel), config.periodic
-        bound = gain * math.sqrt(2.0 / (n_in * rows * kernel))
-        self.weight = nn.Parameter(random_normal(n_out, n_in, rows, kernel, scale=bound))
+        self.kernel, self.periodic, self.groups = (rows, kernel), config.periodic, n_in if depthwise else 1
+        if depthwise:
+            self.weight = nn.Parameter(torch.zeros(n_out, rows, kernel))
+            if not self.weight.is_meta:
+                self.weight.data[:, rows // 2, kernel // 2] = 1.0
+        else:
+            bound = gain * math.sqrt(2.0 / (n_in * rows * kernel))
+            self.weight = nn.Parameter(random_normal(n_out, n_in, rows, kernel, scale=bound))
         self.bias = nn.Parameter(torch.zeros(config.n_anchors, n_out))
 
     def forward(self, values: Tensor, rate: Tensor) -> Tensor:
         """Convolve values (N, C_in, H, W) of signals with anchor weights ``rate`` (N, A)."""
-        out = functional.conv2d(*self.padded(values), self.weight)
+        weight = self.weight if self.groups == 1 else self.weight[:, None]
+        out = functional.conv2d(*self.padded(values), weight, groups=self.groups)
         return out + (rate @ self.bias).to(out.dtype)[:, :, None, None]
 
     def padded(self, values: Tensor) -> tuple[Tensor]:
@@ -209,16 +258,26 @@ class HierarchicalINR(nn.Module):
             w = level.width
             if i:
                 factor = levels[i - 1].stride // level.stride
-                self._add(f"up.{i}", levels[i - 1].width, w * factor**config.axes, 1, 0.7)
+                gain = 0.02 if config.pointwise and i == 1 else 0.7
+                self._add(f"up.{i}", levels[i - 1].width, w * factor**config.axes, 1, gain)
             for j, n_blocks in enumerate(blocks_before(level)):
                 for k in range(n_blocks):
                     self._add_residual(f"down.{i}.{j}.{k}", w)
+                if j == len(level.latents):
+                    break
                 c = level.latents[j]
                 self._add(f"prior_in.{i}.{j}", w, w, 1)
-                self._add(f"prior_out.{i}.{j}", w, 2 * c, 1, 0.3)
-                self._add(f"latent_in.{i}.{j}", c, w, 3, 0.7)
-                self._add(f"ask_in.{i}.{j}", 2 * w, w, 1)
-                self._add(f"ask_out.{i}.{j}", w, c, 3, 0.5)
+                if config.pointwise:
+                    # All but the coarsest latents start at zero, see ``klt``.
+                    gain = 0.0 if i else 0.7
+                    self._add(f"prior_out.{i}.{j}", w, 2 * c, 1, 0.0)
+                    self._add(f"latent_in.{i}.{j}", c, w, 1, gain)
+                    self._add(f"ask.{i}.{j}", 2 * w, c, 1, gain)
+                else:
+                    self._add(f"prior_out.{i}.{j}", w, 2 * c, 1, 0.3)
+                    self._add(f"latent_in.{i}.{j}", c, w, 3, 0.7)
+                    self._add(f"ask_in.{i}.{j}", 2 * w, w, 1)
+                    self._add(f"ask_out.{i}.{j}", w, c, 3, 0.5)
                 self.log_steps[f"{i}-{j}"] = nn.Parameter(torch.zeros(config.n_anchors, c))
                 with torch.no_grad():
                     for anchor, log_step in enumerate(log_steps):
@@ -229,15 +288,30 @@ class HierarchicalINR(nn.Module):
         for index, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
             factor = strides[index + 1] // strides[index]
             i = len(levels) - 1 - index
-            self._add(f"shrink.{i}", n_in * factor**config.axes, n_out, 3 if index == 0 else 1, 0.7)
+            if levels[i].narrowed:
+                self._add(f"narrow.{i}", n_in, levels[i].narrowed, 1)
+                n_in = levels[i].narrowed
+            kernel = 3 if index == 0 and not config.pointwise else 1
+            self._add(f"shrink.{i}", n_in * factor**config.axes, n_out, kernel, 0.7)
             for k in range(levels[i].blocks_up):
                 self._add_residual(f"rise.{i}.{k}", n_out)
-        self._add_head()
+        if config.patch:
+            self._add("out", levels[-1].width, config.channels * config.patch**config.axes, 1, 0.5)
+        else:
+            self._add_head()
 
     def _add(self, name: str, n_in: int, n_out: int, kernel: int, gain: float = 1.0) -> None:
         self.convs[name.replace(".", "-")] = RateConv(n_in, n_out, kernel, self.config, gain)
 
     def _add_residual(self, name: str, width: int) -> None:
+        if self.config.pointwise:
+            self.convs[f"{name}.mix".replace(".", "-")] = RateConv(width, width, 3, self.config, depthwise=True)
+            self._add(f"{name}.in", width, 2 * width, 1)
+            self._add(f"{name}.out", 2 * width, width, 1, 0.0)
+        else:
+            self._add_dense_residual(name, width)
+
+    def _add_dense_residual(self, name: str, width: int) -> None:
         self._add(f"{name}.in", width, width, 3)
         self._add(f"{name}.out", width, width, 1, 0.2)
 
@@ -277,7 +351,7 @@ class HierarchicalINR(nn.Module):
             self._add("widen", finest.width, config.feature_width * factor**config.axes, 1, 0.7)
         else:
             self._add("widen", finest.width, config.feature_width, 1, 0.7)
-        self._add_residual("last", config.feature_width)
+        self._add_dense_residual("last", config.feature_width)
         n_fourier = fourier_count(config)
         self._add("to_head", config.feature_width, config.head_width + config.channels * (1 + n_fourier), 1, 0.5)
         width, channels = config.head_width, config.channels
@@ -307,6 +381,8 @@ class HierarchicalINR(nn.Module):
         stride = 1
         for i in reversed(range(len(self.config.levels))):
             level = self.config.levels[i]
+            if level.narrowed:
+                h = self.conv(f"narrow.{i}")(h.float() if h.dtype == torch.float16 else h, rate)
             h = shuffle_down(h, level.stride // stride, self.config.axes)
             h = self._local(partial(self._bottom_up_level, i, rate), h, halo=1 + level.blocks_up)
             if h.numel() > FLOAT16_FROM and not torch.is_grad_enabled():
@@ -319,6 +395,8 @@ class HierarchicalINR(nn.Module):
         h = self.conv(f"shrink.{i}")(h.float() if h.dtype == torch.float16 else h, rate)
         for k in range(self.config.levels[i].blocks_up):
             name = f"rise.{i}.{k}"
+            if self.config.pointwise:
+                h = self.conv(f"{name}.mix")(h, rate)
             h = h + self.conv(f"{name}.out")(functional.relu(self.conv(f"{name}.in")(h, rate)), rate)
         return h
 
@@ -329,30 +407,42 @@ class HierarchicalINR(nn.Module):
         return in_strips(function, values, *others, halo=halo)
 
     def propose(
-        self, name: str, h: Tensor, bottom_up_features: list[Tensor], rate: Tensor, unit: float = 1.0
+        self, name: str, h: Tensor, prior: Tensor, bottom_up_features: list[Tensor], rate: Tensor, unit: float = 1.0
     ) -> Tensor:
         """Return the posterior mean minus the prior mean of a latent block, in units of the latents.
 
         Args:
             name: the latent block.
             h: top-down features (N, C', H', W') before the block, in units of ``unit``.
+            prior: prior parameters (N, 2c, h, w) of the block, in units of ``unit``.
             bottom_up_features: the result of ``bottom_up``.
             rate: anchor weights (N, A) or (1, A).
-            unit: value of 1 in ``h``; below 1 for integer features.
+            unit: value of 1 in ``h`` and ``prior``; below 1 for integers.
 
         Returns:
             (N, c, h, w), at the places of the block.
         """
+        phase = block_phase(self.config, name)
+        from_below = bottom_up_features[int(name.split(".")[0])]
+        if self.config.pointwise:
+
+            def ask(h: Tensor, from_below: Tensor, mean: Tensor) -> Tensor:
+                h = _in_units(h, unit)
+                both = torch.cat([h, from_below.to(h.dtype)], dim=1)
+                out: Tensor = self.conv(f"ask.{name}")(both, rate)
+                return out - _in_units(mean, unit)
+
+            mean = prior.chunk(2, dim=1)[0]
+            return self._local(ask, take_color(h, phase), take_color(from_below, phase), mean, halo=0)
 
         def convolve(h: Tensor, from_below: Tensor) -> Tensor:
-            h = h if unit == 1.0 else (h * unit).float()
+            h = _in_units(h, unit)
             both = torch.cat([h, from_below.to(h.dtype)], dim=1)
             hidden = functional.relu(self.conv(f"ask_in.{name}")(both, rate))
             out: Tensor = self.conv(f"ask_out.{name}")(hidden, rate)
             return out
 
-        proposal = self._local(convolve, h, bottom_up_features[int(name.split(".")[0])], halo=1)
-        return take_color(proposal, block_phase(self.config, name))
+        return take_color(self._local(convolve, h, from_below, halo=1), phase)
 
     def layers(self, rate: Tensor) -> FloatLayers:
         """Return the layers of the top-down path at given anchor weights."""
@@ -402,6 +492,16 @@ class HierarchicalINR(nn.Module):
         total = out + linear + torch.einsum("npfc,pf->npc", tilted.unflatten(-1, (waves, channels)), fourier)
         result: Tensor = total * config.spread + config.centre
         return result
+
+
+def patch_values(config: HierarchicalConfig, h: Tensor) -> Tensor:
+    """Return the values of signals from what ``top_down`` returns for a model with patches, of the same shape."""
+    return h * config.spread + config.centre
+
+
+def _in_units(values: Tensor, unit: float) -> Tensor:
+    """Return numbers in units of ``unit`` as floats in units of 1."""
+    return values if unit == 1.0 else (values * unit).float()
 
 
 def initial_head(width: int, channels: int) -> Tensor:

@@ -1,8 +1,9 @@
 """A learned prior of the hierarchical model: one safetensors file that sender and receiver share.
 
 It holds the top-down part as integers (``ExactTables``), the bottom-up part and the head as float16, and the Gaussian
-prior over the head's weights. Its *known answer* is the outcome of the integer network on made-up input; see
-``prior_file``.
+prior over the head's weights. The weights of a model with depthwise blocks are entropy coded (``packed_weights``), the
+top-down part and the encoder in one message each. Its *known answer* is the outcome of the integer network on made-up
+input; see ``prior_file``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from inrcodec.codecs.hierarchical.exact import (
     place_latents,
 )
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
+from inrcodec.codecs.packed_weights import pack, round_rows, unpack
 from inrcodec.codecs.prior_file import ExactPriorFile
 from inrcodec.errors import FormatError
 from inrcodec.nn.exact import scale_indices
@@ -46,7 +48,7 @@ class HierarchicalPrior(ExactPriorFile):
         tables: the top-down part in integers.
         floats: parameters that are not in ``tables``, by their names in the model.
         weight_log_scale: log standard deviations of the head's weights under the prior, (n,); the means are the
-            parameter ``head``.
+            parameter ``head``. Empty for a model without a head.
     """
 
     kind: str
@@ -64,6 +66,8 @@ class HierarchicalPrior(ExactPriorFile):
         """Return the prior of a trained model, as its file gives it."""
         tables = ExactTables.from_model(model)
         floats = {key: value.detach().clone() for key, value in model.state_dict().items() if not _is_exact(key)}
+        if model.config.pointwise:
+            floats.update({key: _rounded_encoder(floats[key]) for key in _packed_floats(floats)})
         return cls(name, kind, model.config, tables, floats, weight_log_scale, card=card).with_answer()
 
     @property
@@ -103,29 +107,45 @@ class HierarchicalPrior(ExactPriorFile):
         return kept[quality]
 
     def _head(self) -> dict[str, Any]:
-        return {"kind": self.kind, "config": self.config.to_dict()}
+        head: dict[str, Any] = {"kind": self.kind, "config": self.config.to_dict()}
+        if self.config.pointwise:
+            head["packed"] = {part: description for part, (description, _) in self._packed.items()}
+        return head
+
+    @cached_property
+    def _packed(self) -> dict[str, tuple[list[Any], dict[str, Tensor]]]:
+        """Return the packed weights of the top-down part and of the encoder; ``floats`` must be rounded."""
+        encoder = {key: self.floats[key] for key in _packed_floats(self.floats)}
+        return {"down": pack(self.tables.weights), "up": pack(encoder)}
 
     def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"weight.{name}": value.to(torch.int16) for name, value in self.tables.weights.items()}
-        tensors.update({f"bias.{name}": value.to(torch.int32) for name, value in self.tables.biases.items()})
-        tensors.update({f"step.{name}": value.to(torch.int32) for name, value in self.tables.steps.items()})
+        tensors = {} if self.config.pointwise else _named("weight.", self.tables.weights, torch.int16)
+        packed = self._packed if self.config.pointwise else {}
+        for part, (_, values) in packed.items():
+            tensors.update({f"packed.{part}.{key}": value for key, value in values.items()})
+        tensors.update(_named("bias.", self.tables.biases, torch.int32))
+        tensors.update(_named("step.", self.tables.steps, torch.int32))
         tensors["first"] = self.tables.first.to(torch.int32)
-        tensors.update({f"model.{name}": value.half() for name, value in self.floats.items()})
+        unpacked = set(self.floats) - set(_packed_floats(self.floats)) if packed else self.floats
+        tensors.update(_named("model.", {name: self.floats[name] for name in unpacked}, torch.float16))
         tensors["weight_log_scale"] = self.weight_log_scale.half()
         return tensors
 
     @classmethod
     def _read(cls, head: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+        floats = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")}
+        weights = _part(tensors, "weight.")
+        if "packed" in head:
+            packed = {part: _unpacked(head["packed"][part], tensors, part) for part in ("down", "up")}
+            weights = {name: value.long() for name, value in packed["down"].items()}
+            floats.update({name: value.float() for name, value in packed["up"].items()})
         return {
             "kind": str(head["kind"]),
             "config": HierarchicalConfig.from_dict(head["config"]),
             "tables": ExactTables(
-                _part(tensors, "weight."),
-                _part(tensors, "bias."),
-                _part(tensors, "step."),
-                tensors["first"].to(torch.int64),
+                weights, _part(tensors, "bias."), _part(tensors, "step."), tensors["first"].to(torch.int64)
             ),
-            "floats": {k.removeprefix("model."): v.float() for k, v in tensors.items() if k.startswith("model.")},
+            "floats": floats,
             "weight_log_scale": tensors["weight_log_scale"].float(),
         }
 
@@ -147,11 +167,11 @@ class HierarchicalPrior(ExactPriorFile):
             found[f"convs.{name.replace('.', '-')}.bias"] = tuple(bias.shape)
         for name, step in self.tables.steps.items():
             found[f"log_steps.{name.replace('.', '-')}"] = tuple(step.shape)
-        if expected != found or tuple(self.weight_log_scale.shape) != expected["head"]:
+        if expected != found or tuple(self.weight_log_scale.shape) != expected.get("head", (0,)):
             raise FormatError(f"{source}: the network's parameters do not fit its description")
         if not all(torch.isfinite(value).all() for value in (*self.floats.values(), self.weight_log_scale)):
             raise FormatError(f"{source}: holds values that are not finite")
-        if self.weight_log_scale.abs().max() > 20 or min(int(step.min()) for step in self.tables.steps.values()) < 1:
+        if (self.weight_log_scale.abs() > 20).any() or min(int(step.min()) for step in self.tables.steps.values()) < 1:
             raise FormatError(f"{source}: scales or steps are out of range")
 
 
@@ -159,6 +179,27 @@ def _is_exact(key: str) -> bool:
     """Return whether a model's parameter is held as integers."""
     parts = key.split(".")
     return parts[0] in ("first", "log_steps") or (parts[0] == "convs" and parts[1].split("-")[0] in DOWNWARD)
+
+
+def _packed_floats(floats: dict[str, Tensor]) -> list[str]:
+    """Return the names of the parameters outside the top-down part that are packed: the encoder's weights."""
+    return [key for key in floats if key.startswith("convs.") and key.endswith(".weight")]
+
+
+def _rounded_encoder(weight: Tensor) -> Tensor:
+    """Return weights of the encoder as files hold them; the few of a depthwise convolution keep 16 bits."""
+    if weight.ndim == 3:
+        return (weight.double() * (1 << 14)).round().div(1 << 14).float()
+    return round_rows(weight).float()
+
+
+def _named(prefix: str, values: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value.to(dtype) for name, value in values.items()}
+
+
+def _unpacked(description: list[Any], tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    prefix = f"packed.{part}."
+    return unpack(description, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -189,14 +230,17 @@ def multiply_adds_per_point(config: HierarchicalConfig) -> int:
     """Return the multiply-adds of a decode per grid point, the head included."""
     with torch.device("meta"):
         model = HierarchicalINR(config)
-    strides = {str(i): level.stride for i, level in enumerate(config.levels)}
     total = 0.0
     for name, conv in model.named_convs():
         word, *rest = name.split(".")
-        stride = strides[rest[0]] if word in DOWNWARD else config.feature_stride
-        if word == "up":
-            stride = config.levels[int(rest[0]) - 1].stride
-        if word in DOWNWARD or word in ("widen", "last", "to_head"):
-            places = config.levels[int(rest[0])].phases if word.startswith("prior") else 1
-            total += conv.weight.numel() / (places * stride**config.axes)
-    return round(total) + config.head_width * (config.head_width + 2 * config.channels) + 64
+        if word.startswith(("shrink", "narrow", "rise", "ask")):
+            continue
+        stride, level = config.feature_stride, None
+        if word in DOWNWARD and rest:
+            level = config.levels[int(rest[0])]
+            stride = config.levels[int(rest[0]) - 1].stride if word == "up" else level.stride
+        one_color = word.startswith("prior") or (word == "latent_in" and config.pointwise)
+        places = level.phases if level is not None and one_color else 1
+        total += conv.weight.numel() / (places * stride**config.axes)
+    head = 0 if config.patch else config.head_width * (config.head_width + 2 * config.channels) + 64
+    return round(total) + head

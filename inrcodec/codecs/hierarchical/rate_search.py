@@ -85,8 +85,8 @@ def quality_search(
     config = encoder.prior.config
     pilots = _pilots(config, batches)
     share = sum(len(b.values) * b.points for b in pilots) / sum(len(b.values) * b.points for b in batches)
-    kind, points = encoder.prior.kind, batches[0].points
-    ratio = encoder.effort.proposal_ratio(kind, points)
+    points = batches[0].points
+    ratio = encoder.effort.proposal_ratio(encoder.prior, points)
     guess = yield from _guess(config, pilots, bits * share * ratio)
     quality, slope = guess.next_quality(), guess.slope
     if share < 1.0 and len(pilots) == len(batches):
@@ -98,7 +98,7 @@ def quality_search(
             quality, slope = curve.next_quality(), curve.slope
             if abs(proposed / curve.bits - 1.0) < GUESS_TOLERANCE:
                 break
-    _, trials = encoder.effort.steps_for(kind, points)
+    _, trials = encoder.effort.steps_for(encoder.prior, points)
     if trials and len(pilots) < len(batches):
         curve = _BitsCurve(config, bits * share, slope)
         for _ in range(PILOT_TRIES):

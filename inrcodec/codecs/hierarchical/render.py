@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig
-from inrcodec.codecs.hierarchical.model import HierarchicalINR
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, patch_values
 from inrcodec.signals.resample import window_axes
 
 FloatArray = NDArray[np.float32]
@@ -42,7 +42,7 @@ def render(
 
     Args:
         model: the model.
-        h: features (1, C', H', W') at the finest stride.
+        h: what ``top_down`` returned, (1, C', H', W') in float32.
         rate: anchor weights (1, A).
         shape: shape of the native grid.
         size: shape of the output grid.
@@ -52,11 +52,30 @@ def render(
     Returns:
         Values (*size, C), or those in ``window``.
     """
+    if model.config.patch:
+        return _render_patches(model.config, h, shape, size, window)
     axes = window_axes(shape, size, window or tuple(slice(0, n) for n in size), periodic=model.config.periodic)
     rows = axes[0].needed() if model.config.axes == 2 else slice(0, 1)
     values, first = _native(model, h, rate, shape, weights, rows)
     for number, axis in enumerate(axes):
         values = axis.resampled(values, number, first if number == 0 else 0)
+    return np.ascontiguousarray(values)
+
+
+def _render_patches(
+    config: HierarchicalConfig,
+    h: Tensor,
+    shape: tuple[int, ...],
+    size: tuple[int, ...],
+    window: tuple[slice, ...] | None,
+) -> FloatArray:
+    """Resample the values of a model with patches; at the native size they are a function of integers."""
+    axes = window_axes(shape, size, window or tuple(slice(0, n) for n in size), periodic=config.periodic)
+    rows = axes[0].needed() if config.axes == 2 else slice(0, 1)
+    native = h[0, :, rows, : shape[-1]].permute(1, 2, 0)
+    values = patch_values(config, native if config.axes == 2 else native[0]).numpy()
+    for number, axis in enumerate(axes):
+        values = axis.resampled(values, number, rows.start if number == 0 else 0)
     return np.ascontiguousarray(values)
 
 

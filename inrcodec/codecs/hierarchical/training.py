@@ -18,6 +18,7 @@ On a GPU, ``training_gpu`` learns the same from images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -31,6 +32,7 @@ from torch.nn import functional
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.elbo import elbo, mixed, native_fourier, noisy, sampled_points
 from inrcodec.codecs.hierarchical.growth import grown
+from inrcodec.codecs.hierarchical.klt import start_as_klt
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, shuffle_up
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.weight_scales import learn_weight_scales
@@ -45,6 +47,8 @@ from inrcodec.training.trainer import NetworkTrainer
 UNLEARNED_LOG_SCALE = -6.0
 BALANCE = 0.4
 """Costs grow about as lambda to this power."""
+KLT_POINTS = 1 << 23
+"""Points of the crops from which the first transform of a model with patches is computed."""
 LR_RAMP, EMA_RAMP = 300, 50
 """Steps over which the learning rate rises, and over which the moving average follows the parameters closely."""
 
@@ -172,7 +176,7 @@ class HierarchicalTrainer(NetworkTrainer[HierarchicalINR, HierarchicalPrior]):
         network = replace(self.config.network, periodic=False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            model = HierarchicalINR(network) if self.begin is None else grown(self.begin, network)
+            model = self._fresh(network) if self.begin is None else grown(self.begin, network)
             levels = enumerate(network.levels)
             auxiliary = nn.ModuleDict(
                 {str(i): nn.Conv2d(level.width, self._asked_channels(i), 1) for i, level in levels if i}
@@ -180,6 +184,14 @@ class HierarchicalTrainer(NetworkTrainer[HierarchicalINR, HierarchicalPrior]):
         model, auxiliary = moved(model, self.device), auxiliary.to(self.device)
         optimiser = Muon([*model.parameters(), *auxiliary.parameters()], self.config.lr)
         return HierarchyState(model, optimiser, auxiliary)
+
+    def _fresh(self, network: HierarchicalConfig) -> HierarchicalINR:
+        model = HierarchicalINR(network)
+        if network.patch:
+            rng = np.random.default_rng((self.config.seed, 1 << 41))
+            values, _ = self._draw(max(1, KLT_POINTS // math.prod(self.config.patch_shape)), rng, False)
+            start_as_klt(model, values.cpu())
+        return model
 
     def agreed(self, *numbers: float) -> Sequence[float]:
         """Return the first process's numbers."""
@@ -297,7 +309,7 @@ class HierarchicalTrainer(NetworkTrainer[HierarchicalINR, HierarchicalPrior]):
         """Return the prior that the training has reached, the scales of its head's weights learned from fits."""
         config = self.config
         values = None
-        if config.weight_signals:
+        if config.weight_signals and not config.network.patch:
             values, _ = self._draw(config.weight_signals, np.random.default_rng((config.seed, 1 << 40)), False)
         return finished_prior(self.averaged_model(state), config, values, card)
 
@@ -313,7 +325,7 @@ def finished_prior(
         values: crops (N, C, H, W) from which the scales of the head's weights are learned; None to leave them out.
         card: what the prior's file says about the training.
     """
-    scale = torch.full(model.head.shape, UNLEARNED_LOG_SCALE)
+    scale = torch.full((0,) if model.config.patch else model.head.shape, UNLEARNED_LOG_SCALE)
     prior = HierarchicalPrior.from_model(model, config.name, config.kind, scale, card)
     return prior if values is None else prior.with_weight_scales(learn_weight_scales(prior, values.cpu()))
 

@@ -31,9 +31,17 @@ from torch.nn import functional
 from inrcodec.codecs.hierarchical.elbo import elbo, native_fourier, sampled_points
 from inrcodec.codecs.hierarchical.growth import grown
 from inrcodec.codecs.hierarchical.image_bank import SCALES, ImageBank, LevelArray
+from inrcodec.codecs.hierarchical.klt import start_as_klt
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, RateConv
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
-from inrcodec.codecs.hierarchical.training import EMA_RAMP, LR_RAMP, HierarchicalTraining, balanced, finished_prior
+from inrcodec.codecs.hierarchical.training import (
+    EMA_RAMP,
+    KLT_POINTS,
+    LR_RAMP,
+    HierarchicalTraining,
+    balanced,
+    finished_prior,
+)
 from inrcodec.errors import FormatError
 from inrcodec.training.captured import LateFigures, captured
 from inrcodec.training.checkpoint import read_checkpoint, write_checkpoint
@@ -90,7 +98,7 @@ class HeldConv(RateConv):
 
     def __init__(self, conv: RateConv, held_weight: Tensor) -> None:
         nn.Module.__init__(self)
-        self.kernel, self.periodic = conv.kernel, conv.periodic
+        self.kernel, self.periodic, self.groups = conv.kernel, conv.periodic, conv.groups
         self.weight, self.bias = conv.weight, conv.bias
         self.held_weight = held_weight
         self.held_bias = torch.zeros(())
@@ -98,8 +106,10 @@ class HeldConv(RateConv):
     def forward(self, values: Tensor, rate: Tensor) -> Tensor:
         """Return the convolution with a border of zeros; ``rate`` is in the biases already."""
         border = (self.kernel[0] // 2, self.kernel[1] // 2)
-        weight = self.held_weight
-        return functional.conv2d(values.to(weight.dtype), weight, padding=border) + self.held_bias
+        weight = self.held_weight if self.groups == 1 else self.held_weight[:, None]
+        # A depthwise convolution's few weights are not held in the type of the device.
+        weight = weight.to(self.held_bias.dtype)
+        return functional.conv2d(values.to(weight.dtype), weight, padding=border, groups=self.groups) + self.held_bias
 
 
 class Cost(nn.Module):
@@ -173,7 +183,7 @@ class FlatParameters:
 
     def __init__(self, cost: Cost, device: torch.device, low: torch.dtype) -> None:
         convs = dict(cost.model.named_convs())
-        weights: list[nn.Parameter] = [conv.weight for conv in convs.values()]
+        weights: list[nn.Parameter] = [conv.weight for conv in convs.values() if conv.groups == 1]
         tables = [conv.bias for conv in convs.values()]
         placed = {id(p) for p in [*weights, *tables]}
         rest = [p for p in cost.parameters() if id(p) not in placed]
@@ -215,7 +225,7 @@ class FlatParameters:
             place += p.numel()
         self.table = table.detach().requires_grad_()
         self.leaves = [held[id(p)] for p in weights]
-        self.convs = {name: HeldConv(conv, held[id(conv.weight)]) for name, conv in convs.items()}
+        self.convs = {name: HeldConv(conv, held.get(id(conv.weight), conv.weight)) for name, conv in convs.items()}
         for name, conv in self.convs.items():
             cost.model.convs[name.replace(".", "-")] = conv
         self.others = [self.table, *rest]
@@ -342,6 +352,8 @@ class FlatTrainer(Trainer[FlatState, HierarchicalPrior]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model = HierarchicalINR(config.network) if self.begin is None else grown(self.begin, config.network)
+            if self.begin is None and config.network.patch:
+                start_as_klt(model, self.bank.draw(max(1, KLT_POINTS // side**2)).cpu())
             cost = Cost(model, side, config).to(device)
         flat = FlatParameters(cost, device, self.low)
         values = torch.zeros(config.batch, config.network.channels, side, side, device=device)
@@ -435,7 +447,7 @@ class FlatTrainer(Trainer[FlatState, HierarchicalPrior]):
         model = HierarchicalINR(config.network)
         model.load_state_dict(state.flat.averaged())
         values = None
-        if config.weight_signals:
+        if config.weight_signals and not config.network.patch:
             torch.manual_seed(config.seed)
             values = self.bank.draw(config.weight_signals).cpu().contiguous(memory_format=torch.channels_last)
         return finished_prior(model, config, values, card)

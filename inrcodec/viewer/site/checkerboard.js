@@ -21,3 +21,13 @@ export function takeColor(machine, h, phase) {
   }
   return out;
 }
+
+// Add a tensor that has the pixels of one colour to h, in place.
+export function addAtColor(machine, h, shift, phase) {
+  const from = machine.ints(shift.at, shift.height * shift.width * shift.stride);
+  const to = machine.ints(h.at, h.height * h.width * h.stride);
+  for (let p = 0; p < shift.height * shift.width; p++) {
+    const target = boardIndex(p, shift.width, phase) * h.stride;
+    for (let c = 0, at = p * shift.stride; c < h.channels; c++, at++) to[target + c] += from[at];
+  }
+}

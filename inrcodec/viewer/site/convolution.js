@@ -75,6 +75,58 @@ export class ExactConv {
   }
 }
 
+// A depthwise convolution in exact integers, of weights (channels, rows, columns), computed in place.
+export class ExactDepthwise {
+  constructor(machine, weight, biases, periodic) {
+    const [channels, rows, columns] = weight.shape;
+    Object.assign(this, { machine, channels, rows, columns, periodic, weight: weight.values, biases });
+  }
+
+  run(h) {
+    const { height, width, stride } = h;
+    const { channels, rows, columns, weight } = this;
+    const numbers = this.machine.ints(h.at, height * width * stride);
+    const [down, across] = [rows >> 1, columns >> 1];
+    const line = width * stride;
+    // Rows of the input that are still needed, by number, as they were before they were overwritten.
+    const kept = new Map();
+    const rowOf = (y) => {
+      if (!kept.has(y)) kept.set(y, numbers.slice(y * line, (y + 1) * line));
+      return kept.get(y);
+    };
+    const sums = new Float64Array(line);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        for (let c = 0; c < channels; c++) sums[x * stride + c] = this.biases[c] + (1 << (WEIGHT_BITS - 1));
+      }
+      for (let i = 0; i < rows; i++) {
+        const from = y + i - down;
+        if (from < 0 || from >= height) continue;
+        const row = rowOf(from);
+        for (let j = 0; j < columns; j++) {
+          for (let x = 0; x < width; x++) {
+            let source = x + j - across;
+            if (this.periodic) source = (source + width) % width;
+            else if (source < 0 || source >= width) continue;
+            const to = x * stride;
+            for (let c = 0, a = source * stride, w = i * columns + j; c < channels; c++, a++, w += rows * columns) {
+              sums[to + c] += weight[w] * Math.max(-ACTIVATION_LIMIT, Math.min(ACTIVATION_LIMIT, row[a]));
+            }
+          }
+        }
+      }
+      for (let next = y + 1; next <= Math.min(y + down, height - 1); next++) rowOf(next);
+      kept.delete(y - down);
+      for (let x = 0; x < width; x++) {
+        for (let c = 0, at = x * stride; c < channels; c++, at++) {
+          const value = Math.floor(sums[at] / (1 << WEIGHT_BITS));
+          numbers[y * line + at] = Math.max(-ACTIVATION_LIMIT, Math.min(ACTIVATION_LIMIT, value));
+        }
+      }
+    }
+  }
+}
+
 // A convolution with weights and biases in float32.
 export class FloatConv {
   constructor(machine, weight, biases, periodic) {

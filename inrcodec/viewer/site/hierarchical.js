@@ -7,7 +7,7 @@
 import { ByteReader, FormatError } from "./bytes.js";
 import { receiveWeights } from "./head_weights.js";
 import { HierarchicalModel } from "./hierarchical_model.js";
-import { HeadRenderer } from "./hierarchical_render.js";
+import { HeadRenderer, PatchRenderer } from "./hierarchical_render.js";
 import { Machine } from "./kernels.js";
 import { CODERS, makeReader } from "./latent_coders.js";
 import { readGain } from "./loudness.js";
@@ -109,8 +109,9 @@ export class HierarchicalDecoder {
   network() {
     if (!this.builtNetwork) {
       const machine = new Machine();
-      const model = new HierarchicalModel(machine, this.prior, this.parameters.quality);
-      this.builtNetwork = { machine, model, renderer: new HeadRenderer(model) };
+      const model = new HierarchicalModel(machine, this.prior, this.parameters.quality, this.tables);
+      const renderer = this.config.patch ? new PatchRenderer(model) : new HeadRenderer(model);
+      this.builtNetwork = { machine, model, renderer };
     }
     return this.builtNetwork;
   }

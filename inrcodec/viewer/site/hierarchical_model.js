@@ -2,10 +2,11 @@
 // (inrcodec/codecs/hierarchical/model.py, exact.py). It gives the same integers on every machine.
 
 import { FormatError } from "./bytes.js";
-import { boardIndex, takeColor } from "./checkerboard.js";
-import { ExactConv, FloatConv, makeTensor, shuffleUp } from "./convolution.js";
+import { addAtColor, boardIndex, takeColor } from "./checkerboard.js";
+import { ExactConv, ExactDepthwise, FloatConv, makeTensor, shuffleUp } from "./convolution.js";
 import { scaleIndex } from "./gaussian.js";
 import { RESIDUAL_BITS } from "./latent_coders.js";
+import { unpackWeights } from "./packed_weights.js";
 
 const ACTIVATION_LIMIT = 1 << 23;
 // Quality steps between two anchors of a prior.
@@ -19,7 +20,7 @@ const clamp = (value) => Math.max(-ACTIVATION_LIMIT, Math.min(ACTIVATION_LIMIT, 
 
 // A prior's network at one quality. Biases and step sizes are stored at anchors and interpolated between them.
 export class HierarchicalModel {
-  constructor(machine, prior, quality) {
+  constructor(machine, prior, quality, tables) {
     const { config } = prior.head;
     this.machine = machine;
     this.config = config;
@@ -31,8 +32,13 @@ export class HierarchicalModel {
     this.anchor = Math.min(Math.floor(quality / QUALITY_UNIT), config.n_anchors - 2);
     this.fraction = quality - this.anchor * QUALITY_UNIT;
     this.convs = new Map();
+    // Whether depthwise convolutions alone mix places.
+    this.pointwise = config.block === "depthwise";
+    if (prior.head.packed) {
+      for (const [name, weight] of unpackWeights(prior, "down", tables)) this.addExact(name, weight);
+    }
     for (const name of prior.tensors.keys()) {
-      if (name.startsWith("weight.")) this.addExact(name.slice(7));
+      if (name.startsWith("weight.")) this.addExact(name.slice(7), prior.tensors.get(name));
       const float = /^model\.convs\.(widen|last-in|last-out|to_head)\.weight$/.exec(name);
       if (float) this.addFloat(float[1]);
     }
@@ -46,10 +52,11 @@ export class HierarchicalModel {
       (values[a + i] * (QUALITY_UNIT - fraction) + values[b + i] * fraction + QUALITY_UNIT / 2) / QUALITY_UNIT));
   }
 
-  addExact(name) {
-    const { tensors } = this.prior;
-    const biases = this.betweenAnchors(tensors.get(`bias.${name}`));
-    this.convs.set(name, new ExactConv(this.machine, tensors.get(`weight.${name}`), biases, this.config.periodic));
+  addExact(name, weight) {
+    const table = this.prior.tensors.get(`bias.${name}`);
+    if (!table) throw new FormatError(`corrupt prior file: tensor bias.${name} is missing`);
+    const Conv = weight.shape.length === 3 ? ExactDepthwise : ExactConv;
+    this.convs.set(name, new Conv(this.machine, weight, this.betweenAnchors(table), this.config.periodic));
   }
 
   addFloat(name) {
@@ -73,8 +80,9 @@ export class HierarchicalModel {
     return this.config.levels.reduce((sum, level) => sum + level.latents.length, 0);
   }
 
-  // Return the features at the finest stride for a grid padded to `height` x `width` points: an integer tensor that
-  // stays allocated. `receive(scales)` returns the residuals of the next block of latents.
+  // Return the features at the finest stride for a grid padded to `height` x `width` points, or with patches the values
+  // of the points: an integer tensor that stays allocated. `receive(scales)` returns the residuals of the next block of
+  // latents.
   topDown(height, width, receive) {
     const { machine, config } = this;
     const { levels } = config;
@@ -89,12 +97,14 @@ export class HierarchicalModel {
         for (let k = 0; k < count; k++) this.addResidual(h, `down.${i}.${j}.${k}`);
         machine.scope(() => this.addLatents(h, `${i}.${j}`, level.phases > 1 ? j % level.phases : null, receive));
       });
+      for (let k = 0; k < (level.blocks_after ?? 0); k++) this.addResidual(h, `down.${i}.${level.latents.length}.${k}`);
     });
-    return h;
+    return config.patch ? shuffleUp(machine, this.conv("out").run(h), config.patch, config.axes) : h;
   }
 
   // Add a residual block to h, in place.
   addResidual(h, name) {
+    if (this.pointwise) this.conv(`${name}.mix`).run(h);
     this.machine.scope(() => {
       const inner = this.conv(`${name}.in`).run(h);
       const out = this.conv(`${name}.out`).run(inner, true);
@@ -120,15 +130,17 @@ export class HierarchicalModel {
     }
     const residuals = receive(scales);
     const steps = this.betweenAnchors(this.prior.tensors.get(`step.${name}`));
-    const latents = makeTensor(machine, prior.height, h.width, channels);
+    const latents = makeTensor(machine, prior.height, this.pointwise ? prior.width : h.width, channels);
     const out = machine.ints(latents.at, latents.height * latents.width * latents.stride);
     for (let c = 0, n = 0; c < channels; c++) {
       for (let p = 0; p < pixels; p++) {
         const offset = Math.floor((residuals[n++] * steps[c]) / (1 << RESIDUAL_BITS) + 0.5);
-        out[boardIndex(p, prior.width, phase) * latents.stride + c] = clamp(priorValues[p * prior.stride + c] + offset);
+        const place = this.pointwise ? p : boardIndex(p, prior.width, phase);
+        out[place * latents.stride + c] = clamp(priorValues[p * prior.stride + c] + offset);
       }
     }
     const shift = this.conv(`latent_in.${name}`).run(latents);
-    machine.kernels.increase(h.at, shift.at, h.height * h.width * h.stride);
+    if (this.pointwise) addAtColor(machine, h, shift, phase);
+    else machine.kernels.increase(h.at, shift.at, h.height * h.width * h.stride);
   }
 }

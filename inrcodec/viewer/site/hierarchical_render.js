@@ -1,10 +1,33 @@
-// Features to values of the native grid, by the SIREN head (inrcodec/codecs/hierarchical/render.py, and `features` and
-// `values` of model.py).
+// Features to values of the native grid, by patches or the SIREN head (inrcodec/codecs/hierarchical/render.py, and
+// `patch_values`, `features` and `values` of model.py).
 
 import { asConv, FloatConv, makeTensor, shuffleUp } from "./convolution.js";
 
 const ACTIVATION_BITS = 13;
 const ROWS_AT_ONCE = 32;
+
+// The values of a model with patches, which need no head: `h` holds them as integers.
+export class PatchRenderer {
+  constructor(model) {
+    Object.assign(this, { machine: model.machine, config: model.config });
+  }
+
+  // Return the values (height, width, channels) of the native grid, in the float32 arithmetic of the package.
+  values(h, height, width) {
+    const { channels } = this.config;
+    const [spread, centre] = [this.config.spread, this.config.centre].map(Math.fround);
+    const numbers = this.machine.ints(h.at, h.height * h.width * h.stride);
+    const out = new Float32Array(height * width * channels);
+    for (let y = 0, to = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        for (let c = 0, from = (y * h.width + x) * h.stride; c < channels; c++, from++) {
+          out[to++] = Math.fround((numbers[from] / (1 << ACTIVATION_BITS)) * spread) + centre;
+        }
+      }
+    }
+    return out;
+  }
+}
 
 export class HeadRenderer {
   constructor(model) {

@@ -22,6 +22,7 @@ from inrcodec.codecs.hierarchical.render import render
 from inrcodec.signals.ms_ssim import structure_errors
 from tests.support.tiny import smooth_tiles
 from tests.support.tiny_hierarchical import tiny_prior
+from tests.support.tiny_patches import tiny_patch_prior
 
 QUALITY = 300
 LOG_LAMBDA = log_lambda_of(tiny_prior().config, QUALITY)
@@ -136,13 +137,14 @@ def test_files_are_better_at_a_wanted_rate(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_steps_go_with_the_size_of_the_image() -> None:
-    effort = HierarchicalEffort("x", 12, small_steps=48, adapting_steps=110)
-    assert effort.steps_for("image", 768 * 512) == (110, 0)
-    assert effort.steps_for("image", 384 * 256) == (55, 0)
-    assert effort.steps_for("image", 1 << 24) == (220, 0)
-    assert effort.steps_for("image", 32 * 32) == (0, 48)
-    assert effort.steps_for("audio", 768 * 512) == (0, 12)
-    assert HierarchicalEffort("fast", 0).steps_for("image", 768 * 512) == (0, 0)
+    effort, image = HierarchicalEffort("x", 12, small_steps=48, adapting_steps=110), tiny_prior()
+    assert effort.steps_for(image, 768 * 512) == (110, 0)
+    assert effort.steps_for(image, 384 * 256) == (55, 0)
+    assert effort.steps_for(image, 1 << 24) == (220, 0)
+    assert effort.steps_for(image, 32 * 32) == (0, 48)
+    assert effort.steps_for(replace(image, kind="audio"), 768 * 512) == (0, 12)
+    assert effort.steps_for(tiny_patch_prior(), 768 * 512) == (0, 12)
+    assert HierarchicalEffort("fast", 0).steps_for(image, 768 * 512) == (0, 0)
 
 
 def test_many_at_once_come_out_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
