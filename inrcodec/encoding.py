@@ -135,7 +135,9 @@ def encode_each(signals: Sequence[Signal], settings: Settings) -> list[Encoded]:
         rates = [_rate(settings, codec, batch) for batch in batches]
         coded = codec.encode_each([batch.sources[0] for batch in batches], _options(settings), rates)
         for number, batch, one in zip(numbers, batches, coded, strict=True):
-            encoded[number] = _encoded(batch, codec, one)
+            # Where the prior's rates end, the signal is encoded by itself, with the next one.
+            again = one.exhausted and _next_codec(codec, settings) is not None
+            encoded[number] = encode_signals([signals[number]], settings) if again else _encoded(batch, codec, one)
     return [encoded[number] for number in range(len(signals))]
 
 
@@ -190,10 +192,25 @@ def _encode(batch: Batch, settings: Settings, codec: Codec, progress: Progress) 
         raise UsageError(f"codec {codec.name} is lossless: it takes no beta and no target")
     rate = _rate(settings, codec, batch)
     encoding = codec.encoding(batch.sources, _options(settings, progress))
+    following, psnr = _next_codec(codec, settings), None
     if settings.target_psnr is None:
-        return _encoded(batch, codec, encoding.at(rate))
-    coded, psnr = rate_targets.search_psnr(codec, encoding, batch.signals, batch.sources, settings.target_psnr)
+        coded = encoding.at(rate)
+    else:
+        coded, psnr = rate_targets.search_psnr(
+            codec, encoding, batch.signals, batch.sources, settings.target_psnr, has_next=following is not None
+        )
+    if coded.exhausted and following is not None:
+        return _encode(batch, settings, following, progress)
     return _encoded(batch, codec, coded, psnr)
+
+
+def _next_codec(codec: Codec, settings: Settings) -> Codec | None:
+    """Return the codec under the shipped prior that goes on where the rates of a default prior end, if there is one."""
+    family = family_named(codec.name)
+    if settings.prior is not None or family.next_prior is None:
+        return None
+    name = family.next_prior(codec.prior)
+    return None if name is None else codec_for(prior_store.find(name), codec.name)
 
 
 def _encoded(batch: Batch, codec: Codec, coded: Coded, psnr: float | None = None) -> Encoded:

@@ -50,11 +50,18 @@ def body_rate(bits: float, other_bytes: int, n_signals: int, *, in_archive: bool
 
 
 def search_psnr(
-    codec: Codec, encoding: Encoding, signals: Sequence[Signal], sources: Sequence[Source], target_db: float
+    codec: Codec,
+    encoding: Encoding,
+    signals: Sequence[Signal],
+    sources: Sequence[Source],
+    target_db: float,
+    *,
+    has_next: bool = False,
 ) -> tuple[Coded, float]:
     """Encode at one beta after another until the mean PSNR is near the target; return what is nearest, and its PSNR.
 
-    The logarithm of beta over dB is nearly a line.
+    The logarithm of beta over dB is nearly a line. With ``has_next``, another prior goes on where the rates of this one
+    end, and the search ends there.
 
     Raises:
         UsageError: the codec cannot reach the target within 1 dB.
@@ -65,6 +72,8 @@ def search_psnr(
     for _ in range(PSNR_TRIES):
         coded = encoding.at(Rate(beta=math.exp(log_beta)))
         psnr = _mean_psnr(codec, coded, signals)
+        if has_next and coded.exhausted and psnr < target_db - PSNR_TOLERANCE_DB:
+            return coded, psnr
         tried.append((log_beta, psnr))
         miss = abs(psnr - target_db)
         if best is None or miss < best[0]:

@@ -10,6 +10,7 @@ import pytest
 from inrcodec.api import InrFile, read_signal
 from inrcodec.codecs import tiles
 from inrcodec.codecs.hierarchical import render as hierarchy_render
+from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.decoding import output_window
 from inrcodec.encoding import encode_signals
@@ -52,7 +53,7 @@ def test_a_region_is_the_crop_of_the_whole(
 
 def test_few_bands_are_evaluated_for_a_small_region(photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hierarchy_render, "POINTS_AT_ONCE", 1 << 12)
-    file = _file(_image(photograph, 256, 256))
+    file = _file(_image(photograph, 256, 256), prior="photographs-high")
     seen: list[int] = []
     values = HierarchicalINR.values
 
@@ -76,13 +77,13 @@ def test_a_region_of_a_tiled_image_decodes_the_tiles_that_it_touches(
     file = _file(_image(photograph, 300, 310))
     whole = [file.render(), file.render(scale=0.5)]
     decoded: list[int] = []
-    latents = HierarchicalINR.feature_rows
+    latents = HierarchicalCodec.latent_features
 
-    def watched(self, h, rate, first, last):  # type: ignore[no-untyped-def]
+    def watched(self, *arguments):  # type: ignore[no-untyped-def]
         decoded.append(1)
-        return latents(self, h, rate, first, last)
+        return latents(self, *arguments)
 
-    monkeypatch.setattr(HierarchicalINR, "feature_rows", watched)
+    monkeypatch.setattr(HierarchicalCodec, "latent_features", watched)
     np.testing.assert_array_equal(file.render(region=(9, 5, 30, 40)).values, whole[0].values[9:39, 5:45])
     assert len(decoded) == 1
     np.testing.assert_array_equal(

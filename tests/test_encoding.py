@@ -112,6 +112,21 @@ def test_target_psnr_is_met(crop: Signal) -> None:
     assert signal_psnr(crop, inrcodec.decompress(data)) == pytest.approx(27.5, abs=0.1)
 
 
+@pytest.mark.parametrize("wanted", [{"beta": 1e-5}, {"target_bpp": 5.4}, {"target_psnr": 42.4}])
+def test_the_next_prior_goes_on_where_the_rates_of_the_first_end(crop: Signal, wanted: dict[str, float]) -> None:
+    settings = Settings(effort="fast", **wanted)  # type: ignore[arg-type]
+    encoded = encode_signals([crop], settings)
+    assert encoded.prior == "photographs-high"
+    assert [each.data for each in encode_each([crop], settings)] == [encoded.data]
+    psnr = signal_psnr(crop, inrcodec.decompress(encoded.data))
+    if "target_psnr" in wanted:
+        assert psnr == pytest.approx(42.4, abs=0.1)
+    if "target_bpp" in wanted:
+        assert 0.97 * 5.4 < 8 * len(encoded.data) / crop.header.n_points <= 5.4
+    named = encode_signals([crop], Settings(effort="fast", prior="photographs", beta=1e-5))
+    assert named.prior == "photographs" and signal_psnr(crop, inrcodec.decompress(named.data)) < psnr
+
+
 def test_same_input_same_bytes(crop: Signal, coded: bytes) -> None:
     assert inrcodec.compress(crop, target_bpp=0.6, effort="fast") == coded
 

@@ -154,11 +154,13 @@ class Coded:
         parameters: the part that all signals of a file share.
         bodies: one per signal.
         chain: a message of all signals together, where a codec sends them so; bodies are empty then.
+        exhausted: whether a higher rate was asked for than the prior reaches.
     """
 
     parameters: bytes
     bodies: list[bytes]
     chain: bytes = b""
+    exhausted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,6 +315,7 @@ class Family:
         prior_format: what prior files of the family state as their format; None for a codec without priors.
         load_prior: reads a prior from the bytes of a file; its second argument names the file in errors.
         default_prior: name of the shipped prior for signals that go into one file.
+        next_prior: name of the shipped prior that goes on where the rates of a default prior end, if there is one.
         describe_prior: what ``priors list`` reports of a prior besides name, id and size; the key "about" holds a
             short description.
         training: makes a training job; None where the family learns nothing.
@@ -331,6 +334,7 @@ class Family:
     prior_format: str | None = None
     load_prior: Callable[[bytes, str], Prior] | None = None
     default_prior: Callable[[Sequence[Signal]], str] | None = None
+    next_prior: Callable[[Prior], str | None] | None = None
     describe_prior: Callable[[Any], dict[str, Any]] | None = None
     training: Callable[[TrainingOptions], TrainingJob] | None = None
     measure_prior: Callable[[Any, str | None, Any], Sequence[Any]] | None = None

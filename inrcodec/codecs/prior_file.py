@@ -37,12 +37,15 @@ class PriorFile(ABC):
     Attributes:
         name: name of the prior.
         card: what the prior was made from and what it reaches, as plain values; see ``training.card``.
-        id: first 8 bytes of the SHA-256 of the file; zeros before the prior was read from one.
+        id: first 8 bytes of the SHA-256 of the file; zeros before the prior was read from one. A file that takes the
+            place of an earlier one, whose networks it holds unchanged, states the id of that one instead.
+        stands_for: the stated id in hexadecimal, empty if there is none.
     """
 
     name: str
     card: dict[str, Any] = field(default_factory=dict, kw_only=True)
     id: bytes = field(default=b"\0" * ID_BYTES, kw_only=True)
+    stands_for: str = field(default="", kw_only=True)
 
     format: ClassVar[str]
 
@@ -68,11 +71,12 @@ class PriorFile(ABC):
         """Raise FormatError where values do not fit together or are out of range; ``source`` names the file."""
 
     def _common_head(self) -> dict[str, Any]:
-        return {"format": self.format, "name": self.name, "card": self.card}
+        stated = {"stands_for": self.stands_for} if self.stands_for else {}
+        return {"format": self.format, "name": self.name, "card": self.card, **stated}
 
     @classmethod
     def _read_common(cls, head: dict[str, Any]) -> dict[str, Any]:
-        return {"name": str(head["name"]), "card": dict(head["card"])}
+        return {"name": str(head["name"]), "card": dict(head["card"]), "stands_for": str(head.get("stands_for", ""))}
 
     def to_bytes(self) -> bytes:
         """Return the file; equal priors give equal bytes."""
@@ -94,7 +98,7 @@ class PriorFile(ABC):
         head, tensors = read_prior_bytes(data, source, cls.format)
         with naming_bad_fields(source):
             fields = {**cls._read_common(head), **cls._read(head, tensors)}
-        prior = cls(id=hashlib.sha256(data).digest()[:ID_BYTES], **fields)
+        prior = cls(id=identity(data, head), **fields)
         prior._check(source)
         return prior
 
@@ -104,7 +108,7 @@ class PriorFile(ABC):
 
     def with_card(self, card: dict[str, Any]) -> Self:
         """Return the prior with another card, and the id of the file that holds it."""
-        return replace(self, card=card).as_read_back()
+        return replace(self, card=card, stands_for="").as_read_back()
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,50 @@ def write_prior_bytes(head: dict[str, Any], tensors: dict[str, Tensor]) -> bytes
     return safetensors.torch.save(tensors, {"inrcodec": json.dumps(head, sort_keys=True)})
 
 
+def identity(data: bytes, head: dict[str, Any]) -> bytes:
+    """Return the id of a prior's file: the one that its description states, or the first 8 bytes of its SHA-256.
+
+    Raises:
+        FormatError: the description states something else than an id.
+    """
+    stated = stated_identity(head)
+    return hashlib.sha256(data).digest()[:ID_BYTES] if stated is None else stated
+
+
+def stated_identity(head: dict[str, Any]) -> bytes | None:
+    """Return the id that the description of a prior's file states, if it does.
+
+    Raises:
+        FormatError: it states something else than an id.
+    """
+    stated = head.get("stands_for", "")
+    if not stated:
+        return None
+    try:
+        found = bytes.fromhex(stated)
+    except (TypeError, ValueError):
+        found = b""
+    if len(found) != ID_BYTES:
+        raise FormatError(f"the prior's file stands for {stated!r}, which is no id")
+    return found
+
+
+def read_head(data: bytes) -> dict[str, Any]:
+    """Return the description in a prior's file, of which ``data`` holds at least the header.
+
+    Raises:
+        FormatError: it is not a prior's file.
+    """
+    try:
+        header_length = int.from_bytes(data[:8], "little")
+        head = json.loads(json.loads(data[8 : 8 + header_length])["__metadata__"]["inrcodec"])
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise FormatError(f"not a prior of inrcodec ({type(error).__name__})") from None
+    if not isinstance(head, dict):
+        raise FormatError("not a prior of inrcodec (no description)")
+    return head
+
+
 def read_prior_bytes(data: bytes, source: str, expected: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the description and the tensors of a prior's file.
 
@@ -168,13 +216,11 @@ def read_prior_bytes(data: bytes, source: str, expected: str = "") -> tuple[dict
         raise FormatError(f"{source}: a prior of {len(data)} bytes exceeds the limit of {MAX_PRIOR_BYTES}")
     try:
         tensors = safetensors.torch.load(data)
-        header_length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + header_length])["__metadata__"]["inrcodec"]
-        head = json.loads(metadata)
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+        head = read_head(data)
+    except (safetensors.SafetensorError, ValueError, TypeError) as error:
         raise FormatError(f"{source}: not a prior of inrcodec ({type(error).__name__})") from None
-    if not isinstance(head, dict):
-        raise FormatError(f"{source}: not a prior of inrcodec (no description)")
+    except FormatError as error:
+        raise FormatError(f"{source}: {error}") from None
     if expected and head.get("format") != expected:
         raise FormatError(f"{source}: prior format is {head.get('format')!r}, expected {expected!r}")
     return head, tensors

@@ -1,7 +1,8 @@
 """Where priors are found: the shipped ones by name or id, others by path.
 
 Searched in order: the folder named by the environment variable INRCODEC_PRIORS, the priors that the installed package
-carries, the ``priors`` folder of a checkout. A file is named by its stem; the id is taken from its bytes.
+carries, the ``priors`` folder of a checkout. A file is named by its stem; its id is a hash of its bytes,
+or the one that its description states (``prior_file.identity``).
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from inrcodec.codecs.base import Prior
-from inrcodec.codecs.prior_file import MAX_PRIOR_BYTES, read_prior_bytes
+from inrcodec.codecs.prior_file import ID_BYTES, MAX_PRIOR_BYTES, read_head, read_prior_bytes, stated_identity
 from inrcodec.codecs.registry import family_of_format, provided
 from inrcodec.errors import FormatError, PriorError
 from inrcodec.parallel.forks import settle_in_fork
 
 ENVIRONMENT = "INRCODEC_PRIORS"
+MAX_HEADER_BYTES = 1 << 20
+"""Descriptions of priors are no longer than this; other files are named by their hash alone."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -41,11 +45,19 @@ def prior_files() -> dict[str, Path]:
 @lru_cache(maxsize=64)
 def _file_id(path: Path, size: int, modified_ns: int) -> bytes:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()[:8]
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if length <= MAX_HEADER_BYTES:
+            with suppress(FormatError):
+                stated = stated_identity(read_head(start + file.read(length)))
+                if stated is not None:
+                    return stated
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").digest()[:ID_BYTES]
 
 
 def file_id(path: Path) -> bytes:
-    """Id of a prior file: first 8 bytes of its SHA-256."""
+    """Id of a prior file, see ``prior_file.identity``."""
     status = path.stat()
     return _file_id(path, status.st_size, status.st_mtime_ns)
 

@@ -38,12 +38,12 @@ def _inspected(signal: Signal, prior_name: str):  # type: ignore[no-untyped-def]
 
 
 def test_the_map_of_bits_adds_up_to_the_message(photograph: np.ndarray) -> None:
-    found, bits = _inspected(_image(photograph, 128, 160), "photographs")
+    found, bits = _inspected(_image(photograph, 128, 192), "photographs")
     assert sum(found.by_level.values()) == pytest.approx(bits, rel=0.03)
     assert float(found.bits.sum()) == pytest.approx(sum(found.by_level.values()), rel=1e-3)
     odd, bits = _inspected(_image(photograph, 130, 157), "photographs")
     # What latents beyond the image's edge take is not on the map.
-    assert odd.bits.shape == (-(-130 // CELL), -(-157 // CELL)) and 0.7 * bits < odd.bits.sum() < bits
+    assert odd.bits.shape == (-(-130 // CELL), -(-157 // CELL)) and 0.5 * bits < odd.bits.sum() < bits
     assert odd.spread is not None and odd.spread.shape == (130, 157)
     assert 0.0 < float(odd.spread.mean()) < 0.05
 

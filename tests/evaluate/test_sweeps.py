@@ -24,7 +24,7 @@ from inrcodec.evaluate.points import Point, mean_curve, open_log
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
-RATES = (1.0, 3.0)
+RATES = (0.6, 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_killed_sweep_goes_on_to_the_same_points(done: Sweep, folder: Path, tm
         "sweep",
         str(folder),
         "--rates",
-        "1,3",
+        ",".join(map(str, RATES)),
         "--compare",
         "jpeg",
         "--effort",

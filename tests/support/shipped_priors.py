@@ -1,7 +1,8 @@
 """One file per shipped prior, and what it decodes to.
 
-``tests/golden/shipped`` holds a small file for every prior in ``priors/``, written by the first release, and the
-samples that it decoded to then. As a script::
+``tests/golden/shipped`` holds a small file for every prior in ``priors/``, most written by the first release, and the
+samples that it decoded to then. A file is named after the prior that wrote it, which may have another name today: ids
+count. As a script::
 
     python tests/support/shipped_priors.py write FOLDER    # write files for priors that have none yet, change none
     python tests/support/shipped_priors.py check FOLDER    # decode them all and compare, to the last bit
@@ -23,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import inrcodec
+from inrcodec.codecs import prior_store
+from inrcodec.codecs.prior_store import file_id
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "tests" / "golden" / "shipped"
@@ -82,9 +85,15 @@ def source(name: str, folder: Path) -> Path | list[Path]:
     return path
 
 
-def prior_names() -> list[str]:
-    """Return the names of all shipped priors."""
-    return sorted(path.stem for path in (ROOT / "priors").glob("*.safetensors"))
+def file_names(folder: Path = FOLDER) -> list[str]:
+    """Return the names of all files, without their suffix."""
+    return sorted(path.stem for path in folder.glob("*.inr*"))
+
+
+def priors_without_a_file(folder: Path = FOLDER) -> list[str]:
+    """Return the names of the shipped priors that no file was made with."""
+    used = {inrcodec.open(path).container().prior_id for path in folder.glob("*.inr*")}
+    return sorted(path.stem for path in (ROOT / "priors").glob("*.safetensors") if file_id(path) not in used)
 
 
 def write(folder: Path) -> None:
@@ -95,12 +104,11 @@ def write(folder: Path) -> None:
     listed = folder / "expected.json"
     expected = json.loads(listed.read_text()) if listed.exists() else {}
     arrays = dict(np.load(folder / "expected.npz")) if listed.exists() else {}
-    for name in prior_names():
-        if name in expected:
-            continue
+    for prior in priors_without_a_file(folder):
+        name = prior if prior not in expected else f"{prior}-{prior_store.find(prior).id.hex()[:8]}"
         with tempfile.TemporaryDirectory() as scratch:
-            signals = source(name, Path(scratch))
-            data = inrcodec.compress(signals, prior=name, effort="fast")
+            signals = source(prior, Path(scratch))
+            data = inrcodec.compress(signals, prior=prior, effort="fast")
         kept = folder / f"{name}.{'inr' if isinstance(signals, Path) else 'inrs'}"
         kept.write_bytes(data)
         decoded = inrcodec.decompress(data)
@@ -120,11 +128,11 @@ def check(folder: Path) -> int:
     """Decode every file; return how many decode to other values than when they were written."""
     expected = json.loads((folder / "expected.json").read_text())
     differing = 0
-    for name in prior_names():
+    for name in file_names(folder):
         found = digest(inrcodec.decompress(next(folder.glob(f"{name}.inr*"))).values)
         differing += found != expected[name]
         print(f"{name:24} {'equal' if found == expected[name] else f'DIFFERS: {found}, expected {expected[name]}'}")
-    print(f"{len(prior_names())} priors, {differing} differ")
+    print(f"{len(file_names(folder))} files, {differing} differ")
     return differing
 
 

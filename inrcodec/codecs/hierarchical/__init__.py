@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from inrcodec.codecs.base import Codec, CodedEntry, Family, covers_globe, deferred, prior_for_all, prior_kind
+from inrcodec.codecs.base import Codec, CodedEntry, Family, Prior, covers_globe, deferred, prior_for_all, prior_kind
 
 if TYPE_CHECKING:
     from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
@@ -30,6 +30,10 @@ def _prior_for(signal: Signal) -> str:
     return {"audio": "speech16k", "small image": "images32", "image": "photographs"}[kind]
 
 
+def _next_prior(prior: Prior) -> str | None:
+    return {"photographs": "photographs-high"}.get(prior.name)
+
+
 def _describe_prior(prior: HierarchicalPrior) -> dict[str, Any]:
     strides = [level.stride for level in prior.config.levels]
     betas = [round(math.exp(-value), 9) for value in prior.config.log_lambdas]
@@ -51,6 +55,7 @@ FAMILY = Family(
     prior_format="inrcodec-hierarchy-1",
     load_prior=deferred("inrcodec.codecs.hierarchical.prior", "HierarchicalPrior.from_bytes"),
     default_prior=_default_prior,
+    next_prior=_next_prior,
     describe_prior=_describe_prior,
     training=deferred("inrcodec.codecs.hierarchical.job", "make_job"),
     measure_prior=deferred("inrcodec.codecs.hierarchical.job", "measure_prior"),

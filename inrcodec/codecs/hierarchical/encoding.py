@@ -17,11 +17,11 @@ from inrcodec.codecs.hierarchical.coarse_grid import choose_halvings, grid_log_l
 from inrcodec.codecs.hierarchical.config import default_log_lambda
 from inrcodec.codecs.hierarchical.effort import HIERARCHICAL_EFFORTS
 from inrcodec.codecs.hierarchical.encoder import CodedLatents, LatentEncoder, Search, SearchRequest
-from inrcodec.codecs.hierarchical.exact import log_lambda_of, quality_of
+from inrcodec.codecs.hierarchical.exact import log_lambda_of, max_quality, quality_of
 from inrcodec.codecs.hierarchical.head_weights import HeadProblem, fit_weights, send_weights
 from inrcodec.codecs.hierarchical.latent_coders import CODERS
 from inrcodec.codecs.hierarchical.parameters import Parameters, has_halvings, write_parameters
-from inrcodec.codecs.hierarchical.rate_search import quality_search
+from inrcodec.codecs.hierarchical.rate_search import TOLERANCE, quality_search
 from inrcodec.codecs.hierarchical.refinement import Batch
 from inrcodec.codecs.loudness import gain_of
 from inrcodec.codecs.messages import join_messages
@@ -84,8 +84,11 @@ class HierarchicalEncoding:
             quality = quality_of(config, grid_log_lambda(prior, log_lambda, self.halvings))
             yield [SearchRequest("refine", owned.batch, quality) for owned in self.batches]
             coded = yield [SearchRequest("code", owned.batch, quality) for owned in self.batches]
+            exhausted = log_lambda > config.log_lambdas[1]
         else:
             quality, coded = yield from quality_search(self.encoder, [o.batch for o in self.batches], rate.bits)
+            spent = 8 * sum(len(message) for group in coded for message in group.messages)
+            exhausted = quality == max_quality(config) and spent < (1.0 - TOLERANCE) * rate.bits
         heads = [self._weights(owned.batch, c, quality) for owned, c in zip(self.batches, coded, strict=True)]
         has_weights = any(message for batch_heads in heads for message in batch_heads)
         tiles_by_source: list[dict[int, list[bytes]]] = [{} for _ in self.sources]
@@ -94,7 +97,7 @@ class HierarchicalEncoding:
                 tiles_by_source[owner][place] = [head, message] if has_weights else [message]
         parameters = Parameters(quality, self.encoder.coder, has_weights, self.level, self.halvings)
         bodies = [join_messages([m for place in sorted(tiles) for m in tiles[place]]) for tiles in tiles_by_source]
-        return Coded(write_parameters(self.codec.prior, parameters), bodies)
+        return Coded(write_parameters(self.codec.prior, parameters), bodies, exhausted=exhausted)
 
     def _choose_grid(self, rate: Rate, default: float) -> None:
         """Choose the grid, unless beta is near the one that the present grid was chosen for.

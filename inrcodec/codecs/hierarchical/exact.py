@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_names
 from inrcodec.codecs.hierarchical.model import HierarchicalINR
-from inrcodec.codecs.packed_weights import round_rows
+from inrcodec.codecs.packed_weights import row_units
 from inrcodec.nn.exact import ACTIVATION_BITS, ACTIVATION_LIMIT, WEIGHT_BITS, ExactConv, between_anchors, to_fixed
 from inrcodec.nn.strips import in_strips, narrow_integers
 
@@ -24,6 +24,8 @@ BIAS_BITS = ACTIVATION_BITS + WEIGHT_BITS
 """Biases are in units of 2^-25, as the products of weights and activations."""
 WEIGHT_LIMIT = (1 << 15) - 1
 """Max magnitude of a weight."""
+TARGET_WEIGHT = round(0.98 * WEIGHT_LIMIT)
+"""Where rescaling allows it, magnitudes of weights are at most this, so that rounding does not exceed the limit."""
 TARGET_ROW_SUM = round(0.98 * (1 << 19))
 """The magnitudes of a row of weights sum to at most this where rescaling allows it: decoders in 32-bit integers (the
 viewer's) can hold no more than 2^19."""
@@ -77,8 +79,9 @@ class ExactTables:
         weights, biases = {}, {}
         for name, (weight, bias) in unrounded.items():
             fixed = to_fixed(weight, WEIGHT_BITS).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
-            packed = model.config.pointwise and model.conv(name).groups == 1
-            weights[name] = round_rows(fixed, min_unit=1.0).long() if packed else fixed
+            if model.config.pointwise and model.conv(name).groups == 1:
+                fixed = _rounded_rows(fixed)
+            weights[name] = fixed
             biases[name] = to_fixed(bias, BIAS_BITS).clamp(-(1 << 31) + 1, (1 << 31) - 1)
         steps = {
             name: to_fixed(model.log_step(name).exp(), ACTIVATION_BITS).clamp_min(1)
@@ -96,6 +99,13 @@ class ExactTables:
             for name, step in self.steps.items():
                 model.log_step(name).copy_((step.double() / (1 << ACTIVATION_BITS)).log())
             model.first.copy_(self.first.double() / (1 << ACTIVATION_BITS))
+
+
+def _rounded_rows(weight: Tensor) -> Tensor:
+    """Return integers rounded to the multiples that a file of packed weights holds, within the limit."""
+    unit = row_units(weight, min_unit=1.0).view(-1, *[1] * (weight.ndim - 1))
+    most = (WEIGHT_LIMIT / unit).floor()
+    return ((weight / unit).round().clamp(-most, most) * unit).long()
 
 
 def rescale_rows(model: HierarchicalINR) -> None:
@@ -124,7 +134,7 @@ def _rescaled(model: HierarchicalINR) -> dict[str, tuple[Tensor, Tensor]]:
         else:
             continue
         sizes = weight.abs().flatten(1) * (1 << WEIGHT_BITS)
-        excess = torch.maximum(sizes.sum(1) / TARGET_ROW_SUM, sizes.amax(1) / WEIGHT_LIMIT).clamp_min(1.0)
+        excess = torch.maximum(sizes.sum(1) / TARGET_ROW_SUM, sizes.amax(1) / TARGET_WEIGHT).clamp_min(1.0)
         weight.div_(excess[:, None, None, None])
         bias.div_(excess)
         out[reader][0].mul_(excess[:, None, None])

@@ -21,6 +21,7 @@ from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.exact import (
     DOWNWARD,
     RESIDUAL_BITS,
+    WEIGHT_LIMIT,
     ExactLayers,
     ExactTables,
     max_quality,
@@ -169,6 +170,8 @@ class HierarchicalPrior(ExactPriorFile):
             found[f"log_steps.{name.replace('.', '-')}"] = tuple(step.shape)
         if expected != found or tuple(self.weight_log_scale.shape) != expected.get("head", (0,)):
             raise FormatError(f"{source}: the network's parameters do not fit its description")
+        if any(int(weight.abs().max()) > WEIGHT_LIMIT for weight in self.tables.weights.values()):
+            raise FormatError(f"{source}: weights are out of range")
         if not all(torch.isfinite(value).all() for value in (*self.floats.values(), self.weight_log_scale)):
             raise FormatError(f"{source}: holds values that are not finite")
         if (self.weight_log_scale.abs() > 20).any() or min(int(step.min()) for step in self.tables.steps.values()) < 1:

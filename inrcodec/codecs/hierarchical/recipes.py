@@ -6,8 +6,9 @@ A level is (stride, width, channels of its latent blocks, residual blocks down, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from inrcodec.codecs.hierarchical.config import HierarchicalConfig
+from inrcodec.codecs.hierarchical.config import DEPTHWISE, HierarchicalConfig
 from inrcodec.codecs.hierarchical.config import LevelConfig as Level
 from inrcodec.codecs.hierarchical.training import HierarchicalTraining
 from inrcodec.training.folders import DataSpec
@@ -53,6 +54,10 @@ class HierarchicalRecipe:
         small = 0.0 if self.tile or self.kind == "field" else 0.45
         # Smooth fields are asked for to a precision that bfloat16 does not have.
         fast = 0.0 if self.kind == "field" else 0.8
+        # A model that starts as a block transform needs no help to use its coarse levels.
+        begun: dict[str, Any] = {}
+        if self.network.patch:
+            small, begun = min(small, 0.15), {"noisy_share": 0.15, "auxiliary_share": 0.0}
         return HierarchicalTraining(
             self.network,
             self.name,
@@ -66,6 +71,7 @@ class HierarchicalRecipe:
             fast_share=fast,
             point_share=self.point_share,
             seed=seed,
+            **begun,
         )
 
 
@@ -86,29 +92,27 @@ _IMAGES32 = HierarchicalConfig(
 _PHOTOGRAPHS = HierarchicalConfig(
     channels=3,
     axes=2,
-    feature_stride=2,
-    feature_width=32,
+    feature_stride=8,
+    feature_width=0,
+    head_width=0,
+    harmonics=0,
     log_lambdas=(2.0, 10.5),
     n_anchors=12,
+    centre=0.45,
+    block=DEPTHWISE,
+    patch=8,
     levels=(
-        Level(32, 160, (16,), 1, 1),
-        Level(16, 160, (32, 32), 3, 2, phases=2),
-        Level(8, 128, (24, 24, 24, 24), 4, 2, phases=2),
-        Level(4, 64, (24, 24), 2, 1, phases=2),
+        Level(64, 160, (64,), 0, 1, blocks_after=1, narrowed=96),
+        Level(16, 320, (96, 96, 96, 96), 4, 3, phases=2, blocks_after=2),
+        Level(8, 192, (96, 96), 2, 2, phases=2, blocks_after=2),
     ),
 )
-_PHOTOGRAPHS_LARGE = HierarchicalConfig(
-    channels=3,
-    axes=2,
-    feature_stride=2,
-    feature_width=32,
-    log_lambdas=(2.0, 10.5),
-    n_anchors=12,
+_PHOTOGRAPHS_LARGE = replace(
+    _PHOTOGRAPHS,
     levels=(
-        Level(32, 192, (32,), 2, 2),
-        Level(16, 208, (32, 32, 32, 32), 4, 3, phases=2),
-        Level(8, 128, (24, 24, 24, 24), 4, 3, phases=2),
-        Level(4, 64, (24, 24), 3, 2, phases=2),
+        Level(64, 160, (64,), 0, 1, blocks_after=1, narrowed=96),
+        Level(16, 448, (128, 128, 128, 128), 4, 4, phases=2, blocks_after=3),
+        Level(8, 256, (144, 144), 3, 3, phases=2, blocks_after=3),
     ),
 )
 _SPEECH = HierarchicalConfig(
@@ -145,20 +149,8 @@ HIERARCHY_RECIPES = {
     recipe.name: recipe
     for recipe in (
         HierarchicalRecipe("images32", "image", _IMAGES32, (32, 32), 32, tile=32),
-        HierarchicalRecipe(
-            "photographs", "image", _PHOTOGRAPHS, (128, 128), 8, lr=4e-3, rate_power=1.25, point_share=0.25
-        ),
-        HierarchicalRecipe(
-            "photographs-large",
-            "image",
-            _PHOTOGRAPHS_LARGE,
-            (192, 192),
-            28,
-            lr=3e-3,
-            rate_power=1.15,
-            scales=(0.5, 2.0),
-            point_share=0.25,
-        ),
+        HierarchicalRecipe("photographs", "image", _PHOTOGRAPHS, (128, 128), 8, lr=2.5e-3, rate_power=1.25),
+        HierarchicalRecipe("photographs-large", "image", _PHOTOGRAPHS_LARGE, (128, 128), 8, lr=2.5e-3, rate_power=1.25),
         HierarchicalRecipe("fields", "field", _FIELDS, (64, 64), 16),
         HierarchicalRecipe("globe", "field", replace(_FIELDS, sphere=True, periodic=True), (64, 64), 16),
         HierarchicalRecipe("speech16k", "audio", _SPEECH, (8192,), 8),

@@ -6,7 +6,7 @@ const SIZES = { F16: 2, F32: 4, F64: 8, I8: 1, U8: 1, I16: 2, U16: 2, I32: 4, U3
 const MAX_BYTES = 1 << 26;
 
 // Return { id, head, tensors }: the id in hex, the configuration, and a Map of names to { shape, values }. Values are a
-// Float32Array for F16 and F32, else a Float64Array.
+// Float32Array for F16 and F32, else a Float64Array. The id is the one that the file states, or a hash of its bytes.
 export async function readPrior(data) {
   if (data.length > MAX_BYTES) throw new FormatError(`the prior file exceeds the limit of ${MAX_BYTES} bytes`);
   if (data.length < 10) throw new FormatError("not a prior file");
@@ -32,7 +32,7 @@ export async function readPrior(data) {
     tensors.set(name, { shape, values: readTensor(dtype, view, 8 + headerLength + begin, count) });
   }
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
-  return { id: toHex(hash.subarray(0, 8)), head, tensors };
+  return { id: head.stands_for || toHex(hash.subarray(0, 8)), head, tensors };
 }
 
 function readTensor(dtype, view, at, count) {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from inrcodec.codecs import prior_store
 from inrcodec.codecs.base import CodedEntry, DecodeRequest, EncodeOptions, Rate, Source, no_progress
 from inrcodec.codecs.hierarchical.batches import as_batch
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
@@ -167,6 +169,22 @@ def test_prior_files_come_back_and_bad_ones_are_refused() -> None:
     del changed["out"]
     with pytest.raises(FormatError):
         replace(prior, tables=replace(prior.tables, weights=changed)).as_read_back()
+
+
+def test_a_file_in_the_place_of_another_has_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found by that id, and a file that states no id at all, or one that is none, is refused."""
+    prior = tiny_patch_prior()
+    other = replace(prior, name="other", card={"data": "none"}, stands_for=prior.id.hex()).as_read_back()
+    assert other.id == prior.id and other.name == "other"
+    assert other.with_card({}).id not in (prior.id, b"")
+    monkeypatch.setenv(prior_store.ENVIRONMENT, str(tmp_path))
+    (tmp_path / "other.safetensors").write_bytes(other.to_bytes())
+    (tmp_path / "broken.safetensors").write_bytes(b"not a prior")
+    assert prior_store.find_id(prior.id).name == "other"
+    assert prior_store.path_of(prior.id.hex()) == tmp_path / "other.safetensors"
+    for wrong in ("ab", "x" * 16):
+        with pytest.raises(FormatError, match="no id"):
+            replace(prior, stands_for=wrong).as_read_back()
 
 
 def test_multiply_adds_count_every_map_of_the_way_down() -> None:
