@@ -44,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.photograph:
         signal = read_signal(kodak_path(options.photograph))
-        sources, name = [Source(signal.values, signal.header)], "photographs"
+        sources, name = [Source(signal.values, signal.header)], "photographs-high"
     else:
         header = SignalHeader("image", "rgb", "u8", (32, 32), 3)
         tiles = mosaic("cifar10/test_*.webp", 32)[: options.count]

@@ -65,7 +65,7 @@ def _run(name: str, source: Source, bits: float, steps: int) -> Row:
     presets: Mapping[str, object]
     effort: object
     if name == "hierarchical":
-        codec, presets = HierarchicalCodec(hierarchical_prior("photographs")), HIERARCHICAL_EFFORTS
+        codec, presets = HierarchicalCodec(hierarchical_prior("photographs-high")), HIERARCHICAL_EFFORTS
         effort = HierarchicalEffort("steps", steps, weight_steps=steps, adapting_steps=steps)
     elif name == "combiner":
         codec, presets = CombinerCodec(combiner_prior("combiner-photographs")), COMBINER_EFFORTS

@@ -518,10 +518,10 @@ def test_files_with_alpha_archives_and_the_command_line(
     alpha = np.arange(1600, dtype=np.uint8).reshape(40, 40, 1)
     Image.fromarray(np.concatenate([colour[0], alpha], -1)).save(tmp_path / "a.png")
     Image.fromarray(colour[1]).save(tmp_path / "b.png")
-    data = inrcodec.compress(tmp_path / "a.png", codec="grids", target_psnr=30.0)
+    data = inrcodec.compress(tmp_path / "a.png", codec="grids", target_psnr=27.0)
     back = np.asarray(inrcodec.decompress(data).values)
     assert np.array_equal(np.rint(back[..., 3:] * 255), alpha)
-    assert abs(psnr(back[..., :3], colour[0] / 255.0) - 30.0) < 0.6
+    assert abs(psnr(back[..., :3], colour[0] / 255.0) - 27.0) < 0.6
     archive = inrcodec.compress([tmp_path / "a.png", tmp_path / "b.png"], codec="grids", beta=1e-3)
     assert archive[:4] != data[:4] and len(archive) > 200
     out = tmp_path / "b.inr"
