@@ -30,11 +30,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig
-from inrcodec.codecs.hierarchical.elbo import elbo, mixed, native_fourier, noisy, sampled_points
+from inrcodec.codecs.hierarchical.elbo import (
+    elbo,
+    latents_and_bits,
+    mixed,
+    native_fourier,
+    noisy,
+    rounded,
+    sampled_points,
+)
 from inrcodec.codecs.hierarchical.growth import grown
 from inrcodec.codecs.hierarchical.klt import start_as_klt
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, shuffle_up
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+from inrcodec.codecs.hierarchical.rounding import round_weights
 from inrcodec.codecs.hierarchical.weight_scales import learn_weight_scales
 from inrcodec.errors import UsageError
 from inrcodec.parallel.all_reduce import Peers
@@ -47,6 +56,8 @@ from inrcodec.training.trainer import NetworkTrainer
 UNLEARNED_LOG_SCALE = -6.0
 BALANCE = 0.4
 """Costs grow about as lambda to this power."""
+CALIBRATION_SIDE = 128
+"""Maximum side of the crops that the rounding of weights is calibrated on."""
 KLT_POINTS = 1 << 23
 """Points of the crops from which the first transform of a model with patches is computed."""
 LR_RAMP, EMA_RAMP = 300, 50
@@ -76,7 +87,8 @@ class HierarchicalTraining:
         ema: what the moving average of the parameters keeps of itself at a step.
         seed: of all random numbers.
         steps: number of steps, for the same outcome every time; 0 where the time decides.
-        weight_signals: crops from which the scales of the head's weights are learned at the end.
+        weight_signals: crops from which the scales of the head's weights are learned at the end. A model with patches
+            has no head; four times as many crops calibrate the rounding of its weights.
         point_share: share of a crop's points, drawn in every step, at which errors are measured; the head, which works
             at every point, takes half the time of a step otherwise.
     """
@@ -309,8 +321,9 @@ class HierarchicalTrainer(NetworkTrainer[HierarchicalINR, HierarchicalPrior]):
         """Return the prior that the training has reached, the scales of its head's weights learned from fits."""
         config = self.config
         values = None
-        if config.weight_signals and not config.network.patch:
-            values, _ = self._draw(config.weight_signals, np.random.default_rng((config.seed, 1 << 40)), False)
+        if config.weight_signals:
+            count = config.weight_signals * (4 if config.network.patch else 1)
+            values, _ = self._draw(count, np.random.default_rng((config.seed, 1 << 40)), False)
         return finished_prior(self.averaged_model(state), config, values, card)
 
 
@@ -322,12 +335,29 @@ def finished_prior(
     Args:
         model: the network.
         config: how it was trained.
-        values: crops (N, C, H, W) from which the scales of the head's weights are learned; None to leave them out.
+        values: crops (N, C, H, W) from which the scales of the head's weights are learned, or to which the rounding of
+            a model with patches is calibrated; None to leave that out.
         card: what the prior's file says about the training.
     """
-    scale = torch.full((0,) if model.config.patch else model.head.shape, UNLEARNED_LOG_SCALE)
+    if model.config.patch:
+        if values is not None:
+            _calibrate(model, values.cpu())
+        return HierarchicalPrior.from_model(model, config.name, config.kind, torch.zeros(0), card)
+    scale = torch.full(model.head.shape, UNLEARNED_LOG_SCALE)
     prior = HierarchicalPrior.from_model(model, config.name, config.kind, scale, card)
     return prior if values is None else prior.with_weight_scales(learn_weight_scales(prior, values.cpu()))
+
+
+def _calibrate(model: HierarchicalINR, values: Tensor) -> None:
+    """Round the weights of a model with patches, calibrated on crops at all rates."""
+    crops = values[:, :, :CALIBRATION_SIDE, :CALIBRATION_SIDE].float()
+    log_lambdas = torch.linspace(*model.config.log_lambdas, len(crops))
+
+    def run() -> None:
+        for some, at in zip(crops.split(8), log_lambdas.split(8), strict=True):
+            latents_and_bits(model, some.contiguous(memory_format=torch.channels_last), at, rounded)
+
+    round_weights(model, run)
 
 
 def drawn_log_lambdas(config: HierarchicalTraining, count: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -447,9 +447,10 @@ class FlatTrainer(Trainer[FlatState, HierarchicalPrior]):
         model = HierarchicalINR(config.network)
         model.load_state_dict(state.flat.averaged())
         values = None
-        if config.weight_signals and not config.network.patch:
+        if config.weight_signals:
             torch.manual_seed(config.seed)
-            values = self.bank.draw(config.weight_signals).cpu().contiguous(memory_format=torch.channels_last)
+            count = config.weight_signals * (4 if config.network.patch else 1)
+            values = self.bank.draw(count).cpu().contiguous(memory_format=torch.channels_last)
         return finished_prior(model, config, values, card)
 
 

@@ -30,7 +30,7 @@ from inrcodec.nn import strips
 from inrcodec.nn.exact import ACTIVATION_BITS, ExactConv
 from inrcodec.signals.header import SignalHeader
 from tests.support.tiny import smooth_tiles
-from tests.support.tiny_hierarchical import CONFIG, tiny_training
+from tests.support.tiny_hierarchical import CONFIG, tiny_training, train
 from tests.support.tiny_patches import PATCHES, tiny_patch_prior
 
 NO_FOURIER = torch.zeros(0)
@@ -265,8 +265,26 @@ def test_a_rounded_model_is_what_its_file_holds() -> None:
             assert (moved > 0).float().mean() < 0.2, name
 
 
-def test_the_training_on_a_device_takes_the_same_model() -> None:
-    config = tiny_training(network=PATCHES, batch=4, fast_share=0.0, auxiliary_share=0.0, steps=4, point_share=1.0)
+def test_an_ordinary_training_calibrates_the_rounding() -> None:
+    """Two trainings that end alike but for it."""
+    errors = []
+    for weight_signals in (0, 4):
+        trainer, state = train(tiny_training(network=PATCHES, steps=30, weight_signals=weight_signals))
+        prior, model = trainer.finish(state, {}), trainer.averaged_model(state)
+        with torch.no_grad():
+            costs = [
+                elbo(m, crops(32, seed=9), torch.full((32,), 6.0), NO_FOURIER, rounded) for m in (prior.model, model)
+            ]
+        errors.append(float((costs[0].mse - costs[1].mse).abs().mean()))
+    assert errors[1] != errors[0] and max(errors) < 1e-4
+
+
+@pytest.mark.parametrize("weight_signals", [0, 4])
+def test_the_training_on_a_device_takes_the_same_model(weight_signals: int) -> None:
+    """At its end, the rounding of the weights is calibrated where there are crops for it."""
+    config = tiny_training(
+        network=PATCHES, batch=4, fast_share=0.0, auxiliary_share=0.0, steps=4, weight_signals=weight_signals
+    )
     trainer = FlatTrainer(config, list(smooth_tiles(6, seed=4, size=40)), (0.8, 1.5), "cpu")
     state = trainer.start()
     trainer.run(state, until_seconds=60, checkpoint=None, progress=lambda state, stage: None)
