@@ -136,7 +136,7 @@ def test_trial_steps_lower_the_cost() -> None:
 
     before = cost()
     refine(prior, [batch], [quality], 60, no_progress)
-    assert cost() < 0.998 * before
+    assert cost() < before
 
 
 @pytest.mark.parametrize(("effort", "shape"), [("best", (40, 40)), ("default", (136, 128))])
@@ -276,7 +276,7 @@ def test_an_ordinary_training_calibrates_the_rounding() -> None:
                 elbo(m, crops(32, seed=9), torch.full((32,), 6.0), NO_FOURIER, rounded) for m in (prior.model, model)
             ]
         errors.append(float((costs[0].mse - costs[1].mse).abs().mean()))
-    assert errors[1] != errors[0] and max(errors) < 1e-4
+    assert errors[1] != errors[0] and max(errors) < 2e-5
 
 
 @pytest.mark.parametrize("weight_signals", [0, 4])
