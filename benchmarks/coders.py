@@ -22,8 +22,9 @@ from inrcodec.codecs.base import CodedEntry, DecodeRequest, EncodeOptions, Rate,
 from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.elbo import MAX_LOG_SCALE, MIN_LOG_SCALE, native_fourier
 from inrcodec.codecs.hierarchical.latent_coders import CODERS
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.codecs.hierarchical.render import interpolate
+from inrcodec.codecs.hierarchical.top_down import top_down
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metrics import image_psnr
 

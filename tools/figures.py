@@ -21,10 +21,10 @@ from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.config import block_names
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, place_latents, to_floats
 from inrcodec.codecs.hierarchical.latent_coders import make_reader
-from inrcodec.codecs.hierarchical.model import top_down
 from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.render import render
+from inrcodec.codecs.hierarchical.top_down import top_down
 from inrcodec.codecs.tiles import padded_shape
 from inrcodec.container.inr import unpack
 from inrcodec.decoding import coded_entry

@@ -320,7 +320,8 @@ class Family:
             short description.
         training: makes a training job; None where the family learns nothing.
         measure_prior: measures a prior on signals of a folder read by a recipe (None: the prior's name says which);
-            one record of plain numbers per operating point.
+            one record of plain numbers per operating point. Raises UsageError for a recipe that does not exist,
+            DataError for a folder without signals.
         is_second_candidate: whether ``compress`` at effort best also encodes this signal with this codec, and keeps the
             better file.
         inspect: the bits and the spread of a decoded signal by place, for ``show``; None where a codec cannot tell.

@@ -106,6 +106,10 @@ class PriorFile(ABC):
         """Return the prior as its file gives it, with rounded values and an id."""
         return type(self).from_bytes(self.to_bytes(), self.name)
 
+    def recipe(self, prefix: str = "") -> str:
+        """Return the name of the recipe by the card, else the name of the prior without ``prefix``."""
+        return str(self.card.get("recipe") or self.name.removeprefix(prefix))
+
     def with_card(self, card: dict[str, Any]) -> Self:
         """Return the prior with another card, and the id of the file that holds it."""
         return replace(self, card=card, stands_for="").as_read_back()

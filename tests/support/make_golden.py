@@ -32,7 +32,7 @@ from inrcodec.codecs.coinpp.training import CoinPPTrainer
 from inrcodec.codecs.combiner.model import CombinerConfig
 from inrcodec.codecs.combiner.training import CombinerTrainer
 from inrcodec.codecs.hierarchical import encoding as hierarchical
-from inrcodec.codecs.hierarchical.config import DEPTHWISE, HierarchicalConfig, LevelConfig
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig
 from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.training import HierarchicalTrainer
@@ -46,6 +46,7 @@ from tests.support.tiny import smooth_tiles, tiny_config
 from tests.support.tiny_bitswap import BINARY, COLOUR, GRAY, LAYERED, tiny_model
 from tests.support.tiny_coinpp import tiny_coinpp_training
 from tests.support.tiny_hierarchical import tiny_training
+from tests.support.tiny_patches import PATCHES
 
 FloatArray = NDArray[np.float32]
 
@@ -65,22 +66,13 @@ _AUDIO = HierarchicalConfig(
     centre=0.0,
     spread=1.0,
 )
-_PATCHES = HierarchicalConfig(
-    3,
-    2,
-    (
-        LevelConfig(16, 8, (4,), 0, 1, blocks_after=1, narrowed=6),
-        LevelConfig(8, 20, (6, 6, 6, 6), 4, 1, phases=2, blocks_after=1),
-        LevelConfig(4, 16, (6, 6), 2, 1, phases=2, blocks_after=1),
+_PATCHES = replace(
+    PATCHES,
+    levels=(
+        PATCHES.levels[0],
+        replace(PATCHES.levels[1], width=20, latents=(6, 6, 6, 6)),
+        replace(PATCHES.levels[2], latents=(6, 6)),
     ),
-    feature_stride=4,
-    feature_width=0,
-    head_width=0,
-    harmonics=0,
-    n_anchors=3,
-    log_lambdas=(3.0, 8.0),
-    block=DEPTHWISE,
-    patch=4,
 )
 _FIELD = replace(_IMAGE, channels=1)
 _GLOBE = replace(_FIELD, periodic=True, sphere=True)

@@ -55,17 +55,8 @@ def make_job(options: TrainingOptions) -> TrainingJob:
 
 
 def measure_prior(prior: BitSwapPrior, recipe: str | None, folder: Path) -> list[BitSwapResult]:
-    """Measure a model on the images of a folder.
-
-    Args:
-        prior: what is measured.
-        recipe: how the images are read; None for the recipe of the prior's name.
-        folder: folder or file of images.
-
-    Raises:
-        UsageError: there is no such recipe. DataError: there are no images.
-    """
-    name = recipe or prior.card.get("recipe") or prior.name
+    """Measure a model on the images of a folder; see ``Family.measure_prior``."""
+    name = recipe or prior.recipe()
     spec = look_up(RECIPES, name.removeprefix("bitswap-").split("-")[0], "recipe of codec bitswap")
     binary = prior.config.levels == 2
     images = read_level_data([folder], prior.channels, spec.crop, tile=spec.tile, mirror=False, binary=binary)

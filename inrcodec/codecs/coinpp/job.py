@@ -40,16 +40,7 @@ def make_job(options: TrainingOptions) -> TrainingJob:
 
 
 def measure_prior(prior: CoinPPPrior, recipe: str | None, folder: Path) -> list[StepResult]:
-    """Measure a prior on the signals of a folder, at six quantisation steps.
-
-    Args:
-        prior: what is measured.
-        recipe: how the signals are read; None for the recipe of the prior's name.
-        folder: folder or file of signals.
-
-    Raises:
-        UsageError: there is no such recipe. DataError: there are no signals.
-    """
-    name = recipe or prior.card.get("recipe") or prior.name.removeprefix("coinpp-")
+    """Measure a prior on the signals of a folder, at six quantisation steps; see ``Family.measure_prior``."""
+    name = recipe or prior.recipe("coinpp-")
     wanted = look_up(MODULATION_RECIPES, name, "recipe").wanted
     return evaluate_coinpp(prior, read_training_data(wanted, [folder]).training)

@@ -76,16 +76,7 @@ def make_job(options: TrainingOptions) -> TrainingJob:
 
 
 def measure_prior(prior: CombinerPrior, recipe: str | None, folder: Path) -> list[AnchorResult]:
-    """Measure a prior on the signals of a folder, at every anchor.
-
-    Args:
-        prior: what is measured.
-        recipe: how the signals are read; None for the recipe of the prior's name.
-        folder: folder or file of signals.
-
-    Raises:
-        UsageError: there is no such recipe. DataError: there are no signals.
-    """
-    name = recipe or prior.card.get("recipe") or prior.name.removeprefix("combiner-")
+    """Measure a prior on the signals of a folder, at every anchor; see ``Family.measure_prior``."""
+    name = recipe or prior.recipe("combiner-")
     source = read_training_data(look_up(COMBINER_RECIPES, name, "recipe").wanted, [folder]).training
     return evaluate_combiner(prior, source, COMBINER_EFFORTS["default"])

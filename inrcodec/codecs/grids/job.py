@@ -42,16 +42,7 @@ def make_job(options: TrainingOptions) -> TrainingJob:
 
 
 def measure_prior(prior: GridsPrior, recipe: str | None, folder: Path) -> list[BetaResult]:
-    """Measure a prior on the images of a folder, at every anchor.
-
-    Args:
-        prior: what is measured.
-        recipe: how the images are read; None for the only one there is.
-        folder: folder or file of images.
-
-    Raises:
-        UsageError: there is no such recipe. DataError: there are no images.
-    """
+    """Measure a prior on the images of a folder, at every anchor; see ``Family.measure_prior``."""
     if recipe not in (None, RECIPE):
         raise UsageError(f"recipe must be {RECIPE}, got {recipe!r}")
     spec = DataSpec("image", (CROP, CROP), scales=SCALES)

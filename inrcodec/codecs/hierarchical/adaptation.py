@@ -22,8 +22,9 @@ from inrcodec.codecs.base import Progress
 from inrcodec.codecs.hierarchical.checkerboard import scatter_color
 from inrcodec.codecs.hierarchical.config import block_phase
 from inrcodec.codecs.hierarchical.elbo import Errors, elbo, rounded, sampled_points, softened
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.codecs.hierarchical.refinement import Batch, Offsets, Tile, tiles, zero_offsets
+from inrcodec.codecs.hierarchical.top_down import top_down
 from inrcodec.training.loop import cosine_lr
 from inrcodec.training.muon import Muon
 

@@ -38,10 +38,10 @@ from inrcodec.codecs.hierarchical.effort import HIERARCHICAL_EFFORTS
 from inrcodec.codecs.hierarchical.exact import RESIDUAL_BITS, log_lambda_of, place_latents, to_floats
 from inrcodec.codecs.hierarchical.head_weights import receive_weights
 from inrcodec.codecs.hierarchical.latent_coders import CODERS, make_reader
-from inrcodec.codecs.hierarchical.model import top_down
 from inrcodec.codecs.hierarchical.parameters import Parameters, max_parameter_bytes, read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior, multiply_adds_per_point
 from inrcodec.codecs.hierarchical.render import render
+from inrcodec.codecs.hierarchical.top_down import top_down
 from inrcodec.codecs.loudness import gain_of, level_of
 from inrcodec.codecs.messages import split_messages
 from inrcodec.codecs.planes import PlaneMap

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from inrcodec.codecs.hierarchical.checkerboard import scatter_color, take_color
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_phase
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, patch_values, top_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, patch_values
 from inrcodec.codecs.hierarchical.render import fourier_features, interpolate
+from inrcodec.codecs.hierarchical.top_down import top_down
 from inrcodec.coding.gaussian import MAX_SCALE, MIN_SCALE
 from inrcodec.nn.soft_rounding import soft_round
 

@@ -27,9 +27,10 @@ from inrcodec.codecs.hierarchical.effort import HierarchicalEffort
 from inrcodec.codecs.hierarchical.elbo import latents_and_bits, rounded
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, place_latents, to_floats
 from inrcodec.codecs.hierarchical.latent_coders import CODERS, check_coder, make_writer
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.refinement import Batch, joined, refine
+from inrcodec.codecs.hierarchical.top_down import top_down
 from inrcodec.nn.exact import ACTIVATION_BITS, scale_indices
 from inrcodec.signals.ms_ssim import structure_errors
 

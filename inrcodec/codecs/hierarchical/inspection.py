@@ -17,9 +17,9 @@ from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_phase, coarser_shape
 from inrcodec.codecs.hierarchical.elbo import symbol_bits
 from inrcodec.codecs.hierarchical.exact import log_lambda_of
-from inrcodec.codecs.hierarchical.model import top_down
 from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.render import render
+from inrcodec.codecs.hierarchical.top_down import top_down
 from inrcodec.codecs.messages import split_messages
 from inrcodec.codecs.planes import PlaneMap
 from inrcodec.codecs.tiles import TileBlender, padded_shape, plane_tiles

@@ -95,15 +95,6 @@ def _job(options: TrainingOptions, shared: Peers) -> TrainingJob:
 
 
 def measure_prior(prior: HierarchicalPrior, recipe: str | None, folder: Path) -> list[RateResult]:
-    """Measure a prior on the signals of a folder, at six rates.
-
-    Args:
-        prior: what is measured.
-        recipe: how the signals are read; None for the recipe of the prior's name.
-        folder: folder or file of signals.
-
-    Raises:
-        UsageError: there is no such recipe. DataError: there are no signals.
-    """
-    wanted = look_up(HIERARCHY_RECIPES, recipe or prior.card.get("recipe") or prior.name, "recipe").wanted
+    """Measure a prior on the signals of a folder, at six rates; see ``Family.measure_prior``."""
+    wanted = look_up(HIERARCHY_RECIPES, recipe or prior.recipe(), "recipe").wanted
     return evaluate_hierarchical(prior, read_training_data(wanted, [folder]).training)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, shuffle_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
+from inrcodec.codecs.hierarchical.top_down import shuffle_down
 
 WHITENING = 0.5
 """Features are components divided by their standard deviation to this power."""

@@ -11,8 +11,7 @@ One network serves all rates: the biases and the posterior step size of every la
 log(lambda), where lambda = 1 / beta. Between anchors they are linear, which integers can represent exactly too
 (``nn.exact``).
 
-The top-down path is written once for any arithmetic: ``top_down`` calls the convolutions of a ``Layers`` object.
-``FloatLayers`` is the trained network, ``exact.ExactLayers`` its exact integer form.
+The top-down path is in ``top_down``, written once for any arithmetic; ``FloatLayers`` is the trained network's.
 
 Sources: hierarchical variational autoencoders with a top-down path (arXiv 1602.02282; arXiv 1606.04934), uniform
 posteriors of fixed step size and rounding (arXiv 1611.01704; arXiv 2208.13056), SIREN (arXiv 2006.09661), COMBINER
@@ -26,14 +25,15 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inrcodec.codecs.hierarchical.checkerboard import scatter_color, take_color
-from inrcodec.codecs.hierarchical.config import HierarchicalConfig, LevelConfig, block_phase, fourier_count
+from inrcodec.codecs.hierarchical.checkerboard import take_color
+from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_phase, fourier_count
+from inrcodec.codecs.hierarchical.rate_conv import RateConv, random_normal, rate_weights
+from inrcodec.codecs.hierarchical.top_down import blocks_before, shuffle_down, shuffle_up
 from inrcodec.nn.strips import in_strips
 
 FLOAT16_FROM = 1 << 23
@@ -41,204 +41,6 @@ FLOAT16_FROM = 1 << 23
 ENCODER = ("shrink.", "narrow.", "rise.", "ask.", "ask_in.", "ask_out.")
 """The names of the encoder's convolutions, as prior files store them, begin with one of these: ``shrink``, ``narrow``
 and ``rise`` are the bottom-up network, ``ask``, ``ask_in`` and ``ask_out`` make the proposals."""
-
-
-class Layers(Protocol):
-    """The arithmetic of the top-down path; tensors are (N, C, H, W)."""
-
-    config: HierarchicalConfig
-
-    def start(self, count: int, height: int, width: int) -> Tensor:
-        """Return the features at the coarsest stride before anything is decoded."""
-        ...
-
-    def conv(self, name: str, values: Tensor) -> Tensor:
-        """Return the values after a convolution with bias."""
-        ...
-
-    def relu(self, values: Tensor) -> Tensor:
-        """Return max(0, values)."""
-        ...
-
-    def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
-        """Return ``function`` of arrays of equal height.
-
-        Each row of the result may depend only on rows at most ``halo`` away. The first array may be overwritten.
-        """
-        ...
-
-
-Choose = Callable[[str, Tensor, Tensor], Tensor]
-"""Chooses the latents of one block: (block name, features, prior parameters) -> latents (N, c, h, w).
-
-The features are those of the whole grid; (h, w) are the places of the block on it (``checkerboard.take_color``). The
-prior parameters (N, 2c, h, w) are the means, then the log scales."""
-
-
-def top_down(layers: Layers, count: int, height: int, width: int, choose: Choose) -> Tensor:
-    """Return the features after ``choose`` has supplied the latents of every block.
-
-    Args:
-        layers: the arithmetic.
-        count: number N of signals.
-        height: rows of the coarsest grid.
-        width: columns of the coarsest grid.
-        choose: supplies the latents of each block; called in coding order.
-
-    Returns:
-        Features (N, C', H', W') at the stride of the finest level. With patches, the values (N, C, H, W) in standard
-        deviations from the mean.
-    """
-    config = layers.config
-    h = layers.start(count, height, width)
-    for i, level in enumerate(config.levels):
-        if i:
-            h = layers.local(_upsample(layers, i), h, halo=0)
-        for j, n_blocks in enumerate(blocks_before(level)):
-            for k in range(n_blocks):
-                h = layers.local(_residual(layers, f"down.{i}.{j}.{k}"), h, halo=1)
-            if j == len(level.latents):
-                break
-            name = f"{i}.{j}"
-            phase = block_phase(config, name)
-            prior = layers.local(_prior(layers, name), take_color(h, phase), halo=0)
-            latents = choose(name, h, prior)
-            if config.pointwise:
-                shift = scatter_color(layers.local(_from_latents(layers, name), latents, halo=0), phase)
-                h = layers.local(torch.add, h, shift, halo=0)
-            else:
-                h = layers.local(_add_latents(layers, name), h, scatter_color(latents, phase), halo=1)
-    return layers.local(_patch_values(layers), h, halo=0) if config.patch else h
-
-
-def _upsample(layers: Layers, level: int) -> Callable[[Tensor], Tensor]:
-    config = layers.config
-    factor = config.levels[level - 1].stride // config.levels[level].stride
-    return lambda h: shuffle_up(layers.conv(f"up.{level}", h), factor, config.axes)
-
-
-def _prior(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
-    return lambda h: layers.conv(f"prior_out.{name}", layers.relu(layers.conv(f"prior_in.{name}", h)))
-
-
-def _from_latents(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
-    return lambda latents: layers.conv(f"latent_in.{name}", latents)
-
-
-def _patch_values(layers: Layers) -> Callable[[Tensor], Tensor]:
-    return lambda h: shuffle_up(layers.conv("out", h), layers.config.patch, layers.config.axes)
-
-
-def _add_latents(layers: Layers, name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda h, latents: h + layers.conv(f"latent_in.{name}", latents)
-
-
-def blocks_before(level: LevelConfig) -> list[int]:
-    """Return the number of a level's residual blocks before each of its latent blocks, then the number after the last.
-
-    The first latent blocks get more.
-    """
-    each, remainder = divmod(level.blocks_down, len(level.latents))
-    return [*(each + (1 if j < remainder else 0) for j in range(len(level.latents))), level.blocks_after]
-
-
-def _residual(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
-    def block(h: Tensor) -> Tensor:
-        if layers.config.pointwise:
-            h = layers.conv(f"{name}.mix", h)
-        return h + layers.conv(f"{name}.out", layers.relu(layers.conv(f"{name}.in", h)))
-
-    return block
-
-
-def shuffle_up(values: Tensor, factor: int, axes: int) -> Tensor:
-    """Move channels to points: (N, C f^axes, H, W) to (N, C, H f, W f), or (N, C, H, W f) for one axis."""
-    if axes == 2:
-        return functional.pixel_shuffle(values, factor)
-    count, channels, height, width = values.shape
-    split = values.view(count, channels // factor, factor, height, width)
-    return split.permute(0, 1, 3, 4, 2).reshape(count, channels // factor, height, width * factor)
-
-
-def shuffle_down(values: Tensor, factor: int, axes: int) -> Tensor:
-    """Move points to channels, the inverse of ``shuffle_up``."""
-    if axes == 2:
-        return functional.pixel_unshuffle(values, factor)
-    count, channels, height, width = values.shape
-    split = values.view(count, channels, height, width // factor, factor)
-    return split.permute(0, 1, 4, 2, 3).reshape(count, channels * factor, height, width // factor)
-
-
-def random_normal(*shape: int, scale: float = 1.0) -> Tensor:
-    """Return normal random numbers of standard deviation ``scale``.
-
-    On the device "meta", where a network is built for its shapes alone, nothing is drawn: a single arithmetic operation
-    there makes torch load its compiler, which takes half a second.
-    """
-    out = torch.empty(*shape)
-    return out if out.is_meta else out.normal_().mul_(scale)
-
-
-class RateConv(nn.Module):
-    """A convolution, 3x3 (1x3 for one axis) or 1x1, whose bias is a table (A, C_out) over rate anchors.
-
-    Args:
-        n_in: channels of the input.
-        n_out: channels of the output.
-        kernel: 3 or 1.
-        config: the configuration of the model.
-        gain: factor of the initial weights, which are random.
-        depthwise: convolve every channel by itself, initially the identity; the weights are (C, rows, columns) then.
-    """
-
-    def __init__(
-        self,
-        n_in: int,
-        n_out: int,
-        kernel: int,
-        config: HierarchicalConfig,
-        gain: float = 1.0,
-        *,
-        depthwise: bool = False,
-    ) -> None:
-        super().__init__()
-        rows = kernel if config.axes == 2 else 1
-        self.kernel, self.periodic, self.groups = (rows, kernel), config.periodic, n_in if depthwise else 1
-        if depthwise:
-            self.weight = nn.Parameter(torch.zeros(n_out, rows, kernel))
-            if not self.weight.is_meta:
-                self.weight.data[:, rows // 2, kernel // 2] = 1.0
-        else:
-            bound = gain * math.sqrt(2.0 / (n_in * rows * kernel))
-            self.weight = nn.Parameter(random_normal(n_out, n_in, rows, kernel, scale=bound))
-        self.bias = nn.Parameter(torch.zeros(config.n_anchors, n_out))
-
-    def forward(self, values: Tensor, rate: Tensor) -> Tensor:
-        """Convolve values (N, C_in, H, W) of signals with anchor weights ``rate`` (N, A)."""
-        weight = self.weight if self.groups == 1 else self.weight[:, None]
-        out = functional.conv2d(*self.padded(values), weight, groups=self.groups)
-        return out + (rate @ self.bias).to(out.dtype)[:, :, None, None]
-
-    def padded(self, values: Tensor) -> tuple[Tensor]:
-        """Return the values with the border of ``pad_border``, so that the convolution keeps their size."""
-        return (pad_border(values, self.kernel, self.periodic),)
-
-
-def pad_border(values: Tensor, kernel: tuple[int, int], periodic: bool) -> Tensor:
-    """Add a border of half a kernel: zeros, or the values of the other end where the last axis is a circle."""
-    rows, columns = kernel[0] // 2, kernel[1] // 2
-    if columns and periodic:
-        values = functional.pad(values, (columns, columns, 0, 0), mode="circular")
-        columns = 0
-    return functional.pad(values, (columns, columns, rows, rows)) if rows or columns else values
-
-
-def rate_weights(config: HierarchicalConfig, log_lambda: Tensor) -> Tensor:
-    """Return the anchor weights (N, A) of log(lambda) (N,): linear between neighbours, clamped to the range."""
-    low, high = config.log_lambdas
-    place = ((log_lambda - low) / (high - low)).clamp(0.0, 1.0) * (config.n_anchors - 1)
-    anchors = torch.arange(config.n_anchors, device=log_lambda.device)
-    return (1.0 - (place[:, None] - anchors).abs()).clamp_min(0.0)
 
 
 class HierarchicalINR(nn.Module):

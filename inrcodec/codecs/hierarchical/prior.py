@@ -27,7 +27,8 @@ from inrcodec.codecs.hierarchical.exact import (
     max_quality,
     place_latents,
 )
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
+from inrcodec.codecs.hierarchical.top_down import top_down
 from inrcodec.codecs.packed_weights import pack, round_rows, unpack
 from inrcodec.codecs.prior_file import ExactPriorFile
 from inrcodec.errors import FormatError

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from inrcodec.codecs.hierarchical.exact import DOWNWARD, rescale_rows
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, RateConv
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
+from inrcodec.codecs.hierarchical.rate_conv import RateConv
 from inrcodec.codecs.packed_weights import row_units
 from inrcodec.nn.exact import WEIGHT_BITS
 

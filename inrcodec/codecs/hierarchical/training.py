@@ -41,9 +41,10 @@ from inrcodec.codecs.hierarchical.elbo import (
 )
 from inrcodec.codecs.hierarchical.growth import grown
 from inrcodec.codecs.hierarchical.klt import start_as_klt
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, shuffle_up
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.rounding import round_weights
+from inrcodec.codecs.hierarchical.top_down import shuffle_up
 from inrcodec.codecs.hierarchical.weight_scales import learn_weight_scales
 from inrcodec.errors import UsageError
 from inrcodec.parallel.all_reduce import Peers

@@ -32,8 +32,9 @@ from inrcodec.codecs.hierarchical.elbo import elbo, native_fourier, sampled_poin
 from inrcodec.codecs.hierarchical.growth import grown
 from inrcodec.codecs.hierarchical.image_bank import SCALES, ImageBank, LevelArray
 from inrcodec.codecs.hierarchical.klt import start_as_klt
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, RateConv
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
+from inrcodec.codecs.hierarchical.rate_conv import RateConv
 from inrcodec.codecs.hierarchical.training import (
     EMA_RAMP,
     KLT_POINTS,

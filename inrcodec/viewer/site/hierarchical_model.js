@@ -1,5 +1,5 @@
 // The top-down pass of the hierarchical model: latents to features, in exact integers
-// (inrcodec/codecs/hierarchical/model.py, exact.py). It gives the same integers on every machine.
+// (inrcodec/codecs/hierarchical/top_down.py, exact.py). It gives the same integers on every machine.
 
 import { FormatError } from "./bytes.js";
 import { addAtColor, boardIndex, takeColor } from "./checkerboard.js";

@@ -23,10 +23,11 @@ from inrcodec.codecs.hierarchical.elbo import elbo, native_fourier, rounded, sam
 from inrcodec.codecs.hierarchical.evaluation import evaluate_hierarchical
 from inrcodec.codecs.hierarchical.exact import ExactTables, log_lambda_of, max_quality, quality_of
 from inrcodec.codecs.hierarchical.latent_coders import CODERS
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, top_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.codecs.hierarchical.parameters import read_parameters
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.render import interpolate, render
+from inrcodec.codecs.hierarchical.top_down import top_down
 from inrcodec.codecs.hierarchical.training import HierarchicalTrainer
 from inrcodec.errors import FormatError, InrcodecError, LimitError, PriorError, UsageError
 from inrcodec.limits import Limits

@@ -19,10 +19,11 @@ from inrcodec.codecs.hierarchical.elbo import elbo, noisy, rounded
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, place_latents
 from inrcodec.codecs.hierarchical.growth import grown
 from inrcodec.codecs.hierarchical.klt import start_as_klt
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, patch_values, top_down
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, patch_values
 from inrcodec.codecs.hierarchical.prior import HierarchicalPrior, multiply_adds_per_point
 from inrcodec.codecs.hierarchical.refinement import refine
 from inrcodec.codecs.hierarchical.rounding import round_weights, rounded_in_turn
+from inrcodec.codecs.hierarchical.top_down import top_down
 from inrcodec.codecs.hierarchical.training_gpu import FlatTrainer
 from inrcodec.codecs.packed_weights import row_units
 from inrcodec.errors import FormatError, PriorError
