@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -39,11 +40,15 @@ class Cluster:
     """A scheduler and two workers of one thread, in three processes that can be killed."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.start()
+
+    def start(self) -> None:
+        """Start all processes, on a port that was free a moment ago."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{port}"
-        self.folder = folder
         self.scheduler = self._start(
             "scheduler",
             "--host",
@@ -91,15 +96,20 @@ class Cluster:
                 self.workers[place] = self.add_worker()
 
     def settle(self) -> None:
-        """Wait until the scheduler has two workers."""
+        """Wait until the scheduler has two workers; start all processes again where the scheduler has ended."""
         from distributed import Client
 
-        end = time.monotonic() + 120
-        with Client(self.address, set_as_default=False) as client:
-            while len(client.nthreads()) != 2:
-                assert time.monotonic() < end, "two workers never came"
-                self.replace_the_dead()
-                time.sleep(0.1)
+        end = time.monotonic() + 240
+        while True:
+            assert time.monotonic() < end, "two workers never came"
+            if self.scheduler.poll() is not None:
+                self.close()
+                self.start()
+            self.replace_the_dead()
+            with contextlib.suppress(OSError), Client(self.address, timeout=10, set_as_default=False) as client:
+                if len(client.nthreads()) == 2:
+                    return
+            time.sleep(0.1)
 
     def close(self) -> None:
         """End all processes."""
@@ -120,7 +130,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(started: Cluster) -> Cluster:
-    """Return the cluster with two workers, whatever an earlier test did to them."""
+    """Return the cluster with a scheduler and two workers, whatever an earlier test did to them."""
     started.settle()
     return started
 
