@@ -54,17 +54,16 @@ class ExactConv:
     """Computes a convolution with integer weights and a zero border of half a kernel.
 
     Attributes:
-        weight: (C_out, C_in, rows, columns), integers in a floating-point type; (C, rows, columns) for a depthwise
-            convolution, which treats every channel by itself.
-        bias: (C_out,), integers in the same type, plus half a unit for rounding.
-        shift: the right shift after the sum, in bits.
+        weight: (C_out, C_in, rows, columns), integers times 2^-shift in a floating-point type; (C, rows, columns) for a
+            depthwise convolution, which treats every channel by itself. The power of two makes the right shift after
+            the sum free, and sums as exact as those of integers.
+        bias: (C_out,), in the same units and type, plus half a unit of the result for rounding.
         limit: the magnitude to which results are clamped.
         periodic: whether the last axis is a circle instead of having a zero border.
     """
 
     weight: Tensor
     bias: Tensor
-    shift: int
     limit: int
     periodic: bool = False
 
@@ -103,51 +102,60 @@ class ExactConv:
         fitting = [t for t, span in EXACT_RANGE.items() if max_sum < span and dtype in (None, t)]
         if not fitting:
             raise FormatError(f"corrupt model: sums of an exact network reach {max_sum:.3g} and cannot be held exactly")
-        return cls(weight.to(fitting[0]), (bias + half).to(fitting[0]), shift, limit, periodic)
+        unit = 2.0**-shift
+        return cls(weight.to(fitting[0]) * unit, (bias + half).to(fitting[0]) * unit, limit, periodic)
 
-    def __call__(self, values: Tensor) -> Tensor:
-        """Return the convolution (N, C_out, H, W) of integers (N, C_in, H, W) within the input limit."""
+    def __call__(self, values: Tensor, *, relu: bool = False) -> Tensor:
+        """Return the convolution (N, C_out, H, W) of integers (N, C_in, H, W) within the input limit.
+
+        With ``relu``, negative results become 0.
+        """
         rows, columns = self.weight.shape[-2] // 2, self.weight.shape[-1] // 2
         values = values.to(self.weight.dtype)
         if columns and self.periodic:
             values = functional.pad(values, (columns, columns, 0, 0), mode="circular")
             columns = 0
-        total = _convolve(values, self.weight, rows, columns) + self.bias[:, None, None]
-        return (total * 2.0**-self.shift).floor_().clamp_(-self.limit, self.limit)
+        total = _convolve(values, self.weight, self.bias, rows, columns)
+        return total.floor_().clamp_(0 if relu else -self.limit, self.limit)
 
 
-def _convolve(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
+def _convolve(values: Tensor, weight: Tensor, bias: Tensor, rows: int, columns: int) -> Tensor:
     """Return a convolution computed by matrix products: transforms (Winograd, FFT) would leave the integers."""
     count, _, height, width = values.shape
     if weight.ndim == 3:
-        return _convolve_channels(values, weight, rows, columns)
+        return _convolve_channels(values, weight, bias, rows, columns)
     if weight.shape[2] == weight.shape[3] == 1:
-        return torch.matmul(weight.flatten(1), values.flatten(2)).view(count, -1, height, width)
+        return _product(weight.flatten(1), values.flatten(2), bias).view(count, -1, height, width)
     if weight.shape[1] >= MIN_CHANNELS_BY_TAP:
-        return _convolve_by_tap(values, weight, rows, columns)
+        return _convolve_by_tap(values, weight, bias, rows, columns)
     padded = functional.pad(values, (columns, columns, rows, rows))
     out = values.new_empty(count, weight.shape[0], height, padded.shape[3] - weight.shape[3] + 1)
     strip = max(1, STRIP_NUMBERS // (count * out.shape[3] * weight[0].numel()))
     for start in range(0, height, strip):
         stop = min(start + strip, height)
         patches = functional.unfold(padded[:, :, start : stop + 2 * rows], (weight.shape[2], weight.shape[3]))
-        products = torch.matmul(weight.flatten(1), patches)
+        products = _product(weight.flatten(1), patches, bias)
         out[:, :, start:stop] = products.view(count, weight.shape[0], stop - start, -1)
     return out
 
 
-def _convolve_channels(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
+def _product(weight: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
+    """Return weight (C_out, C_in) times columns (N, C_in, P), plus the bias (C_out,)."""
+    return torch.baddbmm(bias[:, None], weight.expand(len(columns), -1, -1), columns)
+
+
+def _convolve_channels(values: Tensor, weight: Tensor, bias: Tensor, rows: int, columns: int) -> Tensor:
     """Return a depthwise convolution, as a sum over the taps of the kernel."""
     height = values.shape[2]
     padded = functional.pad(values, (columns, columns, rows, rows))
     width = padded.shape[3] - weight.shape[2] + 1
-    total = torch.zeros_like(values[..., :width])
+    total = values.new_empty(*values.shape[:3], width).copy_(bias[:, None, None])
     for r, c in np.ndindex(*weight.shape[1:]):
         total.addcmul_(padded[:, :, r : r + height, c : c + width], weight[:, r, c, None, None])
     return total
 
 
-def _convolve_by_tap(values: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
+def _convolve_by_tap(values: Tensor, weight: Tensor, bias: Tensor, rows: int, columns: int) -> Tensor:
     """Return a convolution computed as a sum over the taps of the kernel.
 
     Each tap is a matrix product with the flattened image, shifted. Nothing is copied, so with many channels this is
@@ -166,7 +174,7 @@ def _convolve_by_tap(values: Tensor, weight: Tensor, rows: int, columns: int) ->
         for start in range(0, height, strip):
             stop = min(start + strip, height)
             run = (stop - start) * line
-            total = torch.zeros(weight.shape[0], run, dtype=values.dtype)
+            total = values.new_empty(weight.shape[0], run).copy_(bias[:, None])
             for offset, tap in taps:
                 first = start * line + offset
                 total.addmm_(tap, flat[:, first : first + run])

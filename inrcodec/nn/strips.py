@@ -60,6 +60,7 @@ def in_strips(
 
 def narrow_integers(values: Tensor) -> Tensor:
     """Return integers in float64 as float32 if that type holds them all, otherwise unchanged."""
-    if values.dtype == torch.float64 and values.numel() and float(values.abs().max()) <= FLOAT32_INTEGERS:
-        return values.float()
-    return values
+    if values.dtype != torch.float64 or not values.numel():
+        return values
+    low, high = torch.aminmax(values)
+    return values.float() if max(-float(low), float(high)) <= FLOAT32_INTEGERS else values

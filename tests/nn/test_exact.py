@@ -57,6 +57,14 @@ def test_convolution_equals_integer_arithmetic(
     assert np.array_equal(result, by_integers(values, weight, bias, 7, periodic))
 
 
+@pytest.mark.parametrize("shape", [(5, 4, 1, 1), (5, 4, 3, 3), (5, 16, 1, 3), (4, 3, 3)])
+def test_a_single_place_leaves_the_convolution_as_it_was(shape: tuple[int, ...]) -> None:
+    conv = ExactConv.make(torch.full(shape, 7), torch.arange(shape[0]))
+    values = torch.ones(1, shape[1] if len(shape) == 4 else shape[0], 1, 1)
+    assert torch.equal(conv(values), conv(values))
+    assert torch.equal(conv(values, relu=True), conv(values).clamp_min(0))
+
+
 def test_sums_that_cannot_be_exact_are_rejected() -> None:
     weight, bias = torch.full((1, 1 << 10, 3, 3), 1 << 15), torch.zeros(1, dtype=torch.int64)
     with pytest.raises(FormatError, match="exactly"):

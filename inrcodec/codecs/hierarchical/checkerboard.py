@@ -70,6 +70,8 @@ def _scatter(values: Tensor, phase: int) -> Tensor:
     zero = torch.zeros((), dtype=values.dtype, device=values.device)
     both = [torch.where(second, zero, values), torch.where(second, values, zero)]
     # Keep the channels last in memory if they are.
+    if values.is_contiguous():
+        return torch.stack(both, dim=4).flatten(3)
     last = torch.stack([half.permute(0, 2, 3, 1) for half in both], dim=3)
     return last.flatten(2, 3).permute(0, 3, 1, 2)
 

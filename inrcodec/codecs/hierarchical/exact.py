@@ -166,9 +166,9 @@ class ExactLayers:
         # A sum of two activations can reach twice the limit; the clamp brings it back into the checked range.
         return self._convs[name](values.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT))
 
-    def relu(self, values: Tensor) -> Tensor:
-        """Return max(0, values)."""
-        return values.clamp_min(0)
+    def conv_relu_conv(self, first: str, second: str, values: Tensor) -> Tensor:
+        """Convolve twice in integers."""
+        return self._convs[second](self._convs[first](values.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT), relu=True))
 
     def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
         """Return ``function`` of the arrays, strip by strip, in float32 where that holds the integers."""

@@ -343,9 +343,9 @@ class FloatLayers:
         out: Tensor = self.model.conv(name)(values, self.rate)
         return out
 
-    def relu(self, values: Tensor) -> Tensor:
-        """Return max(0, values)."""
-        return functional.relu(values)
+    def conv_relu_conv(self, first: str, second: str, values: Tensor) -> Tensor:
+        """Convolve twice with the learned weights."""
+        return self.conv(second, functional.relu(self.conv(first, values)))
 
     def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
         """Return ``function`` of the whole arrays at once."""

@@ -57,13 +57,30 @@ class RateConv(nn.Module):
 
     def forward(self, values: Tensor, rate: Tensor) -> Tensor:
         """Convolve values (N, C_in, H, W) of signals with anchor weights ``rate`` (N, A)."""
+        bias = (rate @ self.bias).to(values.dtype)
+        if self.kernel == (1, 1) and not torch.is_grad_enabled():
+            return _product(values, self.weight.flatten(1), bias)
         weight = self.weight if self.groups == 1 else self.weight[:, None]
+        if len(bias) == 1:
+            return functional.conv2d(*self.padded(values), weight, bias[0], groups=self.groups)
         out = functional.conv2d(*self.padded(values), weight, groups=self.groups)
-        return out + (rate @ self.bias).to(out.dtype)[:, :, None, None]
+        return out + bias[:, :, None, None]
 
     def padded(self, values: Tensor) -> tuple[Tensor]:
         """Return the values with the border of ``pad_border``, so that the convolution keeps their size."""
         return (pad_border(values, self.kernel, self.periodic),)
+
+
+def _product(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the convolution of values (N, C_in, H, W) with a 1x1 kernel (C_out, C_in), plus the bias (N, C_out).
+
+    As a matrix product it takes half as long as torch's convolution on one thread.
+    """
+    if values.is_contiguous(memory_format=torch.channels_last):
+        out = functional.linear(values.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
+    else:
+        out = torch.matmul(weight, values.flatten(2)).view(len(values), -1, *values.shape[2:])
+    return out.add_(bias[:, :, None, None])
 
 
 def pad_border(values: Tensor, kernel: tuple[int, int], periodic: bool) -> Tensor:

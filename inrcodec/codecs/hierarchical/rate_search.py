@@ -1,8 +1,9 @@
 """Find the quality at which signals take a target number of bits.
 
 Log(bits) is nearly linear in log(lambda). A first guess comes from the rounded proposals of *pilots*: a few of many
-signals, or crops of large ones. After the trial steps the coded length is known, and the quality moves along the
-measured slope, with more trial steps there, until the length is within the tolerance.
+signals, or crops of a large one, which the proposals of the whole then scale. After the trial steps the coded length is
+known, and the quality moves along the measured slope, with more trial steps there, until the length is within the
+tolerance.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig
 from inrcodec.codecs.hierarchical.encoder import CodedLatents, LatentEncoder, Search, SearchRequest
 from inrcodec.codecs.hierarchical.exact import log_lambda_of, max_quality, quality_of
+from inrcodec.codecs.hierarchical.prior import HierarchicalPrior
 from inrcodec.codecs.hierarchical.refinement import Batch
 
 TOLERANCE = 0.015
 """The search ends at a length that is below the target by at most this fraction of it."""
 MAX_TRIES, MAX_REFINED, PILOT_TRIES = 7, 3, 2
 """Qualities at which all signals are coded, how many of these are refined first, and qualities tried on the pilots."""
-GUESSES, GUESS_TOLERANCE, WHOLE_GUESSES = 3, 0.02, 2
-"""Qualities tried on the proposals of the pilots, the relative error at which guessing ends, and qualities tried on the
-proposals of whole large signals."""
+GUESSES, GUESS_TOLERANCE = 2, 0.02
+"""Qualities tried on the proposals of the pilots, and the relative error at which guessing ends."""
 PILOTS = 4
 """About this many batches of many serve as pilots."""
 CROP_POINTS = 1 << 12
@@ -32,6 +34,8 @@ MAX_CROPS = 16
 """Crops of one large signal."""
 TYPICAL_SLOPE = 0.6
 """The slope d log(bits) / d log(lambda) if nothing else is known."""
+SLOPE_STEP = 0.1
+"""The slope is measured between log(lambda) at least this far apart, because rounding makes bits jump by a percent."""
 
 
 class _BitsCurve:
@@ -59,12 +63,13 @@ class _BitsCurve:
 
     @property
     def slope(self) -> float:
-        """d log(bits) / d log(lambda) between the last two measurements."""
-        if len(self.measured) < 2:
-            return self.default_slope
-        (q0, b0), (q1, b1) = list(self.measured.items())[-2:]
-        step = log_lambda_of(self.config, q1) - log_lambda_of(self.config, q0)
-        return min(max(math.log(b1 / b0) / step, 0.15), 1.5)
+        """d log(bits) / d log(lambda) between the last measurement and the latest one that is not too near."""
+        *earlier, (quality, bits) = self.measured.items()
+        for other, other_bits in reversed(earlier):
+            step = log_lambda_of(self.config, quality) - log_lambda_of(self.config, other)
+            if abs(step) >= SLOPE_STEP:
+                return min(max(math.log(bits / other_bits) / step, 0.15), 1.5)
+        return self.default_slope
 
 
 def search_quality(encoder: LatentEncoder, batches: Sequence[Batch], bits: float) -> tuple[int, list[CodedLatents]]:
@@ -87,17 +92,17 @@ def quality_search(
     share = sum(len(b.values) * b.points for b in pilots) / sum(len(b.values) * b.points for b in batches)
     points = batches[0].points
     ratio = encoder.effort.proposal_ratio(encoder.prior, points)
-    guess = yield from _guess(config, pilots, bits * share * ratio)
-    quality, slope = guess.next_quality(), guess.slope
+    typical = _typical_quality(encoder.prior, bits / sum(len(batch.values) * batch.points for batch in batches))
+    guess = yield from _guess(config, pilots, bits * share * ratio, typical)
+    quality = guess.next_quality()
     if share < 1.0 and len(pilots) == len(batches):
-        # Proposals for all of a large signal take less than half the time of coding it.
-        curve = _BitsCurve(config, bits * (1.0 - TOLERANCE / 2) * ratio, 0.5 * (slope + TYPICAL_SLOPE))
-        for _ in range(WHOLE_GUESSES):
-            proposed: float = sum((yield [SearchRequest("propose", batch, quality) for batch in batches]))
-            curve.add(quality, proposed)
-            quality, slope = curve.next_quality(), curve.slope
-            if abs(proposed / curve.bits - 1.0) < GUESS_TOLERANCE:
-                break
+        # Proposals for all of a large signal show how it differs from its crops, and take less time than coding it.
+        proposed: float = sum((yield [SearchRequest("propose", batch, quality) for batch in batches]))
+        guess.bits *= bits * (1.0 - TOLERANCE / 2) * ratio / proposed
+        quality = guess.next_quality()
+        guess.add(quality, sum((yield [SearchRequest("propose", batch, quality) for batch in pilots])))
+        quality = guess.next_quality()
+    slope = guess.slope
     _, trials = encoder.effort.steps_for(encoder.prior, points)
     if trials and len(pilots) < len(batches):
         curve = _BitsCurve(config, bits * share, slope)
@@ -154,10 +159,19 @@ def _crops(config: HierarchicalConfig, batch: Batch) -> Batch:
     return Batch(torch.cat(crops).contiguous(memory_format=torch.channels_last), None, tall * wide, batch.extent)
 
 
-def _guess(config: HierarchicalConfig, pilots: Sequence[Batch], bits: float) -> Search[_BitsCurve]:
-    """Measure the bits of the pilots' rounded proposals at qualities that lead to ``bits``."""
+def _typical_quality(prior: HierarchicalPrior, bits_per_point: float) -> int:
+    """Return the quality at which held-out signals took this rate, by the card of the prior; else the middle."""
+    config = prior.config
+    results = sorted((r["bits_per_point"], -math.log(r["beta"])) for r in prior.card.get("results", []))
+    if not results:
+        return max_quality(config) // 2
+    log_rates = [math.log(max(rate, 1e-9)) for rate, _ in results]
+    return quality_of(config, float(np.interp(math.log(bits_per_point), log_rates, [place for _, place in results])))
+
+
+def _guess(config: HierarchicalConfig, pilots: Sequence[Batch], bits: float, quality: int) -> Search[_BitsCurve]:
+    """Measure the bits of the pilots' rounded proposals at qualities that lead to ``bits``, starting from one."""
     curve = _BitsCurve(config, bits)
-    quality = max_quality(config) // 2
     for _ in range(GUESSES):
         proposed = sum((yield [SearchRequest("propose", batch, quality) for batch in pilots]))
         curve.add(quality, proposed)

@@ -30,8 +30,8 @@ class Layers(Protocol):
         """Return the values after a convolution with bias."""
         ...
 
-    def relu(self, values: Tensor) -> Tensor:
-        """Return max(0, values)."""
+    def conv_relu_conv(self, first: str, second: str, values: Tensor) -> Tensor:
+        """Return the values after two convolutions with max(0, .) between them."""
         ...
 
     def local(self, function: Callable[..., Tensor], values: Tensor, *others: Tensor, halo: int) -> Tensor:
@@ -92,7 +92,7 @@ def _upsample(layers: Layers, level: int) -> Callable[[Tensor], Tensor]:
 
 
 def _prior(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
-    return lambda h: layers.conv(f"prior_out.{name}", layers.relu(layers.conv(f"prior_in.{name}", h)))
+    return lambda h: layers.conv_relu_conv(f"prior_in.{name}", f"prior_out.{name}", h)
 
 
 def _from_latents(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
@@ -120,7 +120,7 @@ def _residual(layers: Layers, name: str) -> Callable[[Tensor], Tensor]:
     def block(h: Tensor) -> Tensor:
         if layers.config.pointwise:
             h = layers.conv(f"{name}.mix", h)
-        return h + layers.conv(f"{name}.out", layers.relu(layers.conv(f"{name}.in", h)))
+        return h + layers.conv_relu_conv(f"{name}.in", f"{name}.out", h)
 
     return block
 
