@@ -7,11 +7,10 @@ import math
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import netcdf_file
 
 from inrcodec.errors import DataError, LimitError, UnsupportedError, UsageError
 from inrcodec.limits import Limits
@@ -19,6 +18,9 @@ from inrcodec.signals.header import SAMPLE_TYPES, SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 from inrcodec.storage import write_whole
+
+if TYPE_CHECKING:
+    from scipy.io import netcdf_file
 
 MAX_AXES = 3
 NPY_MAGIC, HDF5_MAGIC = b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"
@@ -118,6 +120,8 @@ _Variables = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
 
 
 def _read_classic(data: bytes, name: str) -> _Variables:
+    from scipy.io import netcdf_file
+
     try:
         with netcdf_file(io.BytesIO(data), "r", mmap=False) as file:
             return {
@@ -237,6 +241,8 @@ def write_netcdf(signal: Signal, path: Path, force: bool) -> None:
         UnsupportedError: classic NetCDF does not support the type of the field, or its names and attributes.
         DataError: the file exists and ``force`` is not set, or it cannot be written.
     """
+    from scipy.io import netcdf_file
+
     native = signal.to_native()
     if native.dtype.name not in ("float32", "float64", "int8", "int16", "int32"):
         raise UnsupportedError(f"{path}: classic NetCDF does not support {native.dtype}: use .npy")
