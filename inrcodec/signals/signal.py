@@ -136,8 +136,10 @@ class Signal:
         """
         if self.header.kind == "image":
             top = 2**self.meta.bit_depth - 1
-            levels = np.rint(np.clip(self.values.astype(np.float64), 0.0, 1.0) * top)
-            result: NDArray[Any] = levels.astype(np.uint16 if top > 255 else np.uint8)
+            result: NDArray[Any] = np.empty(self.values.shape, np.uint16 if top > 255 else np.uint8)
+            # Row by row: float64 copies of a large image would double the memory that decoding takes.
+            for row, values in zip(result, self.values, strict=True):
+                row[...] = np.rint(np.clip(values.astype(np.float64), 0.0, 1.0) * top)
             return result
         if self.header.kind == "audio":
             return np.clip(self.values, -1.0, 1.0)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig
-from inrcodec.codecs.hierarchical.model import HierarchicalINR, patch_values
+from inrcodec.codecs.hierarchical.model import HierarchicalINR
 from inrcodec.signals.resample import window_axes
 
 FloatArray = NDArray[np.float32]
@@ -42,7 +42,7 @@ def render(
 
     Args:
         model: the model.
-        h: what ``top_down`` returned, (1, C', H', W') in float32.
+        h: what ``top_down`` returned, (1, C', H', W') in float32; may be overwritten.
         rate: anchor weights (1, A).
         shape: shape of the native grid.
         size: shape of the output grid.
@@ -72,8 +72,9 @@ def _render_patches(
     """Resample the values of a model with patches; at the native size they are a function of integers."""
     axes = window_axes(shape, size, window or tuple(slice(0, n) for n in size), periodic=config.periodic)
     rows = axes[0].needed() if config.axes == 2 else slice(0, 1)
-    native = h[0, :, rows, : shape[-1]].permute(1, 2, 0)
-    values = patch_values(config, native if config.axes == 2 else native[0]).numpy()
+    # In place, because a large image fills much of the memory.
+    native = h[0, :, rows, : shape[-1]].mul_(config.spread).add_(config.centre).permute(1, 2, 0)
+    values = (native if config.axes == 2 else native[0]).numpy()
     for number, axis in enumerate(axes):
         values = axis.resampled(values, number, rows.start if number == 0 else 0)
     return np.ascontiguousarray(values)
