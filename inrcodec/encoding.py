@@ -1,6 +1,6 @@
 """Signals to the bytes of a file: choose the codec, encode at the wanted rate, pack.
 
-    signals, Settings -> Batch (sources, sections, once) -> codec, or two candidates at effort best
+    signals, Settings -> Batch (sources, sections, once) -> codec, or several candidates of which the best is kept
     -> encoding at a rate (rate_targets.py turns targets into one) -> container -> Encoded
 
 Neither paths nor the command line are known here. The rate of a file is its length.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from inrcodec import rate_targets
 from inrcodec.codecs import prior_store
@@ -105,12 +106,15 @@ def encode_signals(
     """
     settle_in_fork()
     batch = Batch.of(signals, names)
-    other = second_candidate(signals[0], settings) if len(signals) == 1 else None
-    if other is not None:
-        return _better_of(batch, settings, other, progress, plan)
-    codec = _choose_codec(signals, settings)
-    plan(codec.planned_steps(batch.sources, settings.effort))
-    return _encode(batch, settings, codec, progress)
+    choices = candidates(signals[0], settings) if len(signals) == 1 else [settings]
+    codecs = [_choose_codec(signals, choice) for choice in choices]
+    plan(sum(codec.planned_steps(batch.sources, settings.effort) for codec in codecs))
+    choices = _at_one_beta(choices, codecs[0], batch)
+    return _best_of(
+        signals[0],
+        choices[0],
+        [partial(_encode, batch, choice, codec, progress) for choice, codec in zip(choices, codecs, strict=True)],
+    )
 
 
 def encode_each(signals: Sequence[Signal], settings: Settings) -> list[Encoded]:
@@ -120,25 +124,35 @@ def encode_each(signals: Sequence[Signal], settings: Settings) -> list[Encoded]:
     the first signal that has one.
     """
     settle_in_fork()
-    codecs = [_choose_codec([signal], settings) for signal in signals]
-    encoded: dict[int, Encoded] = {}
-    together: dict[bytes, list[int]] = {}
-    for number, codec in enumerate(codecs):
-        alone = settings.target_psnr is not None or second_candidate(signals[number], settings) is not None
-        if codec.encodes_together and not alone:
-            together.setdefault(codec.prior.id, []).append(number)
-        else:
-            encoded[number] = encode_signals([signals[number]], settings)
-    for numbers in together.values():
-        codec = codecs[numbers[0]]
-        batches = [Batch.of([signals[number]]) for number in numbers]
-        rates = [_rate(settings, codec, batch) for batch in batches]
-        coded = codec.encode_each([batch.sources[0] for batch in batches], _options(settings), rates)
-        for number, batch, one in zip(numbers, batches, coded, strict=True):
+    batches = [Batch.of([signal]) for signal in signals]
+    jobs: list[list[tuple[Settings, Codec]]] = []
+    together: dict[bytes, list[tuple[int, int]]] = {}
+    for number, (signal, batch) in enumerate(zip(signals, batches, strict=True)):
+        choices = candidates(signal, settings)
+        codecs = [_choose_codec([signal], choice) for choice in choices]
+        jobs.append(list(zip(_at_one_beta(choices, codecs[0], batch), codecs, strict=True)))
+        for place, codec in enumerate(codecs):
+            if codec.encodes_together and settings.target_psnr is None:
+                together.setdefault(codec.prior.id, []).append((number, place))
+    encoded: dict[tuple[int, int], Encoded] = {}
+    for places in together.values():
+        codec = jobs[places[0][0]][places[0][1]][1]
+        rates = [_rate(jobs[number][place][0], codec, batches[number]) for number, place in places]
+        sources = [batches[number].sources[0] for number, _ in places]
+        coded = codec.encode_each(sources, _options(settings), rates)
+        for (number, place), body in zip(places, coded, strict=True):
             # Where the prior's rates end, the signal is encoded by itself, with the next one.
-            again = one.exhausted and _next_codec(codec, settings) is not None
-            encoded[number] = encode_signals([signals[number]], settings) if again else _encoded(batch, codec, one)
-    return [encoded[number] for number in range(len(signals))]
+            if not body.exhausted or _next_codec(codec, jobs[number][place][0]) is None:
+                encoded[number, place] = _encoded(batches[number], codec, body)
+
+    def encode(number: int, place: int) -> Encoded:
+        choice, codec = jobs[number][place]
+        return encoded.get((number, place)) or _encode(batches[number], choice, codec, no_progress)
+
+    return [
+        _best_of(signal, jobs[number][0][0], [partial(encode, number, place) for place in range(len(jobs[number]))])
+        for number, signal in enumerate(signals)
+    ]
 
 
 def encodes_together(settings: Settings) -> bool:
@@ -146,17 +160,29 @@ def encodes_together(settings: Settings) -> bool:
     return family_named(settings.codec) is family_named(AUTO) and settings.target_psnr is None
 
 
-def second_candidate(signal: Signal, settings: Settings) -> Settings | None:
-    """Return the settings of a second encoding that ``encode_signals`` compares with the first, None for no other.
+def candidates(signal: Signal, settings: Settings) -> list[Settings]:
+    """Return the settings of all encodings of a signal, of which the best is kept; the first are those given.
 
-    At effort best, where neither codec nor prior is given, a second codec is tried for signals that it may code better,
-    unless something is asked for that it cannot do.
+    Where no prior is given, other priors that may code the signal better are tried. At effort best, where no codec is
+    given either, a second codec is, unless something is asked for that it cannot do.
     """
+    out = [settings]
+    family = family_named(settings.codec)
+    if settings.prior is None and settings.optimise == PSNR and family.other_priors is not None:
+        out += [replace(settings, prior=name) for name in family.other_priors(signal)]
     asked = (settings.codec, settings.prior, settings.coder, settings.optimise, settings.target_psnr)
-    if settings.effort != "best" or asked != (AUTO, None, None, PSNR, None):
-        return None
-    family = second_candidate_of(signal)
-    return None if family is None else replace(settings, codec=family.names[0])
+    if settings.effort == "best" and asked == (AUTO, None, None, PSNR, None):
+        second = second_candidate_of(signal)
+        out += [] if second is None else [replace(settings, codec=second.names[0])]
+    return out
+
+
+def _at_one_beta(choices: Sequence[Settings], codec: Codec, batch: Batch) -> list[Settings]:
+    """Return candidates that can be compared: without a target, all use the beta of the first one's codec."""
+    if len(choices) == 1 or choices[0].has_target:
+        return list(choices)
+    beta = choices[0].beta or codec.default_beta(batch.sources)
+    return [replace(choice, beta=beta) for choice in choices]
 
 
 def _choose_codec(signals: Sequence[Signal], settings: Settings) -> Codec:
@@ -220,26 +246,35 @@ def _encoded(batch: Batch, codec: Codec, coded: Coded, psnr: float | None = None
     return Encoded(batch.pack(codec, coded), codec.name, prior.name, prior.id, payload_bytes, lossless, psnr)
 
 
-def _better_of(
-    batch: Batch, settings: Settings, other: Settings, progress: Progress, plan: Callable[[int], None]
-) -> Encoded:
-    """Return the file with the lower cost of two codecs, both at one beta or for the same bits.
+def _best_of(signal: Signal, settings: Settings, encodings: Sequence[Callable[[], Encoded]]) -> Encoded:
+    """Return the best file of a signal: the one of the lowest cost at one beta, or the best at the target.
 
-    For a target rate, files that exceed it come last, and dB are weighed against bits by the slope of photographs.
+    For a target PSNR this is the smallest file. For a target rate, files that exceed it come last, and dB are weighed
+    against bits by the slope of photographs. A target that one candidate cannot meet may be met by another.
     """
-    signal = batch.signals[0]
-    candidates = [(choice, _choose_codec(batch.signals, choice)) for choice in (settings, other)]
-    plan(sum(codec.planned_steps(batch.sources, choice.effort) for choice, codec in candidates))
-    beta = settings.beta or candidates[0][1].default_beta(batch.sources)
+    if len(encodings) == 1:
+        return encodings[0]()
     results: list[tuple[float, float, Encoded]] = []
-    for choice, codec in candidates:
-        encoded = _encode(batch, choice if settings.has_target else replace(choice, beta=beta), codec, progress)
+    refused: list[UsageError] = []
+    for encode in encodings:
+        try:
+            encoded = encode()
+        except UsageError as error:
+            refused.append(error)
+            continue
+        bits = 8.0 * len(encoded.data)
+        if settings.target_psnr is not None:
+            results.append((0.0, bits, encoded))
+            continue
         psnr = signal_psnr(signal, decompress_container(unpack(encoded.data)))
-        encoded, bits = replace(encoded, psnr=psnr), 8.0 * len(encoded.data)
+        encoded = replace(encoded, psnr=psnr)
         if settings.target_bpp is None:
+            assert settings.beta is not None
             squared_error = 10.0 ** (-0.1 * psnr)
-            results.append((0.0, bits * beta / signal.header.n_points + squared_error, encoded))
+            results.append((0.0, bits * settings.beta / signal.header.n_points + squared_error, encoded))
         else:
             excess = max(bits - settings.target_bpp * signal.header.n_points, 0.0)
             results.append((excess, math.log(bits) - psnr / DB_PER_LOG_BITS, encoded))
+    if not results:
+        raise refused[0]
     return min(results, key=lambda result: result[:2])[2]

@@ -98,13 +98,33 @@ def test_best_keeps_the_better_file_of_two_codecs(
     "asked", [{"prior": "photographs"}, {"codec": "hierarchical"}, {"coder": "round"}, {"target_psnr": 25.0}]
 )
 def test_best_is_one_codec_where_more_is_asked_for(crop: Signal, asked: dict[str, object]) -> None:
-    from inrcodec.encoding import second_candidate
+    from inrcodec.encoding import candidates
 
     best = Settings(effort="best", **asked)  # type: ignore[arg-type]
-    assert second_candidate(crop, Settings(effort="best")) is not None
-    assert second_candidate(crop, best) is None
-    assert second_candidate(image(np.zeros((96, 96, 1), np.uint8)), Settings(effort="best")) is None
-    assert second_candidate(image(np.zeros((32, 32, 3), np.uint8)), Settings(effort="best")) is None
+    assert [each.codec for each in candidates(crop, Settings(effort="best"))] == ["auto", "grids"]
+    assert candidates(crop, best) == [best]
+    assert len(candidates(image(np.zeros((96, 96, 1), np.uint8)), Settings(effort="best"))) == 1
+
+
+@pytest.mark.parametrize("wanted", [{}, {"beta": 1e-3}, {"target_bpp": 1.0}, {"target_psnr": 30.0}])
+def test_small_images_take_the_better_of_two_priors(crop: Signal, wanted: dict[str, float]) -> None:
+    piece = image(crop.to_native()[:40, :40])
+    thumbnail = image(crop.to_native()[::3, ::3])
+    settings = Settings(effort="fast", **wanted)  # type: ignore[arg-type]
+    together = encode_each([piece, thumbnail], settings)
+    for signal, encoded in zip((piece, thumbnail), together, strict=True):
+        assert encode_signals([signal], settings).data == encoded.data
+        files = [encode_signals([signal], replace(settings, prior=name)) for name in ("images32", "photographs")]
+        if "target_psnr" in wanted:
+            assert len(encoded.data) == min(len(file.data) for file in files)
+        if "beta" in wanted:
+            costs = [
+                8 * len(each.data) / signal.header.n_points
+                + 10 ** (-0.1 * signal_psnr(signal, inrcodec.decompress(each.data))) / 1e-3
+                for each in (encoded, *files)
+            ]
+            assert costs[0] == min(costs[1:])
+    assert together[0].prior == "photographs"
 
 
 def test_target_psnr_is_met(crop: Signal) -> None:

@@ -316,6 +316,8 @@ class Family:
         load_prior: reads a prior from the bytes of a file; its second argument names the file in errors.
         default_prior: name of the shipped prior for signals that go into one file.
         next_prior: name of the shipped prior that goes on where the rates of a default prior end, if there is one.
+        other_priors: names of shipped priors that may serve a signal better than the default one; ``compress`` encodes
+            with each and keeps the best file.
         describe_prior: what ``priors list`` reports of a prior besides name, id and size; the key "about" holds a
             short description.
         training: makes a training job; None where the family learns nothing.
@@ -336,6 +338,7 @@ class Family:
     load_prior: Callable[[bytes, str], Prior] | None = None
     default_prior: Callable[[Sequence[Signal]], str] | None = None
     next_prior: Callable[[Prior], str | None] | None = None
+    other_priors: Callable[[Signal], Sequence[str]] | None = None
     describe_prior: Callable[[Any], dict[str, Any]] | None = None
     training: Callable[[TrainingOptions], TrainingJob] | None = None
     measure_prior: Callable[[Any, str | None, Any], Sequence[Any]] | None = None

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from inrcodec.codecs import prior_store
 from inrcodec.codecs.registry import default_prior, family_named
-from inrcodec.encoding import second_candidate
+from inrcodec.encoding import candidates
 from inrcodec.errors import DataError, UsageError
 from inrcodec.evaluate.baselines import baseline_named
 from inrcodec.evaluate.json_log import JsonLog
@@ -151,9 +151,7 @@ def _jobs(
                 if settings.beta
                 else f"{UNITS[kind]}={settings.target_kbps or settings.target_bpp:g}"
             )
-            identity = _prior_id(signal, settings)
-            if (other := second_candidate(signal, settings)) is not None:
-                identity += _prior_id(signal, other)
+            identity = "".join(_prior_id(signal, choice) for choice in candidates(signal, settings))
             key = _key(digest, settings.codec, setting, asdict(settings), identity, VERSION)
             yield Job(key, name, where, settings.codec, setting, settings_for_workers(settings))
         for baseline in baselines:

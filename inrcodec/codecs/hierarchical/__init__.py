@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from inrcodec.signals.signal import Signal
 
 
+MAX_POINTS_OF_TWO_PRIORS = 64 * 64
+"""Images of at most this many points are encoded with the prior for small images and with that for photographs."""
+
+
 def _codec(prior: HierarchicalPrior, name: str) -> Codec:
     from inrcodec.codecs.hierarchical.codec import HierarchicalCodec
 
@@ -32,6 +36,17 @@ def _prior_for(signal: Signal) -> str:
 
 def _next_prior(prior: Prior) -> str | None:
     return {"photographs": "photographs-high"}.get(prior.name)
+
+
+def _other_priors(signal: Signal) -> list[str]:
+    """Return the second prior for images of up to 64x64 points.
+
+    A thumbnail of 32x32 takes 20 % fewer bits with ``images32``, a piece of a photograph of the same size up to half as
+    many with ``photographs``.
+    """
+    if signal.header.kind != "image" or signal.header.n_points > MAX_POINTS_OF_TWO_PRIORS:
+        return []
+    return [name for name in ("images32", "photographs") if name != _prior_for(signal)]
 
 
 def _describe_prior(prior: HierarchicalPrior) -> dict[str, Any]:
@@ -56,6 +71,7 @@ FAMILY = Family(
     load_prior=deferred("inrcodec.codecs.hierarchical.prior", "HierarchicalPrior.from_bytes"),
     default_prior=_default_prior,
     next_prior=_next_prior,
+    other_priors=_other_priors,
     describe_prior=_describe_prior,
     training=deferred("inrcodec.codecs.hierarchical.job", "make_job"),
     measure_prior=deferred("inrcodec.codecs.hierarchical.job", "measure_prior"),
