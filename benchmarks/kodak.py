@@ -14,8 +14,8 @@ last line uses it to say how much harder the chosen images are than all 24.
 Published means average images that were coded with equal settings, so compare with them at equal beta (`--beta`). At
 equal rates (`--bpp`) the rich images get fewer bits than that, and the mean PSNR at the mean rate is higher by 0.4 dB.
 
-Encoding and decoding are timed one image at
-a time, in each single-threaded worker.
+Encoding and decoding are timed one image at a time, in each single-threaded worker. The mean curves are drawn into
+curves.png in the output folder.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 from common import OUT, data_folder, kodak_path, peak_gib, table
+from matplotlib.figure import Figure
 
 from inrcodec.evaluate import Sweep, sweep
 from inrcodec.evaluate.baselines import BASELINES
@@ -49,7 +50,9 @@ def main() -> None:
     parser.add_argument("--effort", default="default")
     parser.add_argument("--codec", default="hierarchical")
     parser.add_argument("--prior")
-    parser.add_argument("--baselines", nargs="*", default=list(IMAGE_BASELINES), choices=IMAGE_BASELINES)
+    # The slow one takes ten seconds per image and setting.
+    quick = [name for name in IMAGE_BASELINES if name != "avif-slow"]
+    parser.add_argument("--baselines", nargs="*", default=quick, choices=IMAGE_BASELINES)
     parser.add_argument("--means", action="store_true", help="print only means")
     parser.add_argument("--workers", type=int, help="number of single-threaded processes; default: run in this one")
     parser.add_argument("--out", type=Path, default=OUT / "kodak", help="folder of the sweep")
@@ -82,6 +85,9 @@ def main() -> None:
         against_cool_chic = bd_rate(chosen_images, result.curve(options.codec))
         rows.append(["Cool-Chic 5 on these images", str(against_cool_chic or "no common PSNR"), ""])
         print(table(("reference", "BD-rate", "overlap"), rows))
+        by_structure = [[name, str(result.bd_rate(name, options.codec, "ms_ssim"))] for name in result.baselines]
+        print(table(("reference", "BD-rate by MS-SSIM"), by_structure) if by_structure else "")
+        print(_plot(result, options.out))
     print(f"bits for these images relative to all 24, by Cool-Chic 5: {bd_rate(all_images, chosen_images)}")
     for failure in result.failed:
         print("failed:", failure)
@@ -97,6 +103,16 @@ def cool_chic_curve(images: Collection[int]) -> Curve:
                 points[row["lambda"]].append((float(row["bpp"]), float(row["psnr"])))
     means = [np.mean(of_lambda, axis=0) for of_lambda in points.values()]
     return sorted((float(rate), float(psnr)) for rate, psnr in means)
+
+
+def _plot(result: Sweep, folder: Path) -> Path:
+    """Draw the mean curves by PSNR and by MS-SSIM, and return the path of the image."""
+    figure = Figure(figsize=(14, 6), layout="constrained")
+    for ax, metric in zip(figure.subplots(1, 2), ("psnr", "ms_ssim"), strict=True):
+        result.plot(ax, metric=metric)
+    path = folder / "curves.png"
+    figure.savefig(path, dpi=110)
+    return path
 
 
 def _rows(result: Sweep, options: argparse.Namespace) -> list[list[str]]:

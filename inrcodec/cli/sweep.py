@@ -33,7 +33,7 @@ def _numbers(text: str | None, name: str) -> list[float]:
 )
 @click.option("--rates", help="File bits per pixel or grid point, kbit/s for audio. Default: four rates.")
 @click.option("--betas", help="Weights of a bit, instead of rates or in addition.")
-@click.option("--compare", help="Other codecs to run: jpeg, webp, jpeg2000, avif, jxl; mp3, opus, vorbis.")
+@click.option("--compare", help="Other codecs to run: jpeg, webp, jpeg2000, avif, avif-slow, jxl; mp3, opus, vorbis.")
 @click.option(
     "--published",
     metavar="NAME|FILE",

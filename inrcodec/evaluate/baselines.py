@@ -203,6 +203,7 @@ _AUDIO_LEVELS = tuple(float(value) for value in np.linspace(0.01, 1.0, 34))
 _JPEG = _pillow("JPEG", "quality", optimize=True, progressive=True)
 _JPEG2000 = _pillow("JPEG2000", "quality_layers", quality_mode="rates", irreversible=True, no_jp2=True)
 _AVIF = _pillow("AVIF", "quality", speed=4, subsampling="4:4:4")
+_AVIF_SLOW = _pillow("AVIF", "quality", speed=0, subsampling="4:4:4")
 _WEBP = _pillow("WEBP", "quality", method=6)
 _MP3 = _audio("MP3", "MPEG_LAYER_III", bitrate_mode="CONSTANT")
 _OPUS, _VORBIS = _audio("OGG", "OPUS"), _audio("OGG", "VORBIS")
@@ -216,6 +217,7 @@ BASELINES = {
             "jpeg2000", "image", _RATIOS, (0.15, 0.75), _JPEG2000, _open, "ratio; irreversible, colours decorrelated"
         ),
         Baseline("avif", "image", _QUALITIES[:100], (0.15, 0.75), _AVIF, _open, "quality; speed 4, 4:4:4"),
+        Baseline("avif-slow", "image", _QUALITIES[:100], (0.15, 0.75), _AVIF_SLOW, _open, "quality; speed 0, 4:4:4"),
         Baseline("jxl", "image", _DISTANCES, (0.05, 0.65), _encode_jxl, _decode_jxl, "distance; effort 7"),
         Baseline("mp3", "audio", _AUDIO_LEVELS, (0.0, 0.5), _MP3, _read_audio, "level; constant rate"),
         Baseline("opus", "audio", _AUDIO_LEVELS, (0.0, 0.25), _OPUS, _read_audio, "level"),

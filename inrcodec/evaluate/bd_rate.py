@@ -19,6 +19,13 @@ Curve = Sequence[tuple[float, float]]
 """Points (rate, quality in dB)."""
 
 
+def in_db(curve: Curve, metric: str) -> Curve:
+    """Return a curve of a metric with qualities in dB: MS-SSIM becomes -10 log10(1 - MS-SSIM)."""
+    if metric != "ms_ssim":
+        return curve
+    return [(rate, -10.0 * math.log10(max(1.0 - value, 1e-8))) for rate, value in curve]
+
+
 @dataclass(frozen=True)
 class BDRate:
     """Holds a BD-rate.

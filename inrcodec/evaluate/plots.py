@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inrcodec.evaluate.bd_rate import Curve
+from inrcodec.evaluate.bd_rate import Curve, in_db
 from inrcodec.evaluate.points import mean_curve
 
 if TYPE_CHECKING:
@@ -91,11 +91,8 @@ def plot_seconds(result: Sweep, ax: Axes | None = None) -> Axes:
 
 
 def _xy(curve: Iterable[tuple[float, float]], metric: str) -> tuple[list[float], list[float]]:
-    pairs = list(curve)
-    values = [value for _, value in pairs]
-    if metric == "ms_ssim":
-        values = [-10.0 * float(np.log10(max(1.0 - value, 1e-8))) for value in values]
-    return [rate for rate, _ in pairs], values
+    pairs = in_db(list(curve), metric)
+    return [rate for rate, _ in pairs], [value for _, value in pairs]
 
 
 def _plain_ticks(ax: Axes, rates: list[float]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inrcodec.errors import DataError, UsageError
-from inrcodec.evaluate.bd_rate import BDRate, Curve, bd_rate
+from inrcodec.evaluate.bd_rate import BDRate, Curve, bd_rate, in_db
 from inrcodec.evaluate.points import Point, mean_curve, to_csv
 from inrcodec.evaluate.sweep_jobs import versions
 from inrcodec.signals.signal import Signal
@@ -70,9 +70,19 @@ class Sweep:
             return self.published[series]
         raise UsageError(f"no curve {series!r}: there are {', '.join([*self.series, *self.published])}")
 
-    def bd_rate(self, reference: str, series: str) -> BDRate | None:
-        """Return the BD-rate of ``series`` against ``reference`` by PSNR; None if they have no PSNR in common."""
-        return bd_rate(self.curve(reference), self.curve(series))
+    def bd_rate(self, reference: str, series: str, metric: str = "psnr") -> BDRate | None:
+        """Return the BD-rate of ``series`` against ``reference``; None if they have no quality in common.
+
+        Args:
+            reference: name of the curve to compare with.
+            series: name of the curve.
+            metric: "psnr", "snr" or "ms_ssim", which is compared in dB: -10 log10(1 - MS-SSIM).
+
+        Raises:
+            UsageError: there is no such curve.
+            DataError: a curve has fewer than two points.
+        """
+        return bd_rate(in_db(self.curve(reference, metric), metric), in_db(self.curve(series, metric), metric))
 
     def plot(self, ax: Axes | None = None, *, metric: str = "psnr", signal: str | None = None) -> Axes:
         """Draw rate-distortion curves and return their axes.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from inrcodec.errors import DataError, UnsupportedError, UsageError
 from inrcodec.evaluate.baselines import BASELINES, baseline_at_size, baseline_named, run_baseline
-from inrcodec.evaluate.bd_rate import bd_rate
+from inrcodec.evaluate.bd_rate import bd_rate, in_db
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
 
@@ -53,6 +53,11 @@ def test_bd_rate_leaves_out_beaten_points_and_refuses_what_is_no_curve() -> None
         bd_rate(REFERENCE, [(0.1, 30.0), (0.2, 29.0)])
     with pytest.raises(DataError, match="positive"):
         bd_rate(REFERENCE, [(0.0, 30.0), (0.2, 31.0)])
+
+
+def test_ms_ssim_is_compared_in_db() -> None:
+    assert in_db([(0.1, 0.9), (0.2, 0.99)], "ms_ssim") == pytest.approx([(0.1, 10.0), (0.2, 20.0)])
+    assert in_db(REFERENCE, "psnr") == REFERENCE
 
 
 def _image(photograph: np.ndarray) -> Signal:
