@@ -56,7 +56,7 @@ def test_bd_rate_leaves_out_beaten_points_and_refuses_what_is_no_curve() -> None
 
 
 def test_ms_ssim_is_compared_in_db() -> None:
-    assert in_db([(0.1, 0.9), (0.2, 0.99)], "ms_ssim") == pytest.approx([(0.1, 10.0), (0.2, 20.0)])
+    assert np.allclose(in_db([(0.1, 0.9), (0.2, 0.99)], "ms_ssim"), [(0.1, 10.0), (0.2, 20.0)])
     assert in_db(REFERENCE, "psnr") == REFERENCE
 
 
