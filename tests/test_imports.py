@@ -101,6 +101,7 @@ def test_no_codec_imports_another(family: str) -> None:
 DECODER_STARTS = ("inrcodec.decoding", *(f"inrcodec.codecs.{family}.codec" for family in FAMILIES))
 ENCODERS = {
     "adaptation",
+    "annealing",
     "encoder",
     "encoding",
     "evaluation",

@@ -95,10 +95,12 @@ class HierarchicalCodec(Codec):
     def planned_steps(self, sources: Sequence[Source], effort: str) -> int:
         """Return the gradient steps of an encoding; choosing a quality for a target rate may take more."""
         from inrcodec.codecs.hierarchical.batches import make_batches
+        from inrcodec.codecs.hierarchical.refinement import step_count
 
         preset = HIERARCHICAL_EFFORTS[effort]
         sizes = [owned.batch.points for owned in make_batches(sources, self.prior, 1.0)]
-        return sum(sum(preset.steps_for(self.prior, points)) for points in sizes)
+        plans = [preset.steps_for(self.prior, points) for points in sizes]
+        return sum(adapting + step_count(self.prior.config, trials) for adapting, trials in plans)
 
     def level_of(self, sources: Sequence[Source]) -> int:
         """Return the gain of all sources together, in quarters of an octave; 0 unless they are audio."""

@@ -18,7 +18,7 @@ from inrcodec.codecs.hierarchical.checkerboard import scatter_color, take_color
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig, block_phase
 from inrcodec.codecs.hierarchical.model import HierarchicalINR, patch_values
 from inrcodec.codecs.hierarchical.render import fourier_features, interpolate
-from inrcodec.codecs.hierarchical.top_down import top_down
+from inrcodec.codecs.hierarchical.top_down import Start, top_down
 from inrcodec.coding.gaussian import MAX_SCALE, MIN_SCALE
 from inrcodec.nn.soft_rounding import soft_round
 
@@ -173,6 +173,7 @@ def latents_and_bits(
     bottom_up_features: list[Tensor] | None = None,
     offsets: dict[str, Tensor] | None = None,
     watch: FeatureObserver | None = None,
+    start: Start | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return what ``top_down`` returns after one sample of every posterior, and ``Elbo.bit_maps``.
 
@@ -197,7 +198,7 @@ def latents_and_bits(
     stride = model.config.coarsest
     height, width = values.shape[2], values.shape[3]
     rows = height if model.config.axes == 1 else height // stride
-    h = top_down(model.layers(rate), len(values), rows, width // stride, choose)
+    h = top_down(model.layers(rate), len(values), rows, width // stride, choose, start)
     return h, _bit_maps(model.config, counted)
 
 
@@ -230,6 +231,7 @@ def elbo(
     watch: FeatureObserver | None = None,
     errors: Errors | None = None,
     points: Tensor | None = None,
+    start: Start | None = None,
 ) -> Elbo:
     """Evaluate the beta-ELBO with one sample of every posterior.
 
@@ -247,10 +249,18 @@ def elbo(
         errors: replaces the squared error.
         points: indices (P,) of the points at which squared errors are measured; by default all. ``Elbo.errors`` is then
             (N, 1, P), and ``mask`` and ``errors`` are not used.
+        start: the latent block to begin with, and the features before it. ``Elbo.bit_maps`` then begins with it too.
     """
     height, width = values.shape[2], values.shape[3]
     h, bit_maps = latents_and_bits(
-        model, values, log_lambda, quantise, bottom_up_features=bottom_up_features, offsets=offsets, watch=watch
+        model,
+        values,
+        log_lambda,
+        quantise,
+        bottom_up_features=bottom_up_features,
+        offsets=offsets,
+        watch=watch,
+        start=start,
     )
     wanted = values.permute(0, 2, 3, 1).flatten(1, 2)
     if points is not None:

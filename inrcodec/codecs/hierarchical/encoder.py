@@ -1,6 +1,6 @@
 """Find and code the posteriors of hierarchical latents: proposed by the encoder network, refined, rounded, coded.
 
-    values -> bottom-up network -> [offsets to the proposals: from an encoder adapted to the signal or from trial steps]
+    values -> bottom-up network -> [offsets to the proposals: from an adapted encoder or from refinement]
     -> top-down path in integers, block by block: prior -> proposal + offset -> symbols -> latents -> next block
     -> message
 

@@ -49,7 +49,11 @@ The features are those of the whole grid; (h, w) are the places of the block on 
 prior parameters (N, 2c, h, w) are the means, then the log scales."""
 
 
-def top_down(layers: Layers, count: int, height: int, width: int, choose: Choose) -> Tensor:
+Start = tuple[str, Tensor]
+"""A latent block and the features before it, as ``Choose`` gets them."""
+
+
+def top_down(layers: Layers, count: int, height: int, width: int, choose: Choose, start: Start | None = None) -> Tensor:
     """Return the features after ``choose`` has supplied the latents of every block.
 
     Args:
@@ -58,22 +62,27 @@ def top_down(layers: Layers, count: int, height: int, width: int, choose: Choose
         height: rows of the coarsest grid.
         width: columns of the coarsest grid.
         choose: supplies the latents of each block; called in coding order.
+        start: the latent block to begin with; by default the first. The features may be overwritten.
 
     Returns:
         Features (N, C', H', W') at the stride of the finest level. With patches, the values (N, C, H, W) in standard
         deviations from the mean.
     """
     config = layers.config
-    h = layers.start(count, height, width)
+    h = layers.start(count, height, width) if start is None else start[1]
+    skipping = start is not None
     for i, level in enumerate(config.levels):
-        if i:
+        if i and not skipping:
             h = layers.local(_upsample(layers, i), h, halo=0)
         for j, n_blocks in enumerate(blocks_before(level)):
-            for k in range(n_blocks):
+            for k in range(0 if skipping else n_blocks):
                 h = layers.local(_residual(layers, f"down.{i}.{j}.{k}"), h, halo=1)
             if j == len(level.latents):
                 break
             name = f"{i}.{j}"
+            skipping = skipping and start is not None and name != start[0]
+            if skipping:
+                continue
             phase = block_phase(config, name)
             prior = layers.local(_prior(layers, name), take_color(h, phase), halo=0)
             latents = choose(name, h, prior)
