@@ -8,7 +8,8 @@ it lowers the cost of the cell. On 32x32 images, 60 trials gain 0.4 dB at equal 
 latents gained at most 0.1 dB.
 
 With depthwise blocks, trials move the coarser levels only. The blocks of the finest level, which hold most bits, are
-then annealed one after the other (``annealing``), which gains twice as much as trials with half the arithmetic.
+then annealed one after the other (``annealing``), which gains twice as much as trials with half the arithmetic. Measures
+other than squared error, whose curvature is not known, take trials on all levels.
 
 Signals of more than ``TILE_POINTS`` points are refined tile by tile, each tile with a margin of its neighbours. The
 random numbers of a signal depend only on its quality, so its result does not depend on the signals beside it.
@@ -147,13 +148,14 @@ def refine(
             n_steps = min(steps, FOLLOWING_STEPS)
         batch.refined_at = quality
         batches_by_steps.setdefault(n_steps, []).append((batch, quality))
-    annealing = annealed_blocks(prior.config)
+    # The curvatures are those of squared error.
+    annealing = errors is None and bool(annealed_blocks(prior.config))
     for n_steps, group in batches_by_steps.items():
         row_qualities = [quality for batch, quality in group for _ in batch.values]
         for tile in tiles(prior.config, *group[0][0].values.shape[2:]):
             crop = joined([tile.cut(prior.config, batch) for batch, _ in group])
             descent = _Descent(prior, crop, row_qualities, errors)
-            descent.run(trial_steps(prior.config, n_steps), progress)
+            descent.run(trial_steps(prior.config, n_steps) if annealing else n_steps, progress)
             if annealing:
                 descent.anneal(n_steps, progress)
             start = 0
@@ -258,7 +260,7 @@ class _Descent:
         self.generators = {quality: torch.Generator().manual_seed(quality) for quality in dict.fromkeys(qualities)}
         indices = {quality: index for index, quality in enumerate(self.generators)}
         self.generator_of_row = torch.tensor([indices[quality] for quality in qualities])
-        self.annealed = annealed_blocks(self.config)
+        self.annealed = annealed_blocks(self.config) if errors is None else []
         self.errors: Errors | None = None
         if errors is not None:
             self._replace_errors(errors)
