@@ -8,7 +8,7 @@ it lowers the cost of the cell. On 32x32 images, 60 trials gain 0.4 dB at equal 
 latents gained at most 0.1 dB.
 
 With depthwise blocks, trials move the coarser levels only. The blocks of the finest level, which hold most bits, are
-then annealed one after the other (``annealing``), which gains twice as much as trials with half the arithmetic. Measures
+then annealed one after the other (``annealing``), which gains twice as much as trials alone at equal time. Measures
 other than squared error, whose curvature is not known, take trials on all levels.
 
 Signals of more than ``TILE_POINTS`` points are refined tile by tile, each tile with a margin of its neighbours. The
