@@ -9,6 +9,8 @@
         PriorError            a wrong or missing prior
       WorkersError          worker processes or machines that died or cannot be reached
 
+``LossWarning`` names what a file could not keep; it is a warning, not an error.
+
 Each class has the exit code of the command line. Bugs of the package itself raise ``AssertionError``.
 """
 
@@ -54,6 +56,10 @@ class PriorError(DataError):
 
 class WorkersError(InrcodecError):
     """Worker processes or machines cannot be reached, or have died."""
+
+
+class LossWarning(UserWarning):
+    """Something was left out of a signal or file that could not hold it; the message names it in one line."""
 
 
 def look_up(table: Mapping[str, Value], name: str, what: str) -> Value:

@@ -22,6 +22,7 @@ from inrcodec.encoding import encode_signals
 from inrcodec.errors import InrcodecError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS
 from inrcodec.settings import Settings
+from inrcodec.signals.files.image_metadata import EXIF_START, exif_of
 from inrcodec.signals.files.images import ORIENTATION_TAG, from_pillow, to_pillow
 
 FORMAT, SUFFIX = "INR", ".inr"
@@ -59,7 +60,8 @@ class InrImageFile(ImageFile.ImageFile):
         if header.kind != "image":
             raise SyntaxError(f"expected an image, got a signal of kind {header.kind}")
         self._size = header.shape[1], header.shape[0]
-        self._mode = "I;16" if header.sample_type == "u16" else MODES[header.layout]
+        # Pillow holds 16 bits of gray only; other deep images are reduced to 8.
+        self._mode = "I;16" if (header.sample_type, header.layout) == ("u16", "gray") else MODES[header.layout]
         self._draft_size: tuple[int, int] | None = None
         self._pending = True
         self.info.update(codec=info["codec"], prior=info["prior"])
@@ -67,10 +69,13 @@ class InrImageFile(ImageFile.ImageFile):
             self.info["icc_profile"] = meta.icc_profile
         if meta.dpi is not None:
             self.info["dpi"] = meta.dpi
-        if meta.exif_orientation != 1:
-            exif = Image.Exif()
-            exif[ORIENTATION_TAG] = meta.exif_orientation
-            self.info["exif"] = exif.tobytes()
+        exif = exif_of(meta)
+        if exif:
+            self.info["exif"] = EXIF_START + exif
+        if meta.xmp:
+            self.info["xmp"] = meta.xmp
+        self.text = dict(meta.text)
+        self.info.update(self.text)
         self.tile = []
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:

@@ -7,6 +7,7 @@ the options, 130 interrupted. Every error is one line.
 from __future__ import annotations
 
 import sys
+import warnings
 
 import click
 
@@ -21,7 +22,7 @@ from inrcodec.cli.priors import priors
 from inrcodec.cli.show import show
 from inrcodec.cli.sweep import sweep
 from inrcodec.cli.view import view
-from inrcodec.errors import InrcodecError
+from inrcodec.errors import InrcodecError, LossWarning
 
 __all__ = ["cli", "main"]
 
@@ -51,7 +52,21 @@ priors.add_command(sample)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return the exit code; errors of the package become one line on stderr."""
+    """Run the command line and return the exit code; errors and warnings of the package are one line on stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", LossWarning)
+        show = warnings.showwarning
+        warnings.showwarning = lambda message, category, *place, **rest: (
+            _warn(str(message)) if issubclass(category, LossWarning) else show(message, category, *place, **rest)
+        )
+        return _run(arguments)
+
+
+def _warn(message: str) -> None:
+    click.echo(f"inrcodec: warning: {printable(' '.join(message.split()))}", err=True)
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         result = cli.main(args=arguments, prog_name="inrcodec", standalone_mode=False)
         return int(result or 0)

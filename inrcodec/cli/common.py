@@ -67,6 +67,12 @@ _CODEC_OPTIONS = (
 )
 
 
+_IMAGE_OPTIONS = (
+    click.option("--frame", type=int, metavar="N", help="Frame of an animation, or page of a TIFF, to take; from 0."),
+    click.option("--convert", is_flag=True, help="Convert CMYK images to sRGB, through their colour profile."),
+)
+
+
 def _with(options: Sequence[Command], command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
@@ -81,6 +87,11 @@ def signal_options(command: Command) -> Command:
 def worker_options(command: Command) -> Command:
     """Add ``--workers`` and ``--scheduler``."""
     return _with(_WORKER_OPTIONS, command)
+
+
+def image_options(command: Command) -> Command:
+    """Add ``--frame`` and ``--convert``."""
+    return _with(_IMAGE_OPTIONS, command)
 
 
 def codec_options(command: Command) -> Command:
@@ -102,10 +113,12 @@ def expand(inputs: Sequence[Path]) -> list[Path]:
     return files
 
 
-def signal_reader(variable: str | None, select: Sequence[str]) -> Reader:
-    """Return a function that reads a signal with these ``--variable`` and ``--select``."""
+def signal_reader(
+    variable: str | None, select: Sequence[str], frame: int | None = None, convert: bool = False
+) -> Reader:
+    """Return a function that reads a signal with these ``--variable``, ``--select``, ``--frame`` and ``--convert``."""
     chosen = parse_select(select)
-    return lambda path: inrcodec.read_signal(path, variable=variable, select=chosen)
+    return lambda path: inrcodec.read_signal(path, variable=variable, select=chosen, frame=frame, convert=convert)
 
 
 class Progress:

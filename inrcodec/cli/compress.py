@@ -40,6 +40,7 @@ from inrcodec.storage import check_writable, write_whole
     help="What to maximise at the rate (images, codec hierarchical).",
 )
 @common.signal_options
+@common.image_options
 @common.FORCE
 @common.QUIET
 @common.JSON
@@ -50,6 +51,8 @@ def compress(
     optimise: str,
     variable: str | None,
     select: tuple[str, ...],
+    frame: int | None,
+    convert: bool,
     force: bool,
     quiet: bool,
     as_json: bool,
@@ -71,7 +74,7 @@ def compress(
     keep_memory()
     settings = inrcodec.Settings(coder=coder, optimise=optimise, **choices)
     files = common.expand(inputs)
-    read = common.signal_reader(variable, select)
+    read = common.signal_reader(variable, select, frame, convert)
     if (output is not None and output.suffix.lower() == ".inrs") or (output is None and inputs[0].is_dir()):
         target = output or Path(f"{inputs[0]}.inrs")
         _compress_archive(files, target, read, settings, force, quiet, as_json)

@@ -47,6 +47,11 @@ class SignalMeta:
         coordinate_attributes: the attributes of coordinates, by name of the axis.
         fixed: the coordinate of each axis that was removed by selection, by name.
         source_format: the file format of a field, "netcdf" or "npy".
+        exif: the EXIF data of an image from its byte order mark on; the orientation in it is ``exif_orientation``.
+        xmp: the XMP packet of an image.
+        text: text that belongs to an image, by keyword, such as the text chunks of PNG and the comment of JPEG.
+        chunks: further chunks of a PNG by name, without length and CRC: its colour (cICP, gAMA, cHRM, sRGB, mDCV,
+            cLLI), aspect ratio (pHYs), time (tIME) and significant bits (sBIT).
     """
 
     bit_depth: int = 8
@@ -62,6 +67,10 @@ class SignalMeta:
     coordinate_attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
     fixed: dict[str, float] = field(default_factory=dict)
     source_format: str = ""
+    exif: bytes = b""
+    xmp: bytes = b""
+    text: dict[str, str] = field(default_factory=dict)
+    chunks: dict[str, bytes] = field(default_factory=dict)
 
     def fault(self, header: SignalHeader) -> str:
         """Return why this metadata cannot belong to a signal with this header; an empty text if it can."""
@@ -84,6 +93,13 @@ class SignalMeta:
         out: dict[str, Any] = {}
         if self.icc_profile:
             out["icc"] = base64.b64encode(self.icc_profile).decode()
+        for key in ("exif", "xmp"):
+            if getattr(self, key):
+                out[key] = base64.b64encode(getattr(self, key)).decode()
+        if self.text:
+            out["text"] = self.text
+        if self.chunks:
+            out["chunks"] = {name: base64.b64encode(body).decode() for name, body in self.chunks.items()}
         if self.exif_orientation != 1:
             out["orientation"] = self.exif_orientation
         if self.dpi is not None:
@@ -156,6 +172,10 @@ class SignalMeta:
                 },
                 fixed={str(k): float(v) for k, v in dict(out.get("fixed", {})).items()},
                 source_format=str(out.get("source_format", "")),
+                exif=base64.b64decode(out.get("exif", ""), validate=True),
+                xmp=base64.b64decode(out.get("xmp", ""), validate=True),
+                text={_plain(k): _plain(v) for k, v in dict(out.get("text", {})).items()},
+                chunks={str(k): base64.b64decode(v, validate=True) for k, v in dict(out.get("chunks", {})).items()},
             )
         except (zlib.error, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             raise FormatError("corrupt extra metadata: its content is not that of an encoder") from None
@@ -203,6 +223,13 @@ def _positive(value: Any) -> float:
     if number <= 0.0:
         raise ValueError("not positive")
     return number
+
+
+def _plain(value: Any) -> str:
+    """Return text; raise UnicodeEncodeError, a ValueError, where it holds half a surrogate pair."""
+    text = str(value)
+    text.encode()
+    return text
 
 
 def _orientation(value: Any) -> int:

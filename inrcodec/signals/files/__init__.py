@@ -19,6 +19,8 @@ def read_signal(
     *,
     variable: str | None = None,
     select: Mapping[str, float] | None = None,
+    frame: int | None = None,
+    convert: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Signal:
     """Return the image, audio or field in a file.
@@ -27,6 +29,8 @@ def read_signal(
         path: the file.
         variable: the variable of a NetCDF file; not needed if it has only one.
         select: for a NetCDF file, axes to remove: an integer is an index, any other number a coordinate.
+        frame: the frame of an animation, or the page of a document, to read; from 0.
+        convert: whether a CMYK image is converted to sRGB, through its own profile where it has one.
         limits: checked before memory is allocated.
 
     Raises:
@@ -35,7 +39,10 @@ def read_signal(
         UnsupportedError: it cannot be represented without loss, for example CMYK images.
         UsageError: ``variable`` or ``select`` is needed, or names nothing in the file.
     """
-    return signal_from_bytes(read_whole(Path(path), limits), str(path), variable=variable, select=select, limits=limits)
+    data = read_whole(Path(path), limits)
+    return signal_from_bytes(
+        data, str(path), variable=variable, select=select, frame=frame, convert=convert, limits=limits
+    )
 
 
 def signal_from_bytes(
@@ -44,6 +51,8 @@ def signal_from_bytes(
     *,
     variable: str | None = None,
     select: Mapping[str, float] | None = None,
+    frame: int | None = None,
+    convert: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Signal:
     """Return the signal in the bytes of a file, as ``read_signal`` does; ``name`` appears in error messages."""
@@ -54,7 +63,7 @@ def signal_from_bytes(
     if fields.is_netcdf(data):
         return fields.read_netcdf(data, name, limits, variable, select)
     if images.is_image(data):
-        return images.read_image(data, name, limits)
+        return images.read_image(data, name, limits, frame=frame, convert=convert)
     if audio.is_audio(data):
         return audio.read_audio(data, name, limits)
     raise DataError(f"{name}: not an image, audio or field in a supported format")

@@ -1,29 +1,30 @@
-"""Image files through Pillow: 8 bits gray, colour, alpha and palette, and 16 bits gray.
+"""Image files: gray and colour with or without alpha, 8 or 16 bits per channel, with their metadata.
 
-Anything that cannot be preserved is rejected with an error that names it.
+``image_view`` reads, this module writes. Anything that cannot be preserved is rejected with an error, or named by a
+``LossWarning`` where the image can be shown without it.
 """
 
 from __future__ import annotations
 
 import io
 import struct
-import warnings
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
 
-from inrcodec.errors import DataError, LimitError, UnsupportedError
-from inrcodec.limits import Limits
-from inrcodec.signals.header import SignalHeader
+from inrcodec.errors import UnsupportedError
+from inrcodec.signals.files import deep_images, image_metadata
+from inrcodec.signals.files.image_metadata import MAX_DPI, ORIENTATION_TAG
+from inrcodec.signals.files.image_view import is_image, levels_of, plain_mode, read_image, signal_of
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 from inrcodec.storage import write_whole
 
-ORIENTATION_TAG = 0x0112
-MAX_DPI = 65535
-"""The maximum resolution that all formats can store."""
+__all__ = ["MAX_DPI", "ORIENTATION_TAG", "from_pillow", "is_image", "read_image", "to_pillow", "write_image"]
+
 SUFFIXES = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -35,118 +36,35 @@ SUFFIXES = {
     ".ppm": "PPM",
     ".pgm": "PPM",
 }
+_MODES = {"gray": "L", "gray+alpha": "LA", "rgb": "RGB", "rgba": "RGBA"}
 _SUPPORTED_MODES = {
-    "PNG": {"L", "LA", "RGB", "RGBA", "I;16"},
-    "TIFF": {"L", "LA", "RGB", "RGBA", "I;16"},
+    "PNG": {"L", "LA", "RGB", "RGBA"},
+    "TIFF": {"L", "LA", "RGB", "RGBA"},
     "JPEG": {"L", "RGB"},
     "WEBP": {"L", "RGB", "RGBA"},
     "BMP": {"L", "RGB"},
-    "PPM": {"L", "RGB", "I;16"},
+    "PPM": {"L", "RGB"},
 }
-PROGRAMS = {"EPS", "WMF"}
-"""Formats that Pillow passes to an interpreter."""
-_LAYOUTS = {"L": "gray", "LA": "gray+alpha", "RGB": "rgb", "RGBA": "rgba"}
+_DEEP_FORMATS = {"PNG", "TIFF", "PPM"}
+# How to turn pixels (H, W, C) into place for each EXIF orientation: transpose first, then reverse rows and columns.
+_TURNS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
 
 
-def is_image(data: bytes) -> bool:
-    """Return whether Pillow recognises the format of these bytes, even if they are corrupt."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Image.open(io.BytesIO(data)).close()
-    except UnidentifiedImageError:
-        return False
-    except Exception:
-        return True
-    return True
-
-
-def read_image(data: bytes, name: str, limits: Limits, formats: tuple[str, ...] | None = None) -> Signal:
-    """Return the image in the bytes of a file; pixels stay as stored, and the EXIF orientation becomes metadata.
-
-    Args:
-        data: the file.
-        name: the name of the file, for error messages.
-        limits: checked before pixels are decoded.
-        formats: the formats of Pillow to try; all by default.
-
-    Raises:
-        DataError: the file is corrupt or the image is empty.
-        LimitError: the image exceeds ``limits``.
-        UnsupportedError: the image has more than one frame, CMYK or another colour model, or 16-bit colour, which
-            Pillow would reduce to 8 bits.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=formats)
-            if image.format in PROGRAMS:
-                raise UnsupportedError(f"{name}: {image.format} files are programs and are not run: convert to .png")
-            _check_size(image, name, limits)
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1:
-                raise UnsupportedError(f"{name}: expected a single image, got {frames} frames: extract one first")
-            _check_depth(image, data, name)
-            orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
-            dpi, icc = image.info.get("dpi"), image.info.get("icc_profile")
-            image.load()
-            # The profile of a TIFF may be an integer n, and bytes(n) would be n zeros.
-            return from_pillow(image, name, icc if isinstance(icc, bytes) else b"", orientation, dpi)
-    except (UnsupportedError, LimitError):
-        raise
-    except Image.DecompressionBombError:
-        raise LimitError(f"{name}: the image exceeds the limit of {limits.max_points} pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, TypeError, KeyError) as error:
-        raise DataError(f"{name}: the image cannot be read: {error}") from None
-
-
-def _check_size(image: Image.Image, name: str, limits: Limits) -> None:
-    if image.width * image.height > limits.max_points or max(image.size) > limits.max_axis:
-        size = f"{image.width}x{image.height}"
-        raise LimitError(f"{name}: an image of {size} exceeds the limit of {limits.max_points} pixels")
-    if min(image.size) < 1:
-        raise DataError(f"{name}: the image is empty")
-
-
-def _check_depth(image: Image.Image, data: bytes, name: str) -> None:
-    deep_colour = (
-        (image.format == "PNG" and len(data) > 25 and data[24] == 16 and data[25] in (2, 4, 6))
-        or (image.format == "TIFF" and max(_tiff_bits(image)) > 8 and len(_tiff_bits(image)) > 1)
-        or (image.format == "PPM" and image.mode == "RGB" and _ppm_deep(data))
-    )
-    if deep_colour:
-        raise UnsupportedError(
-            f"{name}: 16 bits per channel are supported for gray images only: convert to 8 bits or to gray"
-        )
-
-
-def _tiff_bits(image: Image.Image) -> tuple[int, ...]:
-    tags: Any = getattr(image, "tag_v2", {})
-    bits = tags.get(258, (8,))
-    return tuple(bits) if isinstance(bits, tuple) else (int(bits),)
-
-
-def _ppm_deep(data: bytes) -> bool:
-    """Return whether the maximum value, the fourth token of a PPM header, needs more than 8 bits."""
-    tokens = [token for line in data[:512].split(b"\n") for token in line.split(b"#")[0].split()][:4]
-    return len(tokens) == 4 and tokens[3].isdigit() and int(tokens[3]) > 255
-
-
-def _plain_mode(image: Image.Image, name: str) -> Image.Image:
-    if image.mode in ("L", "LA", "RGB", "RGBA", "I;16"):
-        if image.mode in ("L", "RGB") and "transparency" in image.info:
-            return image.convert("LA" if image.mode == "L" else "RGBA")
-        return image
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode in ("P", "PA"):
-        return image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
-    if image.mode in ("I;16B", "I;16L", "I") and image.format in ("PNG", "TIFF", "PPM"):
-        levels = np.asarray(image.convert("I"))
-        if levels.min() < 0 or levels.max() > 65535:
-            raise UnsupportedError(f"{name}: unsupported bit depth 32: use a field (.npy) instead")
-        return Image.fromarray(levels.astype(np.uint16))
-    raise UnsupportedError(f"{name}: unsupported colour model {image.mode}: convert to RGB or gray first")
+def turned(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return pixels (H, W, C) as a person sees them, those of an EXIF orientation turned into place."""
+    transpose, flip_rows, flip_columns = _TURNS[orientation]
+    if transpose:
+        levels = levels.swapaxes(0, 1)
+    return np.ascontiguousarray(levels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
 
 
 def from_pillow(image: Image.Image, name: str, icc: bytes = b"", orientation: int = 1, dpi: Any = None) -> Signal:
@@ -162,55 +80,74 @@ def from_pillow(image: Image.Image, name: str, icc: bytes = b"", orientation: in
     Raises:
         UnsupportedError: the colour model is not supported.
     """
-    image = _plain_mode(image, name)
-    levels = np.asarray(image)
-    deep = image.mode == "I;16"
-    layout = "gray" if deep else _LAYOUTS[image.mode]
-    values = (levels / np.float32(65535 if deep else 255)).astype(np.float32)
-    values = values.reshape(levels.shape[0], levels.shape[1], -1)
-    header = SignalHeader("image", layout, "u16" if deep else "u8", values.shape[:2], values.shape[2])
-    resolution = None
-    if dpi is not None and all(0 < float(d) < 1e6 for d in dpi):
-        resolution = (float(dpi[0]), float(dpi[1]))
-    meta = SignalMeta(16 if deep else 8, bytes(icc), orientation if 1 <= orientation <= 8 else 1, resolution)
-    return Signal(values, header, meta)
+    levels, top = levels_of(plain_mode(image, b"", name, False))
+    orientation = orientation if 1 <= orientation <= 8 else 1
+    resolution = image_metadata.resolution(dpi)
+    return signal_of(levels, top, SignalMeta(16 if top > 255 else 8, bytes(icc), orientation, resolution))
 
 
 def to_pillow(signal: Signal) -> Image.Image:
-    """Return a signal of kind image as an image of Pillow."""
+    """Return a signal of kind image as an image of Pillow; 16-bit colour, which it cannot hold, with 8 bits."""
     native = signal.to_native()
+    if native.dtype == np.uint16 and native.shape[-1] > 1:
+        native = np.rint(native / np.float32(257)).astype(np.uint8)
     return Image.fromarray(native[..., 0] if native.shape[-1] == 1 else native)
 
 
 def write_image(signal: Signal, path: Path, force: bool) -> None:
-    """Write an image in the format that the suffix of ``path`` names.
+    """Write an image in the format that the suffix of ``path`` names; a warning names the metadata that it cannot hold.
+
+    Formats without orientation get the pixels turned into place.
 
     Raises:
-        UnsupportedError: the suffix is unknown, or the format cannot hold the channels of the image.
+        UnsupportedError: the suffix is unknown, or the format cannot hold the channels or the depth of the image.
         DataError: the file exists and ``force`` is not set, or it cannot be written.
     """
     format_name = SUFFIXES.get(path.suffix.lower())
     if format_name is None:
         raise UnsupportedError(f"{path}: unsupported suffix for an image: use one of {', '.join(SUFFIXES)}")
-    image = to_pillow(signal)
-    if image.mode not in _SUPPORTED_MODES[format_name]:
-        raise UnsupportedError(f"{path}: {format_name} does not support mode {image.mode}: use .png")
-    options: dict[str, Any] = {"quality": 95} if format_name == "JPEG" else {}
-    if format_name == "WEBP":
-        options["lossless"] = True
-    if signal.meta.icc_profile and format_name in ("PNG", "JPEG", "WEBP", "TIFF"):
-        options["icc_profile"] = signal.meta.icc_profile
-    if signal.meta.dpi and max(signal.meta.dpi) <= MAX_DPI and format_name in ("PNG", "JPEG", "TIFF", "BMP"):
-        options["dpi"] = signal.meta.dpi
-    if signal.meta.exif_orientation != 1 and format_name in ("PNG", "JPEG", "WEBP", "TIFF"):
-        exif = Image.Exif()
-        exif[ORIENTATION_TAG] = signal.meta.exif_orientation
-        options["exif"] = exif
+    mode, deep = _MODES[signal.header.layout], signal.meta.bit_depth == 16
+    # Pillow, which opens every file, does not know TIFFs of deep gray with alpha.
+    too_deep = deep and (format_name not in _DEEP_FORMATS or (format_name, mode) == ("TIFF", "LA"))
+    if mode not in _SUPPORTED_MODES[format_name] or too_deep:
+        what = f"mode {mode}{' of 16 bits per channel' if deep else ''}"
+        raise UnsupportedError(f"{path}: {format_name} does not support {what}: use .png")
+    if path.suffix.lower() == ".pgm" and mode != "L":
+        raise UnsupportedError(f"{path}: a PGM holds gray images only: use .ppm or .png")
+    data, lost = _encoded(signal, path, format_name)
 
     def write(file: IO[bytes]) -> None:
-        try:
-            image.save(file, format_name, **options)
-        except (ValueError, TypeError, OverflowError, struct.error) as error:
-            raise UnsupportedError(f"{path}: {format_name} does not support the image: {error}") from None
+        file.write(data)
 
     write_whole(path, write, force=force)
+    image_metadata.warn_of_losses(str(path), f"{format_name} cannot hold", lost)
+
+
+def _encoded(signal: Signal, path: Path, format_name: str) -> tuple[bytes, list[str]]:
+    """Return the bytes of the file, and what of the metadata is not in it."""
+    meta, levels = signal.meta, signal.to_native()
+    lost = image_metadata.losses(meta, format_name)
+    if format_name in ("BMP", "PPM"):
+        levels = turned(levels, meta.exif_orientation)
+    if levels.dtype == np.uint16 and (levels.shape[2] > 1 or format_name == "PPM"):
+        if format_name == "PNG":
+            return image_metadata.png_with_meta(deep_images.png_of(levels, str(path)), meta), lost
+        if format_name == "TIFF":
+            xmp = image_metadata.xmp_of(meta)
+            lost = [*lost, *(["EXIF"] if image_metadata.more_than_orientation(meta.exif) else [])]
+            return deep_images.tiff_of(levels, meta, xmp, str(path)), lost
+        return deep_images.netpbm_of(levels), lost
+    options = {} if format_name == "PNG" else image_metadata.options(meta, format_name)
+    if format_name == "JPEG":
+        options["quality"] = 95
+    if format_name == "WEBP":
+        options["lossless"] = True
+        # Otherwise colours under full transparency would change.
+        options["exact"] = True
+    out = io.BytesIO()
+    try:
+        Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels).save(out, format_name, **options)
+    except (ValueError, TypeError, OverflowError, OSError, struct.error) as error:
+        raise UnsupportedError(f"{path}: {format_name} does not support the image: {error}") from None
+    data = out.getvalue()
+    return (image_metadata.png_with_meta(data, meta) if format_name == "PNG" else data), lost
