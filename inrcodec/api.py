@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from inrcodec.container.inr import CHAIN, Container, file_kind, unpack
 from inrcodec.container.inrs import ArchiveReader
@@ -23,7 +23,7 @@ from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.settings import Encoded, Settings
 from inrcodec.signals.files import read_signal
 from inrcodec.signals.signal import Signal
-from inrcodec.storage import read_whole
+from inrcodec.storage import read_bytes
 
 __all__ = [
     "Encoded",
@@ -38,7 +38,9 @@ __all__ = [
     "read_signal",
 ]
 
-Input = str | Path | Signal
+Input = Any
+"""A path, the bytes of a file, a binary file object, an array, a tensor, a Pillow image, a DataArray or a Signal."""
+Source = bytes | bytearray | memoryview | IO[bytes] | str | Path
 Progress = Callable[[int], None]
 
 
@@ -47,15 +49,22 @@ def encode(
     settings: Settings | None = None,
     *,
     names: Sequence[str] | None = None,
+    kind: str | None = None,
+    layout: str | None = None,
+    sample_rate: int | None = None,
     progress: Progress | None = None,
     plan: Callable[[int], None] | None = None,
 ) -> Encoded:
     """Compress one signal to an ``.inr`` file, or a list of signals to an ``.inrs`` archive, in memory.
 
     Args:
-        source: a path, a Signal, or a list of either.
+        source: a path, the bytes of a file (bytes, bytearray, memoryview), a file object opened in binary mode, a NumPy
+            array, a torch tensor, an image of Pillow, a DataArray of xarray, a Signal, or a list of these.
         settings: codec, prior, effort and rate; the defaults of ``Settings`` where left out.
-        names: names of an archive's entries; file names by default.
+        names: names of an archive's entries; by default file names for paths, and numbers for all else.
+        kind: "image", "audio" or "field": what arrays hold, where shape and type leave it open.
+        layout: what the axes of arrays are: "HW", "HWC", "CHW", "N", "NC" or "CN", see ``Signal.from_array``.
+        sample_rate: of audio in arrays, in Hz.
         progress: called with the number of gradient steps done since the last call.
         plan: called once with the number of gradient steps to come.
 
@@ -64,7 +73,7 @@ def encode(
 
     Raises:
         DataError, LimitError, UnsupportedError: an input cannot be read or encoded.
-        UsageError: the settings do not fit the input.
+        UsageError: the settings do not fit the input, or an array is ambiguous.
         PriorError: the prior is not found.
 
     Example:
@@ -73,14 +82,16 @@ def encode(
     """
     from inrcodec.codecs.base import no_progress
     from inrcodec.encoding import encode_signals
+    from inrcodec.signals.inputs import entry_names, is_single, list_of, signal_of
 
-    many = not isinstance(source, str | Path | Signal)
-    items: list[Input] = list(source) if not isinstance(source, str | Path | Signal) else [source]
-    if not items:
-        raise UsageError("nothing to compress: the list is empty")
-    signals = [item if isinstance(item, Signal) else read_signal(item) for item in items]
+    many = not is_single(source)
+    items = list_of(source) if many else [source]
+    signals = [
+        signal_of(item, kind=kind, layout=layout, sample_rate=sample_rate, place=f"entry {i}" if many else "")
+        for i, item in enumerate(items)
+    ]
     if many and names is None:
-        names = [f"{i:05d}" if isinstance(item, Signal) else Path(item).name for i, item in enumerate(items)]
+        names = entry_names(items)
     return encode_signals(
         signals, settings or Settings(), names if many else None, progress or no_progress, plan or no_progress
     )
@@ -90,6 +101,9 @@ def compress(
     source: Input | Sequence[Input],
     *,
     names: Sequence[str] | None = None,
+    kind: str | None = None,
+    layout: str | None = None,
+    sample_rate: int | None = None,
     codec: str = "auto",
     lossless: bool = False,
     prior: str | None = None,
@@ -105,8 +119,12 @@ def compress(
     """Compress one signal to the bytes of an ``.inr`` file, or a list of signals to those of an ``.inrs`` archive.
 
     Args:
-        source: a path, a Signal, or a list of either.
-        names: names of an archive's entries; file names by default.
+        source: a path, the bytes of a file (bytes, bytearray, memoryview), a file object opened in binary mode, a NumPy
+            array, a torch tensor, an image of Pillow, a DataArray of xarray, a Signal, or a list of these.
+        names: names of an archive's entries; by default file names for paths, and numbers for all else.
+        kind: "image", "audio" or "field": what arrays hold, where shape and type leave it open.
+        layout: what the axes of arrays are: "HW", "HWC", "CHW", "N", "NC" or "CN", see ``Signal.from_array``.
+        sample_rate: of audio in arrays, in Hz.
         codec: name of a codec; "auto" chooses by the prior and the signal.
         lossless: keep images bit for bit, with codec bitswap unless ``codec`` is "bbans".
         prior: name, id or path of a prior; chosen by the kind of signal by default.
@@ -121,7 +139,7 @@ def compress(
 
     Raises:
         DataError, LimitError, UnsupportedError: an input cannot be read or encoded.
-        UsageError: the options do not fit each other or the input.
+        UsageError: the options do not fit each other or the input, or an array is ambiguous.
         PriorError: the prior is not found.
     """
     settings = Settings(
@@ -136,11 +154,13 @@ def compress(
         coder=coder,
         optimise=optimise,
     )
-    return encode(source, settings, names=names, progress=progress).data
+    return encode(
+        source, settings, names=names, kind=kind, layout=layout, sample_rate=sample_rate, progress=progress
+    ).data
 
 
 def decompress(
-    source: bytes | str | Path,
+    source: Source,
     *,
     scale: float | None = None,
     size: Sequence[int] | None = None,
@@ -155,7 +175,8 @@ def decompress(
     """Decode the bytes or the file of an ``.inr`` or ``.inrs``; of an archive, one entry by number or name.
 
     Args:
-        source: bytes of a file, or its path.
+        source: the bytes of a file (bytes, bytearray, memoryview), a file object opened in binary mode, which is read
+            from its position on, or a path.
         scale, size, region, start, duration, sample_rate, entry: what to decode, see ``InrFile.render``.
         prior: name or path of a prior to use instead of looking for the file's by its id.
         limits: what the file may ask for; pass tighter ones for untrusted files.
@@ -180,20 +201,26 @@ class InrFile:
         data: the bytes of the file.
     """
 
-    def __init__(
-        self, source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS
-    ) -> None:
+    def __init__(self, source: Source, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS) -> None:
         """Open a file or its bytes.
 
         Args:
-            source: bytes of a file, or its path.
+            source: the bytes of a file (bytes, bytearray, memoryview), a file object opened in binary mode, which is
+                read from its position on, or a path.
             prior: name or path of a prior to use instead of looking for the file's by its id.
             limits: what the file may ask for.
 
         Raises:
             DataError: the file cannot be read. FormatError: it is no ``.inr`` or ``.inrs`` file, or corrupt.
+            UsageError: ``source`` is none of these.
         """
-        self.data = source if isinstance(source, bytes) else read_whole(Path(source), limits)
+        data = read_bytes(source, limits)
+        if data is None:
+            raise UsageError(
+                f"expected the bytes of an .inr or .inrs file, a binary file object or a path, got"
+                f" {type(source).__name__}"
+            )
+        self.data = data
         self._prior, self._limits = prior, limits
         self._archive: ArchiveReader | None = None
         self._decoder: Any = None
@@ -309,6 +336,6 @@ class InrFile:
         return decoded
 
 
-def open(source: bytes | str | Path, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS) -> InrFile:
-    """Open an ``.inr`` or ``.inrs`` file or its bytes; see ``InrFile``."""
+def open(source: Source, *, prior: str | None = None, limits: Limits = DEFAULT_LIMITS) -> InrFile:
+    """Open an ``.inr`` or ``.inrs`` file, its bytes or a file object; see ``InrFile``."""
     return InrFile(source, prior=prior, limits=limits)

@@ -10,13 +10,14 @@ name, and are locked while their writer is alive. The next process that writes t
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import secrets
 import stat
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from inrcodec.errors import DataError, LimitError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
@@ -185,3 +186,48 @@ def read_whole(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
     if stat.S_ISREG(before.st_mode) and not (unchanged and len(data) == after.st_size):
         raise DataError(f"{path}: changed while it was read")
     return data
+
+
+def read_bytes(source: Any, limits: Limits = DEFAULT_LIMITS) -> bytes | None:
+    """Return the content of bytes, of a binary file object from its position on, or of the file at a path.
+
+    Args:
+        source: bytes, bytearray, memoryview, mmap, a binary file object, or a path.
+        limits: ``max_file_bytes`` applies to files and file objects.
+
+    Returns:
+        The content, or None where ``source`` is none of these.
+
+    Raises:
+        DataError: it cannot be read, or the file object is open in text mode.
+        LimitError: it exceeds ``limits.max_file_bytes``.
+    """
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+        return read_whole(Path(os.fsdecode(path)), limits)
+    if isinstance(source, bytearray | memoryview | mmap.mmap):
+        return bytes(source)
+    if not callable(getattr(source, "read", None)):
+        return None
+    try:
+        data = source.read(limits.max_file_bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{source_name(source)}: cannot be read: {reason}") from None
+    if isinstance(data, str):
+        raise DataError(f"{source_name(source)}: a file object in text mode, expected one opened in mode 'rb'")
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise DataError(f"{source_name(source)}: cannot be read: read() returned {type(data).__name__}, expected bytes")
+    if len(data) > limits.max_file_bytes:
+        raise LimitError(f"{source_name(source)}: exceeds the limit of {limits.max_file_bytes} bytes")
+    return bytes(data)
+
+
+def source_name(source: Any) -> str:
+    """Return what error messages call a source of bytes: its path, or its type."""
+    if isinstance(source, str | os.PathLike):
+        return os.fsdecode(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) and name else type(source).__name__

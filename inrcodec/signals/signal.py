@@ -10,13 +10,14 @@ profile, orientation, resolution, names, units, coordinates). Invariants, checke
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import DataError
+from inrcodec.errors import DataError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
@@ -53,6 +54,92 @@ class Signal:
         fault = self.meta.fault(self.header)
         if fault:
             raise DataError(f"the metadata does not fit the {self.header.kind}: {fault}")
+
+    @classmethod
+    def from_array(
+        cls,
+        array: Any,
+        kind: str | None = None,
+        layout: str | None = None,
+        sample_rate: int | None = None,
+        *,
+        bit_depth: int | None = None,
+        variable: str = "",
+        dims: Sequence[str] | None = None,
+        coordinates: Mapping[str, Any] | None = None,
+        units: str | None = None,
+    ) -> Signal:
+        """Return an array as a signal.
+
+        Args:
+            array: a NumPy array, a torch tensor on any device, or anything that ``numpy.asarray`` takes. Images: uint8,
+                uint16, bool, or floating-point in [0, 1]. Audio: integers, or floating-point with a full scale of 1.
+                Fields: any numbers, up to three axes.
+            kind: "image", "audio" or "field"; needed only where shape, type and the other arguments leave it open.
+            layout: what the axes are. Images: "HW", "HWC" (the default) or "CHW"; audio: "N", "NC" (the default) or
+                "CN", where N counts samples and C channels.
+            sample_rate: in Hz, for audio.
+            bit_depth: 8 (the default) or 16, the depth at which a floating-point image is written back.
+            variable: the name of a field.
+            dims: the names of the axes of a field.
+            coordinates: a one-dimensional array for each axis of a field that has coordinates, by name.
+            units: the units of a field.
+
+        Raises:
+            UsageError: the array is ambiguous, or the arguments do not fit it; the message names what to pass.
+            DataError: the array is empty, or has masked, NaN or infinite elements.
+            UnsupportedError: its elements are not numbers, or it has too many axes.
+
+        Example:
+            >>> Signal.from_array(np.zeros((480, 640, 3), np.uint8))
+            >>> Signal.from_array(tensor, layout="CHW")
+            >>> Signal.from_array(samples, sample_rate=16000)
+            >>> Signal.from_array(wind, dims=("latitude", "longitude"), units="m/s")
+        """
+        from inrcodec.signals.arrays import from_array
+
+        return from_array(
+            array,
+            kind,
+            layout,
+            sample_rate,
+            bit_depth=bit_depth,
+            variable=variable,
+            dims=dims,
+            coordinates=coordinates,
+            units=units,
+        )
+
+    @classmethod
+    def from_pil(cls, image: Any) -> Signal:
+        """Return an image of Pillow as a signal, with its colour profile, resolution and EXIF orientation.
+
+        Raises:
+            DataError: the image is empty or cannot be read.
+            UnsupportedError: its mode is not supported, or it has several frames.
+        """
+        from inrcodec.signals.arrays import from_pil
+
+        return from_pil(image)
+
+    @classmethod
+    def from_xarray(cls, data: Any, variable: str | None = None) -> Signal:
+        """Return a DataArray of xarray as a field, with its name, axes, coordinates and attributes.
+
+        A ``LossWarning`` names the coordinates that a signal cannot hold.
+
+        Args:
+            data: a DataArray, or a Dataset with one variable.
+            variable: the variable of a Dataset that has several.
+
+        Raises:
+            UsageError: the Dataset has several variables and ``variable`` names none of them.
+            DataError: the data is empty, or has NaN or infinite values.
+            UnsupportedError: its values are not numbers, or it has more than three axes.
+        """
+        from inrcodec.signals.data_arrays import from_xarray
+
+        return from_xarray(data, variable)
 
     @property
     def colour_values(self) -> FloatArray:
@@ -157,6 +244,57 @@ class Signal:
             return np.rint(physical).astype(bool)
         max_value = float(np.finfo(dtype).max)
         return np.clip(physical, -max_value, max_value).astype(dtype)
+
+    def to_numpy(self, dtype: Any = None) -> NDArray[Any]:
+        """Return the samples as an array without an axis for a single channel.
+
+        Args:
+            dtype: the type to return. The range follows the type: images are 0 to 255 as uint8, 0 to 65535 as uint16
+                and 0 to 1 as floating-point numbers, audio spans the range of an integer type and has a full scale of 1
+                as floating-point numbers. Fields stay in physical units.
+
+        Returns:
+            Images: (H, W) or (H, W, C), uint8 or uint16 by default. Audio: (n,) or (n, C), float32 by default. Fields:
+            (*shape), in their own type by default.
+
+        Raises:
+            UsageError: the kind of signal is not returned in this type.
+        """
+        from inrcodec.signals.arrays import to_numpy
+
+        return to_numpy(self, dtype)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the array of ``to_numpy()`` for ``numpy.asarray``; ``dtype`` casts it without changing its range.
+
+        Raises:
+            ValueError: ``copy`` is False, because samples are computed.
+        """
+        if copy is False:
+            raise UsageError("an array of a signal is always a copy, because its samples are computed: leave out copy")
+        array = self.to_numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def to_pil(self) -> Any:
+        """Return an image as an image of Pillow; its ``info`` holds the colour profile, resolution and orientation.
+
+        Raises:
+            UsageError: the signal is not an image.
+        """
+        from inrcodec.signals.arrays import to_pil
+
+        return to_pil(self)
+
+    def to_xarray(self) -> Any:
+        """Return a field as a DataArray of xarray, with its name, coordinates and attributes; times are decoded.
+
+        Raises:
+            UsageError: the signal is not a field.
+            UnsupportedError: xarray is not installed.
+        """
+        from inrcodec.signals.data_arrays import to_xarray
+
+        return to_xarray(self)
 
 
 def _resample(coordinate: NDArray[Any], count: int) -> NDArray[Any]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from inrcodec.errors import DataError, UnsupportedError
+from inrcodec.errors import DataError, UnsupportedError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.signals.files import audio, fields, images
 from inrcodec.signals.signal import Signal
-from inrcodec.storage import read_whole
+from inrcodec.storage import read_bytes, source_name
 
 __all__ = ["default_suffix", "read_signal", "signal_from_bytes", "write_signal"]
 
 
 def read_signal(
-    path: str | Path,
+    path: Any,
     *,
     variable: str | None = None,
     select: Mapping[str, float] | None = None,
@@ -26,7 +27,8 @@ def read_signal(
     """Return the image, audio or field in a file.
 
     Args:
-        path: the file.
+        path: the file: its path, its bytes (bytes, bytearray, memoryview), or a file object opened in binary mode,
+            which is read from its position on.
         variable: the variable of a NetCDF file; not needed if it has only one.
         select: for a NetCDF file, axes to remove: an integer is an index, any other number a coordinate.
         frame: the frame of an animation, or the page of a document, to read; from 0.
@@ -38,10 +40,16 @@ def read_signal(
         LimitError: the signal exceeds ``limits``.
         UnsupportedError: it cannot be represented without loss, for example CMYK images.
         UsageError: ``variable`` or ``select`` is needed, or names nothing in the file.
+            Or ``path`` is none of these: arrays are signals by ``Signal.from_array``.
     """
-    data = read_whole(Path(path), limits)
+    data = read_bytes(path, limits)
+    if data is None:
+        raise UsageError(
+            f"expected a path, the bytes of a file or a binary file object, got {type(path).__name__}: use"
+            " Signal.from_array, from_pil or from_xarray for arrays"
+        )
     return signal_from_bytes(
-        data, str(path), variable=variable, select=select, frame=frame, convert=convert, limits=limits
+        data, source_name(path), variable=variable, select=select, frame=frame, convert=convert, limits=limits
     )
 
 

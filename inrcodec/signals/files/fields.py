@@ -62,7 +62,7 @@ def read_npy(data: bytes, name: str, limits: Limits) -> Signal:
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except _UNREADABLE as error:
         raise DataError(f"{name}: the array cannot be read: {error}") from None
-    return _field(array, name, SignalMeta(source_format="npy"), (False,) * array.ndim)
+    return field_signal(array, name, SignalMeta(source_format="npy"), (False,) * array.ndim)
 
 
 def read_netcdf(
@@ -113,7 +113,7 @@ def read_netcdf(
         fixed=fixed,
         source_format="netcdf",
     )
-    return _field(array, name, meta, tuple(_is_periodic(d, kept_coordinates, coordinate_attributes) for d in dims))
+    return field_signal(array, name, meta, tuple(is_periodic(d, kept_coordinates, coordinate_attributes) for d in dims))
 
 
 _Variables = dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]
@@ -184,7 +184,8 @@ def _select(
     return dims, array, fixed
 
 
-def _is_periodic(dim: str, coordinates: dict[str, NDArray[Any]], attributes: dict[str, dict[str, Any]]) -> bool:
+def is_periodic(dim: str, coordinates: dict[str, NDArray[Any]], attributes: dict[str, dict[str, Any]]) -> bool:
+    """Return whether an axis is a circle: longitudes that cover 360 degrees in equal steps."""
     if dim not in coordinates or coordinates[dim].size < 3 or coordinates[dim].dtype.kind not in "fiu":
         return False
     units = attributes.get(dim, {}).get("units", "")
@@ -198,7 +199,19 @@ def _is_periodic(dim: str, coordinates: dict[str, NDArray[Any]], attributes: dic
     return bool(around and (text.lower() in _LONGITUDE_UNITS or dim.lower() in ("lon", "longitude")))
 
 
-def _field(array: NDArray[Any], name: str, meta: SignalMeta, periodic: tuple[bool, ...]) -> Signal:
+def field_signal(array: NDArray[Any], name: str, meta: SignalMeta, periodic: tuple[bool, ...]) -> Signal:
+    """Return an array as a field, normalised to [0, 1]; ``name`` appears in error messages.
+
+    Args:
+        array: numbers, 1 to ``MAX_AXES`` axes.
+        name: the name of the file or array.
+        meta: the metadata; offset and scale are set here.
+        periodic: for each axis, whether it is a circle.
+
+    Raises:
+        DataError: the array is empty, or has NaN or infinite values.
+        UnsupportedError: it is of another type, or has another number of axes.
+    """
     if array.size == 0:
         raise DataError(f"{name}: the field is empty")
     if not 1 <= array.ndim <= MAX_AXES:
