@@ -1,9 +1,11 @@
-"""Files of gridded fields: NetCDF-3 through SciPy, NetCDF-4 through xarray if an engine is installed, and .npy."""
+"""Files of gridded fields: NetCDF-3 through SciPy, NetCDF-4 through xarray with h5netcdf or netCDF4, and .npy."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
+import tempfile
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +28,7 @@ MAX_AXES = 3
 NPY_MAGIC, HDF5_MAGIC = b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"
 # NumPy parses the header of a .npy file with Python's own parser, which raises many kinds of errors.
 _UNREADABLE = (ValueError, TypeError, EOFError, OSError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
+_CLASSIC_TYPES = ("float32", "float64", "int8", "int16", "int32")
 _LONGITUDE_UNITS = {"degrees_east", "degree_east", "degrees_e", "degree_e"}
 
 
@@ -132,21 +135,47 @@ def _read_classic(data: bytes, name: str) -> _Variables:
 
 
 def _read_hdf5(data: bytes, name: str) -> _Variables:
-    try:
-        import xarray
-    except ImportError:
+    engine = hdf5_engine()
+    if engine is None:
         raise UnsupportedError(
-            f"{name}: NetCDF-4 needs xarray with h5netcdf or netCDF4: pip install xarray h5netcdf"
-        ) from None
+            f"{name}: a NetCDF-4 file, which needs xarray with h5netcdf and h5py, or with netCDF4: install the extra"
+            " fields, or convert the file to NetCDF-3 (nccopy -k classic)"
+        )
     try:
-        with xarray.open_dataset(io.BytesIO(data), decode_cf=False) as dataset:
-            return {
-                str(key): (tuple(str(d) for d in v.dims), np.asarray(v.values), dict(v.attrs))
-                for key, v in dataset.variables.items()
-            }
-    except (ValueError, OSError, ImportError, TypeError, KeyError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise UnsupportedError(f"{name}: NetCDF-4 needs an xarray engine (pip install h5netcdf): {reason}") from None
+        if engine == "h5netcdf":
+            return _hdf5_variables(io.BytesIO(data), engine)
+        # netCDF4 reads files at a path only.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "input.nc")
+            path.write_bytes(data)
+            return _hdf5_variables(path, engine)
+    except Exception as error:
+        # HDF5 libraries report corrupt files with exceptions of many types.
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise DataError(f"{name}: the NetCDF file cannot be read: {reason}") from None
+
+
+def hdf5_engine() -> str | None:
+    """Return the engine of xarray that reads NetCDF-4 here, "h5netcdf" or "netcdf4"; None if none is installed."""
+    for engine, modules in (("h5netcdf", ("xarray", "h5netcdf", "h5py")), ("netcdf4", ("xarray", "netCDF4"))):
+        if all(importlib.util.find_spec(module) is not None for module in modules):
+            return engine
+    return None
+
+
+def _hdf5_variables(source: Any, engine: str) -> _Variables:
+    import xarray
+
+    with xarray.open_dataset(source, engine=engine, decode_cf=False) as dataset:
+        return {
+            str(key): (tuple(str(d) for d in v.dims), np.asarray(v.values), {k: _plain(a) for k, a in v.attrs.items()})
+            for key, v in dataset.variables.items()
+        }
+
+
+def _plain(attribute: Any) -> Any:
+    """Return text in NumPy's own type as text, and any other attribute as it is."""
+    return str(attribute) if isinstance(attribute, str) else attribute
 
 
 def _select(
@@ -257,7 +286,7 @@ def write_netcdf(signal: Signal, path: Path, force: bool) -> None:
     from scipy.io import netcdf_file
 
     native = signal.to_native()
-    if native.dtype.name not in ("float32", "float64", "int8", "int16", "int32"):
+    if native.dtype.name not in _CLASSIC_TYPES:
         raise UnsupportedError(f"{path}: classic NetCDF does not support {native.dtype}: use .npy")
     meta = signal.meta
     dims = meta.dims or tuple(f"axis{i}" for i in range(native.ndim))
@@ -266,7 +295,7 @@ def write_netcdf(signal: Signal, path: Path, force: bool) -> None:
         buffer = io.BytesIO()
         out = netcdf_file(buffer, "w", version=2)
         try:
-            _fill_netcdf(out, dims, native, meta)
+            _fill_netcdf(out, dims, native, meta, path)
             out.flush()
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise UnsupportedError(
@@ -280,11 +309,16 @@ def write_netcdf(signal: Signal, path: Path, force: bool) -> None:
     write_whole(path, write, force=force)
 
 
-def _fill_netcdf(out: netcdf_file, dims: tuple[str, ...], native: NDArray[Any], meta: SignalMeta) -> None:
+def _fill_netcdf(out: netcdf_file, dims: tuple[str, ...], native: NDArray[Any], meta: SignalMeta, path: Path) -> None:
     for dim, n in zip(dims, native.shape, strict=True):
         out.createDimension(dim, n)
     for dim, values in meta.coordinates.items():
-        safe = values.astype(np.int32) if values.dtype.kind in "iu" and values.dtype.itemsize > 4 else values
+        safe = classic_numbers(values)
+        if safe is None:
+            raise UnsupportedError(
+                f"{path}: classic NetCDF does not support the {values.dtype} numbers of coordinate {dim!r}: use .npy,"
+                " or Signal.to_xarray().to_netcdf() for NetCDF-4"
+            )
         along = out.createVariable(dim, safe.dtype.newbyteorder(">"), (dim,))
         along[:] = safe
         _set_attributes(along, meta.coordinate_attributes.get(dim, {}))
@@ -294,9 +328,33 @@ def _fill_netcdf(out: netcdf_file, dims: tuple[str, ...], native: NDArray[Any], 
     _set_attributes(variable, {f"selected_{dim}": value for dim, value in meta.fixed.items()})
 
 
+def classic_numbers(values: NDArray[Any]) -> NDArray[Any] | None:
+    """Return numbers in a type of classic NetCDF that holds them exactly; None if there is none.
+
+    Integers that it lacks become 32-bit integers where these hold them all, else float64.
+    """
+    if values.dtype.name in _CLASSIC_TYPES:
+        return values
+    if values.dtype.kind not in "iub":
+        return values.astype(np.float32) if values.dtype.name == "float16" else None
+    if not values.size or (int(values.min()) >= -(2**31) and int(values.max()) < 2**31):
+        return values.astype(np.int32)
+    wide = values.astype(np.float64)
+    if values.dtype.itemsize < 8:
+        return wide
+    # A number that rounds up to the end of its type, a power of two, would overflow on the way back.
+    fits = float(wide.max()) < float(np.iinfo(values.dtype).max)
+    return wide if fits and np.array_equal(wide.astype(values.dtype), values) else None
+
+
 def _set_attributes(variable: Any, attributes: Mapping[str, Any]) -> None:
     """Set attributes; raise ValueError for a name that is a member of SciPy's own class."""
     for key, value in attributes.items():
         if hasattr(variable, key):
             raise ValueError(f"reserved attribute name {key!r}")
+        if isinstance(value, np.ndarray | np.generic):
+            numbers = classic_numbers(np.asarray(value))
+            if numbers is None:
+                raise ValueError(f"attribute {key!r} holds {value.dtype} numbers")
+            value = numbers
         setattr(variable, key, value)
