@@ -1,8 +1,8 @@
 """A signal: values on a grid, with all that is needed to write it back to a file of its own format.
 
-The values are normalised: images to [0, 1], audio to [-1, 1], fields to [0, 1] by ``(x - offset) / scale``. The
-``SignalHeader`` holds what every signal has (kind, layout, sample type, grid), the ``SignalMeta`` all else (colour
-profile, orientation, resolution, names, units, coordinates). Invariants, checked on construction:
+The values are normalised: images to [0, 1], audio to a full scale of 1, fields to [0, 1] by ``(x - offset) / scale``.
+The ``SignalHeader`` holds what every signal has (kind, layout, sample type, grid), the ``SignalMeta`` all else (colour
+profile, orientation, resolution, names, units, coordinates, tags). Invariants, checked on construction:
 
 - ``values`` is float32 of shape (*header.shape, header.channels), and finite. It is never empty, as no axis is.
 - ``meta`` fits ``header``: as many names of axes as there are axes, as many coordinates as points.
@@ -218,8 +218,9 @@ class Signal:
         """Return the samples as their file holds them.
 
         Returns:
-            Images: (H, W, C), uint8 or uint16. Audio: (n, C), float32 clipped to [-1, 1]. Fields: (*shape) or, if there
-            is more than one channel, (*shape, C), in physical units and their own type.
+            Images: (H, W, C), uint8 or uint16. Audio: (n, C), float32, clipped to [-1, 1] unless its sample type is
+            floating-point. Fields: (*shape) or, if there is more than one channel, (*shape, C), in physical units and
+            their own type.
         """
         if self.header.kind == "image":
             top = 2**self.meta.bit_depth - 1
@@ -229,7 +230,7 @@ class Signal:
                 row[...] = np.rint(np.clip(values.astype(np.float64), 0.0, 1.0) * top)
             return result
         if self.header.kind == "audio":
-            return np.clip(self.values, -1.0, 1.0)
+            return self.values if self.header.sample_type.startswith("float") else np.clip(self.values, -1.0, 1.0)
         with np.errstate(over="ignore"):
             physical = self.meta.offset + self.meta.scale * self.values.astype(np.float64)
         if self.header.channels == 1:
