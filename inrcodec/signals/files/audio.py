@@ -44,6 +44,8 @@ _SUBTYPES_OF = {
     "float64": ("DOUBLE", "FLOAT", "PCM_24", "PCM_16"),
 }
 """The subtypes that hold each sample type, best first; an output gets the first one that its format supports."""
+SUBTYPE_OF_SAMPLES = {sample_type: subtypes[0] for sample_type, subtypes in _SUBTYPES_OF.items()}
+"""The subtype that is each sample type."""
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 24, "DOUBLE": 53}
 _LOSSY = {"OGG": "VORBIS", "OPUS": "OPUS", "MP3": "MPEG_LAYER_III"}
 SUFFIXES = {
@@ -219,7 +221,7 @@ def write_stream(signal: Signal, file: IO[bytes], format_name: str, subtype: str
 def _losses(signal: Signal, subtype: str) -> str:
     """Return what a subtype cannot hold of the samples; an empty text if it holds all."""
     sample_type = signal.header.sample_type
-    own = _SUBTYPES_OF[sample_type][0]
+    own = SUBTYPE_OF_SAMPLES[sample_type]
     if not subtype.startswith("PCM") or own == subtype:
         return ""
     peak = float(np.abs(signal.values).max())
