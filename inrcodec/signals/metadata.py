@@ -1,8 +1,8 @@
 """What must survive compression but does not fit the signal header: ``SignalMeta``, and its bytes in a file.
 
-Metadata covers the colour profile, orientation and resolution of images, and the names, units, coordinates and value
-range of fields. In a file it is the section ``EXTRA``: a version byte, then deflated JSON of everything that differs
-from the default (docs/format.md, "Sections"). Invariants:
+Metadata covers the colour profile, orientation and resolution of images, the tags, channels and cue points of audio,
+and the names, units, coordinates and value range of fields. In a file it is the section ``EXTRA``: a version byte, then
+deflated JSON of everything that differs from the default (docs/format.md, "Sections"). Invariants:
 
 - Bytes and back is lossless: floating-point numbers and arrays keep all their bits.
 - Metadata with default values takes no bytes.
@@ -52,6 +52,9 @@ class SignalMeta:
         text: text that belongs to an image, by keyword, such as the text chunks of PNG and the comment of JPEG.
         chunks: further chunks of a PNG by name, without length and CRC: its colour (cICP, gAMA, cHRM, sRGB, mDCV,
             cLLI), aspect ratio (pHYs), time (tIME) and significant bits (sBIT).
+        tags: the tags of audio by the names of soundfile: title, artist, album, date, comment and others.
+        channel_mask: the speakers of the channels of audio, as in WAVEFORMATEXTENSIBLE; None where a file says none.
+        riff: cue points, loops and other chunks of audio by name, see ``audio_marks``.
     """
 
     bit_depth: int = 8
@@ -71,6 +74,9 @@ class SignalMeta:
     xmp: bytes = b""
     text: dict[str, str] = field(default_factory=dict)
     chunks: dict[str, bytes] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    channel_mask: int | None = None
+    riff: dict[str, bytes] = field(default_factory=dict)
 
     def fault(self, header: SignalHeader) -> str:
         """Return why this metadata cannot belong to a signal with this header; an empty text if it can."""
@@ -121,6 +127,12 @@ class SignalMeta:
             }
         if self.fixed:
             out["fixed"] = self.fixed
+        if self.tags:
+            out["tags"] = self.tags
+        if self.channel_mask is not None:
+            out["channel_mask"] = self.channel_mask
+        if self.riff:
+            out["riff"] = {name: base64.b64encode(body).decode() for name, body in self.riff.items()}
         if not out:
             return b""
         text = json.dumps(out, sort_keys=True, separators=(",", ":"), allow_nan=True)
@@ -174,8 +186,11 @@ class SignalMeta:
                 source_format=str(out.get("source_format", "")),
                 exif=base64.b64decode(out.get("exif", ""), validate=True),
                 xmp=base64.b64decode(out.get("xmp", ""), validate=True),
-                text={_plain(k): _plain(v) for k, v in dict(out.get("text", {})).items()},
+                text={_text(k): _text(v) for k, v in dict(out.get("text", {})).items()},
                 chunks={str(k): base64.b64decode(v, validate=True) for k, v in dict(out.get("chunks", {})).items()},
+                tags={_text(name): _text(value) for name, value in dict(out.get("tags", {})).items()},
+                channel_mask=_mask(out.get("channel_mask")),
+                riff={_text(k): base64.b64decode(v, validate=True) for k, v in dict(out.get("riff", {})).items()},
             )
         except (zlib.error, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             raise FormatError("corrupt extra metadata: its content is not that of an encoder") from None
@@ -225,11 +240,17 @@ def _positive(value: Any) -> float:
     return number
 
 
-def _plain(value: Any) -> str:
+def _text(value: Any) -> str:
     """Return text; raise UnicodeEncodeError, a ValueError, where it holds half a surrogate pair."""
     text = str(value)
     text.encode()
     return text
+
+
+def _mask(value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or not 0 <= value < 2**32):
+        raise ValueError("not a channel mask")
+    return value
 
 
 def _orientation(value: Any) -> int:

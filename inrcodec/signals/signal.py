@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import DataError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
+from inrcodec.signals.audio_marks import moved
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 
@@ -201,6 +202,8 @@ class Signal:
             if dpi is not None and len(size) == 2:
                 dpi = (dpi[0] * size[1] / header.shape[1], dpi[1] * size[0] / header.shape[0])
             meta = replace(meta, coordinates=coordinates, dpi=dpi)
+            if meta.riff:
+                meta = replace(meta, riff=moved(meta.riff, size[0] / header.shape[0], 0, size[0]))
             header = replace(header, shape=size, sample_rate=rate)
         if window is not None:
             coordinates = {
@@ -211,6 +214,8 @@ class Signal:
                 flag and part == slice(0, n) for flag, part, n in zip(header.periodic, window[1], size, strict=True)
             )
             meta = replace(meta, coordinates=coordinates)
+            if meta.riff:
+                meta = replace(meta, riff=moved(meta.riff, 1.0, window[1][0].start, len(values)))
             header = replace(header, shape=values.shape[:-1], periodic=closed)
         return cls(np.ascontiguousarray(values, np.float32), header, meta)
 

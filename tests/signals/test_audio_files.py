@@ -81,7 +81,7 @@ def test_samples_beyond_full_scale_are_kept(format_name: str, subtype: str, tmp_
         write_signal(signal, tmp_path / "kept.wav")
     kept = soundfile.read(tmp_path / "kept.wav", dtype="float32")[0]
     assert np.array_equal(kept, signal.values[:, 0])
-    with pytest.warns(LossWarning, match=f"up to {peak:.3g} times full scale were clipped") as caught:
+    with pytest.warns(LossWarning, match=f"samples changed: up to {peak:.3g} times full scale, clipped") as caught:
         write_signal(signal, tmp_path / "clipped.flac")
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
     clipped = soundfile.read(tmp_path / "clipped.flac", dtype="float32")[0]
@@ -97,8 +97,8 @@ def test_samples_beyond_full_scale_are_kept(format_name: str, subtype: str, tmp_
         ("PCM_U8", ".flac", "PCM_S8", ""),
         ("PCM_24", ".caf", "PCM_24", ""),
         ("FLOAT", ".flac", "PCM_24", ""),
-        ("PCM_32", ".flac", "PCM_24", "pcm_32 samples were rounded to PCM_24"),
-        ("DOUBLE", ".flac", "PCM_24", "float64 samples were rounded to PCM_24"),
+        ("PCM_32", ".flac", "PCM_24", "pcm_32, rounded to PCM_24"),
+        ("DOUBLE", ".flac", "PCM_24", "float64, rounded to PCM_24"),
     ],
 )
 def test_outputs_get_the_nearest_sample_type(

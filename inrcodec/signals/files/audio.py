@@ -7,7 +7,6 @@ integers clip them, with a ``LossWarning``.
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,9 +14,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from inrcodec.errors import DataError, InrcodecError, LimitError, LossWarning, UnsupportedError
+from inrcodec.errors import DataError, InrcodecError, LimitError, UnsupportedError
 from inrcodec.limits import Limits
+from inrcodec.signals.files.audio_metadata import finish, read_meta, set_tags, warn
 from inrcodec.signals.header import SignalHeader
+from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 from inrcodec.storage import write_whole
 
@@ -109,6 +110,7 @@ def read_audio(data: bytes, name: str, limits: Limits) -> Signal:
         with _Stream(_Bytes(data)) as file:
             values = _samples(file, name, limits)
             rate, subtype = file.samplerate, file.subtype
+            meta = read_meta(file, data, name)
     except InrcodecError:
         raise
     except MemoryError:
@@ -116,10 +118,12 @@ def read_audio(data: bytes, name: str, limits: Limits) -> Signal:
     except Exception as error:
         # Corrupt files raise errors of soundfile, cffi, NumPy and the codecs of Python.
         raise DataError(f"{name}: the audio cannot be read: {_reason(error)}") from None
-    return signal_of(values, rate, _SUBTYPES.get(subtype, "pcm_16"), name)
+    return signal_of(values, rate, _SUBTYPES.get(subtype, "pcm_16"), name, meta)
 
 
-def signal_of(values: NDArray[np.float32], rate: int, sample_type: str, name: str) -> Signal:
+def signal_of(
+    values: NDArray[np.float32], rate: int, sample_type: str, name: str, meta: SignalMeta | None = None
+) -> Signal:
     """Return samples (n, channels) as a signal, after checking them; see ``read_audio``."""
     if len(values) == 0:
         raise DataError(f"{name}: the audio is empty")
@@ -135,7 +139,8 @@ def signal_of(values: NDArray[np.float32], rate: int, sample_type: str, name: st
     if peak > 1.0 and not sample_type.startswith("float"):
         sample_type = "float32"
     layout = {1: "mono", 2: "stereo"}.get(values.shape[1], "multi")
-    return Signal(values, SignalHeader("audio", layout, sample_type, (len(values),), values.shape[1], rate))
+    header = SignalHeader("audio", layout, sample_type, (len(values),), values.shape[1], rate)
+    return Signal(values, header, meta or SignalMeta())
 
 
 def _samples(file: soundfile.SoundFile, name: str, limits: Limits) -> NDArray[np.float32]:
@@ -188,28 +193,43 @@ def subtype_for(sample_type: str, format_name: str) -> str:
 
 def write_as(signal: Signal, path: Path, format_name: str, subtype: str, force: bool) -> None:
     """Write audio in a format and a subtype; see ``write_audio``."""
+    lost: list[str] = []
 
     def write(file: IO[bytes]) -> None:
-        write_stream(signal, file, format_name, subtype, str(path))
+        lost.extend(write_stream(signal, file, format_name, subtype, str(path)))
 
     write_whole(path, write, force=force)
-    losses = _losses(signal, subtype)
-    if losses:
-        warnings.warn(f"{path}: {losses}", LossWarning, stacklevel=3)
+    warn(str(path), f"{format_name} cannot hold", lost)
+    warn(str(path), "samples changed", _losses(signal, subtype))
 
 
-def write_stream(signal: Signal, file: IO[bytes], format_name: str, subtype: str, name: str) -> None:
-    """Write audio to an open binary file; ``name`` appears in error messages."""
+def write_stream(signal: Signal, file: IO[bytes], format_name: str, subtype: str, name: str) -> list[str]:
+    """Write audio to an open binary file, and return the metadata that it cannot hold.
+
+    Args:
+        signal: the audio.
+        file: an empty file, open for reading and writing.
+        format_name: a value of ``SUFFIXES``.
+        subtype: a subtype of soundfile.
+        name: the name of the file, for error messages.
+
+    Raises:
+        UnsupportedError: the format does not support the subtype, rate or channels.
+    """
     samples: NDArray[Any] = signal.to_native()
     if signal.header.sample_type == "float64" and subtype == "DOUBLE":
         samples = samples.astype(np.float64)
     container = "OGG" if format_name == "OPUS" else format_name
+    if format_name == "WAV" and signal.meta.channel_mask is not None:
+        container = "WAVEX"
     try:
         with soundfile.SoundFile(
             file, "w", signal.header.sample_rate, signal.header.channels, subtype, format=container
         ) as out:
+            set_tags(out, signal.meta)
             for start in range(0, len(samples), _BLOCK):
                 out.write(samples[start : start + _BLOCK])
+        return finish(file, signal.meta, container)
     except OSError:
         raise
     except Exception as error:
@@ -218,15 +238,15 @@ def write_stream(signal: Signal, file: IO[bytes], format_name: str, subtype: str
         raise UnsupportedError(f"{name}: {format_name} does not support {stream}: {_reason(error)}{hint}") from None
 
 
-def _losses(signal: Signal, subtype: str) -> str:
-    """Return what a subtype cannot hold of the samples; an empty text if it holds all."""
+def _losses(signal: Signal, subtype: str) -> list[str]:
+    """Return what a subtype cannot hold of the samples."""
     sample_type = signal.header.sample_type
     own = SUBTYPE_OF_SAMPLES[sample_type]
     if not subtype.startswith("PCM") or own == subtype:
-        return ""
+        return []
     peak = float(np.abs(signal.values).max())
     if own in ("FLOAT", "DOUBLE") and peak > 1.0:
-        return f"samples up to {peak:.3g} times full scale were clipped to {subtype}: use .wav to keep them"
+        return [f"up to {peak:.3g} times full scale, clipped to {subtype} (use .wav to keep them)"]
     if _BITS[own] > _BITS[subtype]:
-        return f"{sample_type} samples were rounded to {subtype}: use .wav to keep them"
-    return ""
+        return [f"{sample_type}, rounded to {subtype} (use .wav to keep them)"]
+    return []
