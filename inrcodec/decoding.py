@@ -207,6 +207,7 @@ def describe(data: bytes, containers: Sequence[Container], names: Sequence[str] 
         entry.update(kind=header.kind, layout=header.layout, sample_type=header.sample_type, shape=list(header.shape))
         if header.sample_rate:
             entry["sample_rate"] = header.sample_rate
+        entry.update(_described_meta(container))
         entry["payload_bytes"] = len(container.payload)
         entries.append(entry)
     described: dict[str, Any] = {
@@ -220,6 +221,20 @@ def describe(data: bytes, containers: Sequence[Container], names: Sequence[str] 
     if names is None:
         return {**described, **{key: value for key, value in entries[0].items() if key != "payload_bytes"}}
     return {**described, "entries": entries}
+
+
+def _described_meta(container: Container) -> dict[str, Any]:
+    """Return the orientation of an image, and variable, units, axes and selection of a field, where there are any."""
+    meta = container.meta(DEFAULT_LIMITS)
+    units = meta.attributes.get("units", "")
+    facts = {
+        "orientation": meta.exif_orientation if meta.exif_orientation != 1 else None,
+        "variable": meta.variable,
+        "units": units.decode("utf-8", "replace") if isinstance(units, bytes) else str(units),
+        "axes": list(meta.dims),
+        "selected": {name: float(value) for name, value in meta.fixed.items()},
+    }
+    return {key: value for key, value in facts.items() if value}
 
 
 def payload_bytes(containers: Sequence[Container]) -> int:

@@ -5,13 +5,18 @@ hard link, which fails if a file has appeared at the path in the meantime.
 
 A process that is killed while writing leaves a temporary file behind. Temporary files are hidden, have a recognisable
 name, and are locked while their writer is alive. The next process that writes to the folder removes the unlocked ones.
+
+Pipes, devices and names of open files, such as /dev/stdout, are never replaced: the content is built first and then
+written into them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import mmap
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -25,6 +30,8 @@ from inrcodec.limits import DEFAULT_LIMITS, Limits
 Writer = Callable[[IO[bytes]], None]
 
 TEMPORARY_START, TEMPORARY_END = ".inrcodec-", ".tmp"
+_DESCRIPTORS = re.compile(r"/dev/fd|/proc/([^/]+)(/task/[^/]+)?/fd")
+"""Folders of open files on Unix."""
 
 
 def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> None:
@@ -38,9 +45,13 @@ def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> 
     Raises:
         DataError: the file exists and ``force`` is not set, or it cannot be written. An existing file is unchanged and
             no temporary file remains.
+        BrokenPipeError: the reader of a pipe has gone.
     """
     path = Path(path)
     check_writable(path, force=force)
+    if is_special(path):
+        _write_into(path, content)
+        return
     _sweep_once(path.parent.absolute())
     # The name exists before the file does, so that an interruption at any point removes the file.
     temporary = path.parent / f"{TEMPORARY_START}{secrets.token_hex(8)}{TEMPORARY_END}"
@@ -67,6 +78,47 @@ def write_whole(path: Path, content: bytes | Writer, *, force: bool = False) -> 
             os.close(lock_descriptor)
 
 
+def is_special(path: Path) -> bool:
+    """Return whether a path names a pipe, a device or an open file, which are written into instead of replaced."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    if not stat.S_ISREG(mode):
+        return not stat.S_ISDIR(mode)
+    return _descriptor(path) is not None
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the number of the open file that a path such as /dev/stdout names, -1 if another process has it open."""
+    for _ in range(40):
+        folder = _DESCRIPTORS.fullmatch(os.path.realpath(path.parent))
+        if folder and path.name.isdigit():
+            return int(path.name) if folder[1] in (None, str(os.getpid())) else -1
+        if not path.is_symlink():
+            return None
+        path = path.parent / os.readlink(path)
+    return None
+
+
+def _write_into(path: Path, content: bytes | Writer) -> None:
+    if not isinstance(content, bytes):
+        buffer = io.BytesIO()
+        content(buffer)
+        content = buffer.getvalue()
+    descriptor = _descriptor(path)
+    try:
+        # A duplicate shares the position in the file, so that what was written before it stays.
+        own = descriptor is not None and descriptor >= 0
+        handle = os.dup(descriptor) if own and descriptor is not None else os.open(path, os.O_WRONLY)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
 def _create_locked(temporary: Path) -> tuple[int, int]:
     """Create a file; return its descriptor and a second one that holds the lock, -1 on systems without locks."""
     while True:
@@ -84,10 +136,15 @@ def check_writable(path: Path, *, force: bool = False) -> None:
 
     Raises:
         DataError: ``path`` is a folder, its folder is missing or read-only, or it exists and ``force`` is not set.
+            Pipes and devices exist and are written into.
     """
     try:
         if path.is_dir():
             raise DataError(f"{path}: is a folder, expected a file")
+        if is_special(path):
+            if not os.access(path, os.W_OK):
+                raise DataError(f"{path}: cannot be written: permission denied")
+            return
         if not path.parent.is_dir():
             raise DataError(f"{path}: cannot be written: no folder {path.parent}")
         if os.path.lexists(path) and not force:

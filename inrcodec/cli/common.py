@@ -14,7 +14,8 @@ import click
 import numpy as np
 
 import inrcodec
-from inrcodec.errors import DataError, UsageError
+from inrcodec.cli import places
+from inrcodec.errors import UsageError
 from inrcodec.signals import metrics
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.signal import Signal
@@ -99,26 +100,12 @@ def codec_options(command: Command) -> Command:
     return _with(_CODEC_OPTIONS, command)
 
 
-def expand(inputs: Sequence[Path]) -> list[Path]:
-    """Return files as they are, and folders as the sorted files in them without hidden ones."""
-    files: list[Path] = []
-    for path in inputs:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-            if not inside:
-                raise DataError(f"{path}: the folder holds no files")
-            files += inside
-        else:
-            files.append(path)
-    return files
-
-
 def signal_reader(
     variable: str | None, select: Sequence[str], frame: int | None = None, convert: bool = False
 ) -> Reader:
-    """Return a function that reads a signal with these ``--variable``, ``--select``, ``--frame`` and ``--convert``."""
+    """Return a function that reads a signal, from a file or stdin, with these options of the command line."""
     chosen = parse_select(select)
-    return lambda path: inrcodec.read_signal(path, variable=variable, select=chosen, frame=frame, convert=convert)
+    return lambda path: places.read_source(path, variable, chosen, frame, convert)
 
 
 class Progress:
@@ -193,12 +180,15 @@ def size_key(header: SignalHeader) -> dict[str, int]:
     return {{"image": "pixels", "audio": "samples", "field": "points"}[header.kind]: header.n_points}
 
 
-def show(report: dict[str, Any], as_json: bool, quiet: bool = False) -> None:
-    """Print one report as a JSON line or a readable one; without --json, --quiet prints nothing."""
+def show(report: dict[str, Any], as_json: bool, quiet: bool = False, err: bool = False) -> None:
+    """Print one report as a JSON line or a readable one; without --json, --quiet prints nothing.
+
+    With ``err`` it goes to stderr, because stdout takes the data.
+    """
     if as_json:
-        click.echo(json.dumps(report))
+        click.echo(json.dumps(report), err=err)
     elif not quiet:
-        click.echo(readable(report))
+        click.echo(readable(report), err=err)
 
 
 def readable(report: dict[str, Any]) -> str:
@@ -242,8 +232,13 @@ def summary(reports: Sequence[dict[str, Any]], total_bytes: int | None = None) -
     return out
 
 
-def parse_size(size: str | None, grid: str | None, header: SignalHeader) -> tuple[int, ...] | None:
-    """Return grid points per axis, in array order, from ``--size`` (WIDTHxHEIGHT) or ``--grid`` (array order)."""
+def parse_size(
+    size: str | None, grid: str | None, header: SignalHeader, orientation: int = 1
+) -> tuple[int, ...] | None:
+    """Return grid points per axis, in array order, from ``--size`` (WIDTHxHEIGHT) or ``--grid`` (array order).
+
+    The size of an image is that of the image as shown, so an ``orientation`` that turns it swaps width and height.
+    """
     if size is not None and grid is not None:
         raise UsageError("give either size or grid, not both")
     if grid is not None and header.kind != "field":
@@ -257,13 +252,27 @@ def parse_size(size: str | None, grid: str | None, header: SignalHeader) -> tupl
         numbers = tuple(int(part) for part in text.lower().split("x"))
     except ValueError:
         raise UsageError(f"size must look like 1536x1024, got {text!r}") from None
-    return numbers[::-1] if header.kind == "image" else numbers
+    return numbers[::-1] if header.kind == "image" and orientation < TRANSPOSED else numbers
 
 
-def parse_region(text: str | None, header: SignalHeader) -> tuple[int, ...] | None:
+TRANSPOSED = 5
+"""From this EXIF orientation on, rows of the stored image are shown as columns."""
+_MIRRORED_COLUMNS, _MIRRORED_ROWS = (2, 3, 7, 8), (3, 4, 6, 7)
+"""EXIF orientations that show the last stored column, or row, first."""
+
+
+def parse_region(
+    text: str | None, header: SignalHeader, orientation: int = 1, shape: Sequence[int] = ()
+) -> tuple[int, ...] | None:
     """Return a region in array order from integers with commas between them.
 
-    Regions of images are given as on the screen: left, top, width, height.
+    Regions of images are given as they are shown: left, top, width, height.
+
+    Args:
+        text: the region.
+        header: the header of the signal.
+        orientation: the EXIF orientation of an image.
+        shape: the decoded grid that the region is a part of, in array order as stored; by default the signal's own.
     """
     if text is None:
         return None
@@ -271,10 +280,22 @@ def parse_region(text: str | None, header: SignalHeader) -> tuple[int, ...] | No
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"region must look like 100,50,256,256, got {text!r}") from None
-    if header.kind == "image" and len(numbers) == 4:
-        left, top, width, height = numbers
+    if header.kind != "image" or len(numbers) != 4:
+        return numbers
+    left, top, width, height = numbers
+    if orientation == 1:
         return top, left, height, width
-    return numbers
+    rows, columns = shape or header.shape
+    shown = (rows, columns) if orientation >= TRANSPOSED else (columns, rows)
+    if not (0 <= left < left + width <= shown[0] and 0 <= top < top + height <= shown[1]):
+        raise UsageError(f"region out of range: the image is shown as {shown[0]}x{shown[1]}, got {text}")
+    if orientation >= TRANSPOSED:
+        left, top, width, height = top, left, height, width
+    if orientation in _MIRRORED_COLUMNS:
+        left = columns - left - width
+    if orientation in _MIRRORED_ROWS:
+        top = rows - top - height
+    return top, left, height, width
 
 
 def parse_select(items: Sequence[str]) -> dict[str, float]:
@@ -300,7 +321,7 @@ def file_figures(opened: inrcodec.InrFile, index: int) -> dict[str, Any]:
     }
 
 
-def archive_summary(reports: list[dict[str, Any]], opened: inrcodec.InrFile, target: Path) -> dict[str, Any]:
+def archive_summary(reports: list[dict[str, Any]], opened: inrcodec.InrFile, target: str) -> dict[str, Any]:
     """Return the means over an archive; ``bytes`` and the rate are those of the whole file."""
     headers = [opened.container(index).header for index in range(len(opened))]
     out = summary(reports, len(opened.data))
@@ -309,4 +330,4 @@ def archive_summary(reports: list[dict[str, Any]], opened: inrcodec.InrFile, tar
     if "kbps" in out:
         seconds = sum(header.n_points / header.sample_rate for header in headers)
         out["kbps"] = round(8 * len(opened.data) / seconds / 1000, 4)
-    return {**out, "payload_bytes": opened.payload_bytes, "output": str(target)}
+    return {**out, "payload_bytes": opened.payload_bytes, "output": target}

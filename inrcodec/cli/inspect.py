@@ -10,14 +10,25 @@ from pathlib import Path
 import click
 
 import inrcodec
-from inrcodec.cli import common
+from inrcodec.cli import common, places
 from inrcodec.errors import DataError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS
 from inrcodec.signals.signal import Signal
 
+_ORIENTATIONS = {
+    2: "shown mirrored left to right",
+    3: "shown rotated by 180 degrees",
+    4: "shown mirrored top to bottom",
+    5: "shown transposed",
+    6: "shown rotated by 90 degrees clockwise",
+    7: "shown transposed along the other diagonal",
+    8: "shown rotated by 90 degrees counter-clockwise",
+}
+"""What each EXIF orientation but the first does to the stored pixels."""
+
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=places.INPUT)
 @common.JSON
 def info(file: Path, as_json: bool) -> None:
     """Show what FILE holds, without decoding it.
@@ -27,13 +38,18 @@ def info(file: Path, as_json: bool) -> None:
       inrcodec info photo.inr
       inrcodec info set.inrs --json
     """
-    described = inrcodec.open(file).info
+    described = places.open_coded(file).info
     if as_json:
-        click.echo(json.dumps({"input": str(file), **described}))
+        click.echo(json.dumps({"input": places.shown(file), **described}))
         return
     entries = described.pop("entries", None)
-    for key, value in {"input": str(file), **described}.items():
-        shown = "x".join(map(str, value)) if isinstance(value, list) else common.printable(str(value))
+    for key, value in {"input": places.shown(file), **described}.items():
+        if isinstance(value, list):
+            separator = "x" if key == "shape" else ", "
+            value = separator.join(map(str, value))
+        if key == "orientation":
+            value = f"{value} ({_ORIENTATIONS[value]})"
+        shown = common.printable(str(value))
         click.echo(f"{key + ':':15} {shown}")
     for entry in entries or []:
         shape = "x".join(map(str, entry["shape"]))
@@ -41,7 +57,7 @@ def info(file: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=places.INPUT)
 @click.argument("original", type=click.Path(path_type=Path))
 @common.PRIOR
 @common.signal_options
@@ -63,7 +79,7 @@ def verify(
       inrcodec verify photo.inr photo.png
       inrcodec verify set.inrs thumbnails/ --json
     """
-    opened = inrcodec.open(file, prior=prior)
+    opened = places.open_coded(file, prior)
     if opened.is_archive and not original.is_dir():
         raise UsageError(f"{original}: an archive is verified against the folder of its originals")
     read = common.signal_reader(variable, select)
@@ -81,7 +97,7 @@ def verify(
         seconds = time.perf_counter() - begun
         reports.append(
             {
-                "input": str(file),
+                "input": places.shown(file),
                 "output": str(path),
                 **common.file_figures(opened, index),
                 **common.rate(header, opened.entry_bytes(index)),
@@ -93,7 +109,7 @@ def verify(
         if as_json or not opened.is_archive:
             common.show(reports[-1], as_json, quiet)
     if len(reports) > 1:
-        common.show(common.archive_summary(reports, opened, file), as_json, quiet)
+        common.show(common.archive_summary(reports, opened, places.shown(file)), as_json, quiet)
 
 
 def _in_file_units(signal: Signal, opened: inrcodec.InrFile, index: int) -> Signal:

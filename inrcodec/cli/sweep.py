@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from inrcodec.cli.common import expand, worker_options
+from inrcodec.cli import places
+from inrcodec.cli.common import worker_options
 from inrcodec.errors import UsageError
 from inrcodec.parallel.base import keep_memory
 
@@ -23,7 +24,7 @@ def _numbers(text: str | None, name: str) -> list[float]:
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, type=places.INPUT)
 @click.option(
     "--codecs",
     default="hierarchical",
@@ -75,7 +76,7 @@ def sweep(
 
     keep_memory()
     result = run(
-        expand(inputs),
+        [source.path for source in places.find_sources(inputs)],
         codecs=_list(codecs),
         rates=_numbers(rates, "rates"),
         betas=_numbers(betas, "betas"),

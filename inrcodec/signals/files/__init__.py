@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from inrcodec.errors import DataError, UnsupportedError, UsageError
+from inrcodec.errors import DataError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.signals.files import audio, fields, images
+from inrcodec.signals.header import Kind, SignalHeader
+from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
 from inrcodec.storage import read_bytes, source_name
 
-__all__ = ["default_suffix", "read_signal", "signal_from_bytes", "write_signal"]
+__all__ = [
+    "WRITABLE_SUFFIXES",
+    "default_suffix",
+    "read_signal",
+    "signal_from_bytes",
+    "signal_kind",
+    "signal_to_bytes",
+    "suffix_for",
+    "write_signal",
+]
+
+WRITABLE_SUFFIXES = frozenset({*images.SUFFIXES, *audio.SUFFIXES, ".nc", ".cdf", ".npy"})
+"""The suffixes that ``write_signal`` writes for some kind of signal."""
+_CODED = {b"\x8eINR": ".inr", b"\x8eINS": ".inrs"}
+"""The first bytes of this package's own files (docs/format.md)."""
+_OWN_BUGS = (AssertionError, NameError)
+_LIBRARIES = r"(PIL|scipy|numpy|xarray|soundfile|h5netcdf|netCDF4|tifffile|imagecodecs)(\.|$)"
 
 
 def read_signal(
@@ -39,8 +60,8 @@ def read_signal(
         DataError: the file cannot be read, is empty, corrupt, not a signal, or holds NaN or infinite values.
         LimitError: the signal exceeds ``limits``.
         UnsupportedError: it cannot be represented without loss, for example CMYK images.
-        UsageError: ``variable`` or ``select`` is needed, or names nothing in the file.
-            Or ``path`` is none of these: arrays are signals by ``Signal.from_array``.
+        UsageError: ``variable`` or ``select`` is needed, or names nothing in the file; or ``path`` is none of these
+            (``Signal.from_array`` makes signals of arrays).
     """
     data = read_bytes(path, limits)
     if data is None:
@@ -66,15 +87,70 @@ def signal_from_bytes(
     """Return the signal in the bytes of a file, as ``read_signal`` does; ``name`` appears in error messages."""
     if not data:
         raise DataError(f"{name}: the file is empty")
-    if fields.is_npy(data):
-        return fields.read_npy(data, name, limits)
-    if fields.is_netcdf(data):
-        return fields.read_netcdf(data, name, limits, variable, select)
-    if images.is_image(data):
-        return images.read_image(data, name, limits, frame=frame, convert=convert)
-    if audio.is_audio(data):
-        return audio.read_audio(data, name, limits)
+    if data[:4] in _CODED:
+        raise DataError(
+            f"{name}: already compressed, an {_CODED[data[:4]]} file: use decompress to get the original back, info to"
+            " inspect it"
+        )
+    with _guard(name, "file"):
+        if fields.is_npy(data):
+            with _guard(name, "array"):
+                return fields.read_npy(data, name, limits)
+        if fields.is_netcdf(data):
+            with _guard(name, "NetCDF file"):
+                return fields.read_netcdf(data, name, limits, variable, select)
+        if images.is_image(data):
+            with _guard(name, "image"):
+                return images.read_image(data, name, limits, frame=frame, convert=convert)
+        if audio.is_audio(data):
+            with _guard(name, "audio"):
+                return audio.read_audio(data, name, limits)
     raise DataError(f"{name}: not an image, audio or field in a supported format")
+
+
+def signal_kind(data: bytes) -> Kind | None:
+    """Return the kind of signal that a file's bytes claim to hold, without reading it; None for any other file."""
+    if not data or data[:4] in _CODED:
+        return None
+    try:
+        with _guard("", "file"):
+            if fields.is_npy(data) or fields.is_netcdf(data):
+                return "field"
+            if images.is_image(data):
+                return "image"
+            return "audio" if audio.is_audio(data) else None
+    except DataError:
+        return None
+
+
+@contextlib.contextmanager
+def _guard(name: str, what: str) -> Iterator[None]:
+    """Turn whatever a reading library raises into an error of the package, and keep its warnings off the terminal.
+
+    Libraries meet corrupt files with exceptions of any type. A failed assertion or an unknown name in this package is a
+    bug of its own and passes.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=_LIBRARIES)
+            yield
+    except InrcodecError:
+        raise
+    except MemoryError:
+        raise LimitError(f"{name}: the {what} cannot be read: it asks for more memory than there is") from None
+    except Exception as error:
+        if isinstance(error, _OWN_BUGS) and _raised_here(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{name}: the {what} cannot be read: {reason}") from error
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Return whether an exception was raised by this package, not by a library that it called."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("inrcodec.")
 
 
 def write_signal(signal: Signal, path: str | Path, *, force: bool = False) -> None:
@@ -103,8 +179,33 @@ def write_signal(signal: Signal, path: str | Path, *, force: bool = False) -> No
         raise UnsupportedError(f"{path}: unsupported suffix for a field: use .nc or .npy")
 
 
+def signal_to_bytes(signal: Signal, suffix: str, name: str = "output") -> bytes:
+    """Return the file that ``write_signal`` would write.
+
+    Args:
+        signal: the signal.
+        suffix: the suffix of the format, such as ".png".
+        name: what error messages call the file.
+
+    Raises:
+        UnsupportedError: the suffix is unknown, or the format cannot hold the signal.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"signal{suffix}")
+        try:
+            write_signal(signal, path)
+        except InrcodecError as error:
+            raise type(error)(str(error).replace(str(path), name)) from None
+        return path.read_bytes()
+
+
 def default_suffix(signal: Signal) -> str:
     """Return the suffix of the default output file for a signal: .png, .wav, .nc or .npy."""
-    if signal.header.kind == "field":
-        return ".nc" if signal.meta.source_format == "netcdf" else ".npy"
-    return ".png" if signal.header.kind == "image" else ".wav"
+    return suffix_for(signal.header, signal.meta)
+
+
+def suffix_for(header: SignalHeader, meta: SignalMeta) -> str:
+    """Return the suffix of the default output file for a signal with this header and metadata."""
+    if header.kind == "field":
+        return ".nc" if meta.source_format == "netcdf" else ".npy"
+    return ".png" if header.kind == "image" else ".wav"
