@@ -112,6 +112,10 @@ def _attempt(job: BatchJob, work: Callable[[], Result]) -> Result | BatchEntry:
         return _entry(job, error=f"{job.name}: {error.strerror or error}")
     except MemoryError:
         return _entry(job, error=f"{job.name}: not enough memory")
+    except Exception as error:
+        # A bug, but one file must not cost the others.
+        reason = " ".join(str(error).split())
+        return _entry(job, error=f"{job.name}: unexpected {type(error).__name__}: {reason}")
 
 
 def _compressed(held: Sequence[tuple[BatchJob, Signal]]) -> list[BatchEntry]:
@@ -119,7 +123,7 @@ def _compressed(held: Sequence[tuple[BatchJob, Signal]]) -> list[BatchEntry]:
         signals, begun = [signal for _, signal in held], time.perf_counter()
         try:
             encoded = encode_each(signals, held[0][0].settings)
-        except (InrcodecError, MemoryError):
+        except Exception:
             # The error may be that of one signal or of all together: encode each by itself.
             return [entry for pair in held for entry in _compressed([pair])]
         seconds_per_point = (time.perf_counter() - begun) / sum(signal.header.n_points for signal in signals)

@@ -69,6 +69,47 @@ def test_every_signal_gets_a_file_and_a_bad_one_a_line(tree: Path, tmp_path: Pat
     assert len(lines) == 9 and all("error" in json.loads(line) for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("step", "workers"),
+    [("read_signal", 1), ("read_signal", 2), ("encode_each", 1), ("encode_signals", 1), ("write_whole", 1)],
+)
+def test_no_file_ends_a_batch(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, workers: int
+) -> None:
+    """Exceptions that nobody foresaw become lines of the manifest."""
+    original = getattr(batch_jobs, step)
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        if step == "encode_each" or "p0.png" in str(arguments[0]) or (step == "encode_signals" and not failures):
+            failures.append(step)
+            raise RuntimeError("a bug\nof two lines")
+        return original(*arguments, **options)
+
+    failures: list[str] = []
+    if workers > 1:
+        (tree / "bad.avif").write_bytes(b"\0\0\0\x1cftypavif" + bytes(40))
+        (tree / "bad.dds").write_bytes(b"DDS |\0\0\0" + b"\xff" * 140)
+    else:
+        monkeypatch.setattr(batch_jobs, step, fail)
+        if step == "encode_signals":
+            monkeypatch.setattr(batch_jobs, "encode_each", _fail_together)
+    result = _run(tree, tmp_path / "out", workers=workers)
+    errors = {entry.name: entry.error for entry in result.failed}
+    assert len(result.entries) == 9 + 2 * (workers > 1) and all("\n" not in text for text in errors.values())
+    if workers > 1:
+        assert set(errors) == {"notes.txt", "bad.avif", "bad.dds"}
+    elif step == "encode_each":
+        assert set(errors) == {"notes.txt"}
+    else:
+        assert len(errors) == 2 and any(
+            "unexpected RuntimeError: a bug of two lines" in text for text in errors.values()
+        )
+
+
+def _fail_together(*arguments: Any, **options: Any) -> Any:
+    raise RuntimeError("together")
+
+
 def test_a_second_run_does_what_is_new_changed_or_gone(tree: Path, tmp_path: Path) -> None:
     _run(tree, tmp_path / "out")
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in _outputs(tmp_path / "out")}
