@@ -146,11 +146,7 @@ def open_coded(path: Path, prior: str | None = None) -> inrcodec.InrFile:
 
 
 def read_source(
-    path: Path,
-    variable: str | None,
-    select: Mapping[str, float],
-    frame: int | None = None,
-    convert: bool = False,
+    path: Path, variable: str | None, select: Mapping[str, float], frame: int | None = None, convert: bool = False
 ) -> Signal:
     """Return the signal in a file or in stdin, as ``read_signal`` does; its format follows from its content."""
     if path == STREAM:
