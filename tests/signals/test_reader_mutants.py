@@ -54,7 +54,7 @@ _READERS = {"image": (images, "read_image"), "audio": (audio, "read_audio"), "fi
 def _break_reader(monkeypatch: pytest.MonkeyPatch, kind: str, error: BaseException) -> None:
     module, name = _READERS[kind]
 
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise error
 
     monkeypatch.setattr(module, name, fail)
