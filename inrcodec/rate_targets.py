@@ -46,6 +46,11 @@ def body_rate(bits: float, other_bytes: int, n_signals: int, *, in_archive: bool
     if in_archive:
         mean = max(bits / 8 / n_signals, 1.0)
         other_bytes += round(n_signals / (1.0 + (LONG_BODY_MEAN / mean) ** LONG_BODY_POWER))
+    if bits <= 8 * other_bytes:
+        raise UsageError(
+            f"the target allows {bits / 8:.0f} bytes, but headers, alpha and metadata such as a colour profile or EXIF"
+            f" alone take {other_bytes}: raise it"
+        )
     return Rate(bits=bits - 8 * other_bytes)
 
 

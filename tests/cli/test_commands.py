@@ -289,3 +289,22 @@ def test_train_a_prior_of_ones_own(
         assert code == 0 and reports(out)[0]["psnr"] > 25
         code, _, err = run(capsys, *more, "-f", "--start-from", "speech16k")
         assert code == 2 and "no smaller" in err
+
+
+def test_frames_conversion_and_losses_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ((200, 0, 0), (0, 200, 0))]
+    frames[0].save("a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    code, _, err = run(capsys, "compress", "a.webp", "--lossless", "--effort", "fast")
+    assert code == 1 and err.count("\n") == 1 and "--frame" in err
+    assert run(capsys, "compress", "a.webp", "--frame", "1", "--lossless", "--effort", "fast", "-q")[0] == 0
+    code, _, err = run(capsys, "decompress", "a.inr", "-o", "a.ppm", "-q")
+    assert code == 0 and err == "" and Image.open("a.ppm").getpixel((0, 0)) == (0, 200, 0)
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save("c.tif", dpi=(300, 300))
+    code, _, err = run(capsys, "compress", "c.tif", "--lossless", "--effort", "fast")
+    assert code == 1 and "--convert" in err
+    assert run(capsys, "compress", "c.tif", "--convert", "--lossless", "--effort", "fast", "-q")[0] == 0
+    code, _, err = run(capsys, "decompress", "c.inr", "-o", "c.ppm", "-q")
+    assert code == 0 and err == "inrcodec: warning: c.ppm: PPM cannot hold: resolution\n"

@@ -357,8 +357,12 @@ def test_truncated_files_are_named_by_their_start() -> None:
     avif = saved(Image.fromarray(np.kron(RGB, np.ones((8, 8, 1), np.uint8))), "AVIF")
     with pytest.raises(DataError, match="cannot be read"):
         signal_from_bytes(avif[: len(avif) // 2], "x")
-    with pytest.raises(DataError, match="starts like a PNG image"):
+    with pytest.raises(DataError, match="starts like PNG"):
         signal_from_bytes(saved(Image.fromarray(RGB), "PNG")[:6], "x")
+    png = bytearray(saved(Image.fromarray(RGB), "PNG"))
+    png[60] ^= 1
+    with pytest.raises(DataError, match="checksum of its pixels"):
+        signal_from_bytes(bytes(png), "x")
     lab = struct.pack("<2sHI H HHII HHII HHII 4x", b"II", 42, 8, 3, 256, 3, 1, 2, 257, 3, 1, 2, 258, 3, 1, 5)
     with pytest.raises(UnsupportedError, match="a TIFF whose samples"):
         signal_from_bytes(lab + bytes(100), "x")

@@ -235,6 +235,21 @@ def _chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         place += 12 + length
 
 
+def check_png(data: bytes) -> bool:
+    """Return whether the chunks of a PNG that hold its pixels have the checksums that they state."""
+    place = len(PNG_START)
+    while place + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        end = place + 8 + length
+        if end + 4 > len(data):
+            break
+        stated = int.from_bytes(data[end : end + 4], "big")
+        if data[place + 4 : place + 8] in (b"PLTE", b"IDAT", b"tRNS") and zlib.crc32(data[place + 4 : end]) != stated:
+            return False
+        place = end + 4
+    return True
+
+
 def _png_chunks(data: bytes, channels: int) -> dict[str, bytes]:
     chunks: dict[str, bytes] = {}
     for kind, body in _chunks_of(data):

@@ -155,8 +155,11 @@ def _open(data: bytes, name: str, formats: tuple[str, ...] | None) -> Image.Imag
                 f"{name}: a TIFF whose samples or colour model are not supported, or that is corrupt: convert to RGB or"
                 " gray of 8 or 16 bits first"
             ) from None
-        what = f"a {kind} image" if kind else "an image"
-        raise DataError(f"{name}: starts like {what} but cannot be read: truncated or corrupt") from None
+        raise DataError(
+            f"{name}: the image cannot be read: starts like {kind or 'one'}, but is truncated or corrupt"
+        ) from None
+    if image.format == "PNG" and not image_metadata.check_png(data):
+        raise DataError(f"{name}: the image cannot be read: the checksum of its pixels is wrong")
     if image.format in PROGRAMS:
         raise UnsupportedError(f"{name}: {image.format} files are programs and are not run: convert to .png")
     return image
