@@ -335,6 +335,15 @@ def test_metadata_beyond_the_limit_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert signal.meta.icc_profile == b"" and signal.meta.text == {"Comment": "short"}
 
 
+def test_further_channels_of_a_tiff_are_named() -> None:
+    tifffile = pytest.importorskip("tifffile")
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.dstack([RGB, RGB[..., :2]]), photometric="rgb")
+    with pytest.warns(LossWarning, match="x: not kept: 2 further channels"):
+        signal = signal_from_bytes(out.getvalue(), "x")
+    assert np.array_equal(signal.to_native(), RGB)
+
+
 def test_hostile_metadata_is_written_or_refused(tmp_path: Path) -> None:
     values = np.zeros((2, 2, 3), np.float32)
     header = signal_from_bytes(saved(Image.fromarray(RGB[:2, :2]), "PNG"), "x").header

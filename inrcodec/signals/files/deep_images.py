@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import re
 import struct
 from typing import Any
@@ -96,7 +97,12 @@ def read_deep(image: Any, data: bytes, name: str, bits: int) -> tuple[Levels, in
 
 def _library(module: str, what: str) -> Any:
     try:
-        return importlib.import_module(module)
+        library = importlib.import_module(module)
+        log = logging.getLogger(module)
+        if not log.handlers:
+            # Otherwise every fault that tifffile finds in a file is a line on stderr, beside the error that is raised.
+            log.addHandler(logging.NullHandler())
+        return library
     except ImportError:
         raise UnsupportedError(f"{what} needs {module}: pip install inrcodec[formats]") from None
 
@@ -105,7 +111,8 @@ def _guarded(decode: Any, data: bytes, name: str) -> NDArray[Any]:
     try:
         levels = np.asarray(decode(data))
     except Exception as error:
-        raise DataError(f"{name}: the image cannot be read: {error}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name}: the image cannot be read: {reason}") from None
     if levels.dtype not in (np.uint8, np.uint16) or levels.ndim not in (2, 3):
         raise UnsupportedError(f"{name}: unsupported samples {levels.dtype} of shape {levels.shape}: convert to PNG")
     return levels

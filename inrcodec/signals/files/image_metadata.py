@@ -75,6 +75,10 @@ def read_meta(image: Image.Image, data: bytes, name: str, channels: int, orienta
             parts[part] = type(value)()
     if image.info.get("photoshop") or (image.format == "TIFF" and 33723 in getattr(image, "tag_v2", {})):
         lost.append("IPTC and Photoshop data")
+    if image.format == "TIFF":
+        count = getattr(image, "tag_v2", {}).get(277, channels)
+        if image.mode != "P" and isinstance(count, int) and count > max(channels, 3 if image.mode == "CMYK" else 0):
+            lost.append(f"{count - channels} further channels")
     if image.format == "MPO":
         lost.append(f"{getattr(image, 'n_frames', 2) - 1} further images of the file")
     orientation = orientation if 1 <= orientation <= 8 else 1
@@ -157,8 +161,7 @@ def _tiff_tags(image: Image.Image) -> bytes:
     tags: Any = getattr(image, "tag_v2", {})
     exif, source = Image.Exif(), image.getexif()
     for tag in _TIFF_TEXT + _TIFF_GEO:
-        # tifffile and others store the shape of an array as description.
-        if tag in tags and not (tag == 270 and str(tags[tag]).startswith('{"shape"')):
+        if tag in tags:
             exif[tag] = tags[tag]
     for tag in (_EXIF_IFD, _GPS_IFD):
         directory = source.get_ifd(tag) if tag in source else {}
