@@ -96,7 +96,7 @@ def test_samples_beyond_full_scale_are_kept(format_name: str, subtype: str, tmp_
         ("PCM_S8", ".aiff", "PCM_S8", ""),
         ("PCM_U8", ".flac", "PCM_S8", ""),
         ("PCM_24", ".caf", "PCM_24", ""),
-        ("FLOAT", ".flac", "PCM_24", ""),
+        ("FLOAT", ".flac", "PCM_24", "float32, rounded to PCM_24"),
         ("PCM_32", ".flac", "PCM_24", "pcm_32, rounded to PCM_24"),
         ("DOUBLE", ".flac", "PCM_24", "float64, rounded to PCM_24"),
     ],
@@ -149,5 +149,13 @@ def test_a_stream_without_a_length_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("start", [b"RIFF", b"fLaC", b"OggS", b"caff", b".snd", b"riff", b"RF64", b"ID3"])
 def test_truncated_files_are_refused_as_audio(start: bytes) -> None:
-    with pytest.raises(DataError, match="x: the audio cannot be read: "):
+    words = r"^x: the audio cannot be read: it is corrupt, truncated or .* as \.wav or \.flac$"
+    with pytest.raises(DataError, match=words):
         signal_from_bytes(start + bytes(20), "x")
+
+
+@pytest.mark.parametrize("format_name", ["WAV", "AIFF"])
+def test_missing_samples_are_named(format_name: str) -> None:
+    data = encoded(TONE, format_name, "PCM_16")
+    with pytest.warns(LossWarning, match="^x: truncated: expected 60.. bytes of samples, got 59.."):
+        assert signal_from_bytes(data[:-100], "x").header.n_points == N - 50

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from inrcodec.errors import DataError, InrcodecError, LimitError, UnsupportedError
 from inrcodec.limits import Limits
-from inrcodec.signals.files.audio_metadata import finish, read_meta, set_tags, warn
+from inrcodec.signals.files.audio_containers import container_of, read_container
+from inrcodec.signals.files.audio_metadata import finish, read_meta, reason, set_tags, unreadable, warn
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
@@ -47,7 +48,8 @@ _SUBTYPES_OF = {
 """The subtypes that hold each sample type, best first; an output gets the first one that its format supports."""
 SUBTYPE_OF_SAMPLES = {sample_type: subtypes[0] for sample_type, subtypes in _SUBTYPES_OF.items()}
 """The subtype that is each sample type."""
-_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 24, "DOUBLE": 53}
+_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 25, "DOUBLE": 54}
+"""The bits of integers that a subtype holds; floating point has one more, as no integers hold its small samples."""
 _LOSSY = {"OGG": "VORBIS", "OPUS": "OPUS", "MP3": "MPEG_LAYER_III"}
 SUFFIXES = {
     ".wav": "WAV",
@@ -89,7 +91,7 @@ class _Stream(soundfile.SoundFile):  # type: ignore[misc]
 
 def is_audio(data: bytes) -> bool:
     """Return whether these bytes are an audio file, even if truncated or corrupt."""
-    if data.startswith(_STARTS):
+    if data.startswith(_STARTS) or container_of(data)[0]:
         return True
     try:
         with _Stream(_Bytes(data)):
@@ -104,8 +106,11 @@ def read_audio(data: bytes, name: str, limits: Limits) -> Signal:
     Raises:
         DataError: the file is corrupt or empty, or holds NaN or infinite samples.
         LimitError: the samples or channels exceed ``limits``.
-        UnsupportedError: a sample is beyond ``MAX_SCALE``.
+        UnsupportedError: a sample is beyond ``MAX_SCALE``, or PyAV would read the file but is not installed.
     """
+    if container_of(data)[0]:
+        values, rate, sample_type, meta = read_container(data, name, limits)
+        return signal_of(values, rate, sample_type, name, meta)
     try:
         with _Stream(_Bytes(data)) as file:
             values = _samples(file, name, limits)
@@ -117,7 +122,7 @@ def read_audio(data: bytes, name: str, limits: Limits) -> Signal:
         raise LimitError(f"{name}: not enough memory for this audio: split it first") from None
     except Exception as error:
         # Corrupt files raise errors of soundfile, cffi, NumPy and the codecs of Python.
-        raise DataError(f"{name}: the audio cannot be read: {_reason(error)}") from None
+        raise DataError(unreadable(name, error)) from None
     return signal_of(values, rate, _SUBTYPES.get(subtype, "pcm_16"), name, meta)
 
 
@@ -126,7 +131,7 @@ def signal_of(
 ) -> Signal:
     """Return samples (n, channels) as a signal, after checking them; see ``read_audio``."""
     if len(values) == 0:
-        raise DataError(f"{name}: the audio is empty")
+        raise DataError(f"{name}: the audio is empty: expected at least one sample")
     if not np.isfinite(values).all():
         raise DataError(f"{name}: the audio has samples that are not finite (NaN or infinite): fill them first")
     peak = float(np.abs(values).max())
@@ -160,12 +165,6 @@ def _samples(file: soundfile.SoundFile, name: str, limits: Limits) -> NDArray[np
         total += len(block)
         if len(block) < _BLOCK:
             return np.concatenate(blocks)
-
-
-def _reason(error: Exception) -> str:
-    """Return what libsndfile says, without the name of an object that the user never saw."""
-    text = str(getattr(error, "error_string", "") or error)
-    return " ".join(text.split()) or type(error).__name__
 
 
 def write_audio(signal: Signal, path: Path, force: bool) -> None:
@@ -235,7 +234,7 @@ def write_stream(signal: Signal, file: IO[bytes], format_name: str, subtype: str
     except Exception as error:
         stream = f"{signal.header.channels} channels at {signal.header.sample_rate} Hz"
         hint = "; Opus takes 8000, 12000, 16000, 24000 and 48000 Hz: use --rate" if subtype == "OPUS" else ""
-        raise UnsupportedError(f"{name}: {format_name} does not support {stream}: {_reason(error)}{hint}") from None
+        raise UnsupportedError(f"{name}: {format_name} does not support {stream}: {reason(error)}{hint}") from None
 
 
 def _losses(signal: Signal, subtype: str) -> list[str]:

@@ -32,6 +32,19 @@ _VORBIS = {"TITLE", "COPYRIGHT", "SOFTWARE", "ENCODER", "ARTIST", "COMMENT", "DA
 _VORBIS |= {"GENRE", "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"}
 _FLAC_BLOCKS = {2: "application data", 5: "cue sheet", 6: "pictures"}
 _EXTENSIBLE = 0xFFFE
+_STREAM_BYTES = 0x7F000000
+
+
+def reason(error: Exception) -> str:
+    """Return what a library says, without the name of an object that the user never saw."""
+    text = str(getattr(error, "error_string", "") or error)
+    return " ".join(text.split()).rstrip(".") or type(error).__name__
+
+
+def unreadable(name: str, error: Exception) -> str:
+    """Return a message for a file that a library does not read."""
+    what = "corrupt, truncated or of an unsupported type"
+    return f"{name}: the audio cannot be read: it is {what} ({reason(error)}): export it again as .wav or .flac"
 
 
 def read_meta(file: Any, data: bytes, name: str) -> SignalMeta:
@@ -59,7 +72,23 @@ def read_meta(file: Any, data: bytes, name: str) -> SignalMeta:
     if sum(map(len, riff.values())) + sum(len(text.encode()) for text in tags.values()) > MAX_BYTES:
         lost, riff, tags = [*lost, *named(riff), *tags], {}, {}
     warn(name, "not kept", lost)
+    warn(name, "truncated", _missing(data))
     return SignalMeta(tags=tags, channel_mask=mask, riff=riff)
+
+
+def _missing(data: bytes) -> list[str]:
+    """Return how many bytes of samples a WAV or AIFF file lacks, if it does; streams state sizes near the maximum."""
+    order, name = ("<", b"data") if data[:4] == b"RIFF" else (">", b"SSND")
+    if data[:4] not in (b"RIFF", b"FORM"):
+        return []
+    start = 12
+    while start + 8 <= len(data):
+        size = int(struct.unpack(order + "I", data[start + 4 : start + 8])[0])
+        held = len(data) - start - 8
+        if data[start : start + 4] == name and held < size < _STREAM_BYTES:
+            return [f"expected {size} bytes of samples, got {held}"]
+        start += 8 + size + size % 2
+    return []
 
 
 def _has_picture(data: bytes) -> bool:
