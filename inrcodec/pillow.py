@@ -5,12 +5,20 @@
     image.draft(None, (200, 200))               # decode on a coarser grid of at least this size
     image.save("small.inr", target_bpp=0.3, effort="fast")
 
-``save`` takes the options of ``inrcodec.compress``. Opening a file is subject to Pillow's own limit on pixels
+``save`` takes the options of ``inrcodec.compress`` that concern images, and those of Pillow:
+
+- ``exif``, ``icc_profile`` and ``dpi`` replace what the image holds; without them its own are kept.
+- ``quality``, 1 to 100, chooses ``beta`` such that photographs get about the PSNR of a JPEG of this quality, in far
+  fewer bytes: about 31 dB at 30, 34 dB at 75, 37 dB at 90. The highest is 43 dB or so; use ``lossless`` for more.
+- ``lossless=True`` keeps every sample; ``quality`` then has no effect.
+
+Opening a file is subject to Pillow's own limit on pixels
 (``Image.MAX_IMAGE_PIXELS``), and decoding to ``LIMITS`` of this module.
 """
 
 from __future__ import annotations
 
+import os
 from typing import IO, Any
 
 from PIL import Image, ImageFile
@@ -21,13 +29,15 @@ from inrcodec.container.framing import MAGICS
 from inrcodec.encoding import encode_signals
 from inrcodec.errors import InrcodecError, UsageError
 from inrcodec.limits import DEFAULT_LIMITS
-from inrcodec.settings import Settings
-from inrcodec.signals.files.image_metadata import EXIF_START, exif_of
-from inrcodec.signals.files.images import ORIENTATION_TAG, from_pillow, to_pillow
+from inrcodec.settings import TARGETS, Settings
+from inrcodec.signals.files.images import to_pillow
+from inrcodec.signals.pil_images import OVERRIDES, from_pil, info_of
 
 FORMAT, SUFFIX = "INR", ".inr"
 LIMITS = DEFAULT_LIMITS
 MODES = {"gray": "L", "gray+alpha": "LA", "rgb": "RGB", "rgba": "RGBA"}
+QUALITY_BETA = 0.002
+"""The weight of a bit at quality 50."""
 OPTIONS = {
     "codec",
     "lossless",
@@ -65,17 +75,8 @@ class InrImageFile(ImageFile.ImageFile):
         self._draft_size: tuple[int, int] | None = None
         self._pending = True
         self.info.update(codec=info["codec"], prior=info["prior"])
-        if meta.icc_profile:
-            self.info["icc_profile"] = meta.icc_profile
-        if meta.dpi is not None:
-            self.info["dpi"] = meta.dpi
-        exif = exif_of(meta)
-        if exif:
-            self.info["exif"] = EXIF_START + exif
-        if meta.xmp:
-            self.info["xmp"] = meta.xmp
+        self.info.update(info_of(meta))
         self.text = dict(meta.text)
-        self.info.update(self.text)
         self.tile = []
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
@@ -122,14 +123,35 @@ def _accept(prefix: bytes) -> bool:
     return prefix.startswith(MAGICS["inr"])
 
 
+def _beta(quality: Any) -> float:
+    """Return the weight of a bit at which photographs get about the PSNR of a JPEG of this quality.
+
+    JPEG scales its quantisation steps by 50 / quality below 50 and by 2 - quality / 50 above (Independent JPEG Group).
+    The exponent and the end of the scale were fitted to photographs.
+    """
+    if isinstance(quality, bool) or not isinstance(quality, int | float) or not 0 <= quality <= 100:
+        raise UsageError(f"quality must be a number from 1 to 100, got {quality!r}")
+    step = 50 / max(1, quality) if quality < 50 else 2 - quality / 50
+    return float(QUALITY_BETA * max(step, 0.03) ** 1.2)
+
+
+def _settings(chosen: dict[str, Any]) -> Settings:
+    options = {key: value for key, value in chosen.items() if key in OPTIONS}
+    quality = chosen.get("quality")
+    if quality is None or options.get("lossless"):
+        return Settings(**options)
+    others = [name for name in TARGETS if options.get(name) is not None]
+    if others:
+        raise UsageError(f"give only one of quality, {', '.join(others)}")
+    return Settings(**{**options, "beta": _beta(quality)})
+
+
 def _save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
-    options = {key: value for key, value in getattr(image, "encoderinfo", {}).items() if key in OPTIONS}
+    chosen = dict(getattr(image, "encoderinfo", {}))
     try:
-        icc = image.encoderinfo.get("icc_profile") or image.info.get("icc_profile") or b""
-        dpi = image.encoderinfo.get("dpi") or image.info.get("dpi")
-        orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
-        signal = from_pillow(image, str(name), icc, orientation, dpi)
-        file.write(encode_signals([signal], Settings(**options)).data)
+        settings = _settings(chosen)
+        given = {key: chosen[key] for key in OVERRIDES if key in chosen}
+        file.write(encode_signals([from_pil(image, os.fsdecode(name) or "image", given)], settings).data)
     except UsageError as error:
         raise ValueError(str(error)) from None
     except InrcodecError as error:

@@ -1,4 +1,4 @@
-"""Arrays as signals and back: NumPy arrays, torch tensors, Pillow images and xarray DataArrays.
+"""Arrays as signals and back: NumPy arrays and torch tensors.
 
 An array does not say whether it is an image, audio or a field, nor which axis holds its channels. What its shape and
 type settle is inferred; everything else is an error that names the argument to pass:
@@ -333,67 +333,6 @@ def _field(
     )
     periodic = tuple(is_periodic(dim, along, {}) for dim in axes) or (False,) * array.ndim
     return field_signal(array.astype(np.uint8) if array.dtype.kind == "b" else array, name, meta, periodic)
-
-
-def from_pil(image: Any, name: str = "") -> Signal:
-    """Return an image of Pillow as a signal; see ``Signal.from_pil``. ``name`` appears in error messages."""
-    from PIL import Image
-
-    from inrcodec.signals.files.images import ORIENTATION_TAG, from_pillow
-
-    if not isinstance(image, Image.Image):
-        raise UsageError(f"expected an image of Pillow, got {type(image).__name__}: use Signal.from_array for arrays")
-    name = name or str(getattr(image, "filename", "") or "image")
-    if min(image.size) < 1:
-        raise DataError(f"{name}: the image is empty, got size {image.size}")
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise UnsupportedError(
-            f"{name}: expected a single image, got {frames} frames: seek to one and pass image.copy()"
-        )
-    # Pillow reduces 16-bit colour to 8 bits; only the raw mode of pixels that are not loaded yet tells.
-    raw_modes = [str(tile[3]) for tile in getattr(image, "tile", ()) if len(tile) > 3]
-    if image.mode not in ("I", "F") and not image.mode.startswith("I;16") and any(";16" in raw for raw in raw_modes):
-        raise UnsupportedError(
-            f"{name}: Pillow would reduce 16 bits per channel to 8: pass the path of the file instead"
-        )
-    dpi, icc = image.info.get("dpi"), image.info.get("icc_profile")
-    try:
-        # The orientation is read last, because loading a TIFF turns its pixels and removes the tag.
-        image.load()
-        tag = image.getexif().get(ORIENTATION_TAG, 1)
-        orientation = tag if isinstance(tag, int) else 1
-        if image.mode in ("I;16B", "I;16L", "I;16N"):
-            levels: NDArray[Any] = np.asarray(image)
-            image = Image.fromarray(levels.astype(np.uint16))
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{name}: the image cannot be read: {error}") from None
-    if image.mode in ("I", "F") and image.format is None:
-        raise UnsupportedError(
-            f"{name}: unsupported mode {image.mode} of Pillow: use Signal.from_array(np.asarray(image), kind='field'),"
-            " or convert it to mode L or I;16"
-        )
-    return from_pillow(image, name, icc if isinstance(icc, bytes) else b"", orientation, dpi)
-
-
-def to_pil(signal: Signal) -> Any:
-    """Return a signal of kind image as an image of Pillow; see ``Signal.to_pil``."""
-    from PIL import Image
-
-    from inrcodec.signals.files.images import ORIENTATION_TAG, to_pillow
-
-    if signal.header.kind != "image":
-        raise UsageError(f"expected an image, got a signal of kind {signal.header.kind}: use to_numpy")
-    image = to_pillow(signal)
-    if signal.meta.icc_profile:
-        image.info["icc_profile"] = signal.meta.icc_profile
-    if signal.meta.dpi is not None:
-        image.info["dpi"] = signal.meta.dpi
-    if signal.meta.exif_orientation != 1:
-        exif = Image.Exif()
-        exif[ORIENTATION_TAG] = signal.meta.exif_orientation
-        image.info["exif"] = exif.tobytes()
-    return image
 
 
 def to_numpy(signal: Signal, dtype: Any = None) -> NDArray[Any]:

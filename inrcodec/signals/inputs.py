@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inrcodec.errors import UsageError
-from inrcodec.signals.arrays import from_array, from_pil, is_array, is_pil, is_xarray
+from inrcodec.signals.arrays import from_array, is_array, is_pil, is_xarray
 from inrcodec.signals.signal import Signal
 
 ACCEPTED = (
@@ -80,7 +80,7 @@ def signal_of(
     if isinstance(source, Signal):
         signal = source
     elif is_pil(source):
-        signal = from_pil(source)
+        signal = Signal.from_pil(source)
     elif is_xarray(source):
         signal = Signal.from_xarray(source)
     elif is_single(source):

@@ -113,13 +113,13 @@ class Signal:
 
     @classmethod
     def from_pil(cls, image: Any) -> Signal:
-        """Return an image of Pillow as a signal, with its colour profile, resolution and EXIF orientation.
+        """Return an image of Pillow as a signal, with its colour profile, resolution, EXIF, XMP and text.
 
         Raises:
             DataError: the image is empty or cannot be read.
             UnsupportedError: its mode is not supported, or it has several frames.
         """
-        from inrcodec.signals.arrays import from_pil
+        from inrcodec.signals.pil_images import from_pil
 
         return from_pil(image)
 
@@ -282,12 +282,14 @@ class Signal:
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def to_pil(self) -> Any:
-        """Return an image as an image of Pillow; its ``info`` holds the colour profile, resolution and orientation.
+        """Return an image as an image of Pillow; its ``info`` holds the colour profile, resolution, EXIF, XMP and text.
+
+        A ``LossWarning`` says so where Pillow has no image of the same depth.
 
         Raises:
             UsageError: the signal is not an image.
         """
-        from inrcodec.signals.arrays import to_pil
+        from inrcodec.signals.pil_images import to_pil
 
         return to_pil(self)
 
