@@ -209,6 +209,12 @@ def _rate(settings: Settings, codec: Codec, batch: Batch) -> Rate:
     if bits is None:
         return Rate(beta=settings.beta)
     empty = batch.pack(codec, Coded(bytes(codec.max_parameter_bytes), [b""] * len(batch.signals)))
+    if 8 * len(empty) >= bits:
+        metadata = sum(len(section.data) for sections in batch.sections for section in sections if section.tag == EXTRA)
+        raise UsageError(
+            f"the target allows {max(0, math.floor(bits / 8)):,} bytes, but the file takes {len(empty):,} before the "
+            f"first value, {metadata:,} of them metadata such as colour profiles: raise it, or remove metadata first"
+        )
     return rate_targets.body_rate(bits, len(empty), len(batch.signals), in_archive=batch.names is not None)
 
 

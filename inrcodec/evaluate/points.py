@@ -86,12 +86,15 @@ def mean_curve(
 
 
 def to_csv(points: Sequence[Point]) -> str:
-    """Return a CSV table of points with a column for every setting and version."""
+    """Return a CSV table of points with a column for every setting and version.
+
+    A detail that has the name of a column of all points gets the prefix "detail_".
+    """
     details = sorted({name for point in points for name in point.details})
     columns = [attribute.name for attribute in fields(Point) if attribute.name != "details"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*columns, *details])
+    writer.writerow([*columns, *(f"detail_{name}" if name in columns else name for name in details)])
     for point in points:
         row = [getattr(point, name) for name in columns] + [point.details.get(name) for name in details]
         writer.writerow(["" if value is None else value for value in row])

@@ -122,6 +122,8 @@ def test_tables_hold_every_point(done: Sweep, tmp_path: Path) -> None:
     rows = list(csv.DictReader(done.to_csv(tmp_path / "x.csv").splitlines()))
     assert (tmp_path / "x.csv").read_text() == done.to_csv()
     assert len(rows) == len(done.points) and {"file_bytes", "psnr", "effort", "prior_id", "torch"} <= set(rows[0])
+    header = done.to_csv().splitlines()[0].split(",")
+    assert len(set(header)) == len(header) and "detail_setting" in header
     content = json.loads(done.to_json())
     assert len(content["points"]) == len(rows)
     assert {(r["reference"], r["series"]) for r in content["bd_rates"]} == {("jpeg", "hierarchical")}
