@@ -58,7 +58,7 @@ def image_samples() -> Iterator[tuple[str, bytes]]:
     exif[0x0112] = 6
     exif[0x010E] = "a sample"
     Image.init()
-    for name in sorted(Image.SAVE):
+    for name in sorted(set(Image.SAVE) - {"ICNS"}):
         for image in (colour, gray, gray.convert("1"), gray.convert("P"), square):
             buffer = io.BytesIO()
             options = {"exif": exif, "dpi": (72, 72)} if name in ("PNG", "JPEG", "TIFF", "WEBP", "AVIF") else {}
@@ -87,6 +87,11 @@ def _handmade_images(gray: bytes) -> Iterator[tuple[str, bytes]]:
     yield "FITS", "".join(f"{card:80}" for card in cards).ljust(2880).encode() + gray.ljust(2880, b"\0")
     head = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 1, ROWS, COLUMNS, 8, 1)
     yield "PSD", head + bytes(12) + b"\0\0" + gray
+    # Pillow writes icons of a megapixel; one of 16x16 is a PNG in two frames.
+    png = io.BytesIO()
+    Image.frombytes("L", (COLUMNS, COLUMNS), gray + gray[: COLUMNS * (COLUMNS - ROWS)]).convert("RGBA").save(png, "PNG")
+    icon = b"icp4" + struct.pack(">I", len(png.getvalue()) + 8) + png.getvalue()
+    yield "ICNS", b"icns" + struct.pack(">I", len(icon) + 8) + icon
     lines = ["/* XPM */", "static char *x[] = {", '"2 2 2 1",', '"a c #000000",', '"b c #ff0000",', '"ab",', '"ba"};']
     yield "XPM", "\n".join(lines).encode()
     pcx = io.BytesIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,14 @@ def _compress_archive(
             unreadable.append((source, error))
     if not signals:
         raise unreadable[0][1]
+    others = _other_kinds(readable, signals)
+    if others:
+        kept = [pair for pair in zip(readable, signals, strict=True) if pair[0] not in others]
+        readable, signals = [source for source, _ in kept], [signal for _, signal in kept]
+        unreadable += [
+            (source, DataError(f"an archive holds one kind of signal, here {signals[0].header.kind}"))
+            for source in others
+        ]
     output = "stdout" if target == places.STREAM else str(target)
     err = places.is_stdout(target)
     with common.progress(quiet, target.name) as bar:
@@ -219,6 +228,16 @@ def _compress_archive(
             common.show(reports[-1], as_json, err=err)
     common.show(common.archive_summary(reports, opened, output), as_json, quiet, err)
     return _say_unreadable(unreadable)
+
+
+def _other_kinds(sources: Sequence[places.Source], signals: Sequence[Signal]) -> list[places.Source]:
+    """Return the files of folders whose kind is not the most frequent one; an archive holds a single kind."""
+    kind = Counter(signal.header.kind for signal in signals).most_common(1)[0][0]
+    return [
+        source
+        for source, signal in zip(sources, signals, strict=True)
+        if source.is_from_folder and signal.header.kind != kind
+    ]
 
 
 def _entry_names(sources: Sequence[places.Source]) -> list[str]:

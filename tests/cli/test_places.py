@@ -251,6 +251,13 @@ def test_a_corrupt_file_of_a_folder_is_named_and_the_rest_written(folder: Path, 
     assert code == 1 and not Path("t.inrs").exists()
 
 
+def test_a_stray_signal_of_another_kind_is_left_out_of_an_archive(folder: Path, run: Run) -> None:
+    _tree(folder)
+    np.save(folder / "d" / "field.npy", np.arange(12.0).reshape(3, 4))
+    code, _, err = run("compress", "d", "-o", "s.inrs", *FAST)
+    assert code == 1 and "d/field.npy" in err and "one kind" in err and len(inrcodec.open("s.inrs")) == 3
+
+
 def test_a_folder_without_signals_is_refused(folder: Path, run: Run) -> None:
     (folder / "d").mkdir()
     (folder / "d" / "notes.txt").write_text("notes")
