@@ -81,20 +81,24 @@ def encode(
         >>> len(encoded.data), encoded.codec, encoded.prior
     """
     from inrcodec.codecs.base import no_progress
+    from inrcodec.codecs.registry import family_named
     from inrcodec.encoding import encode_signals
-    from inrcodec.signals.inputs import entry_names, is_single, list_of, signal_of
+    from inrcodec.signals.inputs import check_levels, entry_names, is_single, list_of, signal_of
 
     many = not is_single(source)
     items = list_of(source) if many else [source]
-    signals = [
-        signal_of(item, kind=kind, layout=layout, sample_rate=sample_rate, place=f"entry {i}" if many else "")
-        for i, item in enumerate(items)
-    ]
+    settings = settings or Settings()
+    lossless = family_named(settings.codec).lossless
+    signals = []
+    for number, item in enumerate(items):
+        place = f"entry {number}" if many else ""
+        signal = signal_of(item, kind=kind, layout=layout, sample_rate=sample_rate, place=place)
+        if lossless:
+            check_levels(item, signal, place)
+        signals.append(signal)
     if many and names is None:
         names = entry_names(items)
-    return encode_signals(
-        signals, settings or Settings(), names if many else None, progress or no_progress, plan or no_progress
-    )
+    return encode_signals(signals, settings, names if many else None, progress or no_progress, plan or no_progress)
 
 
 def compress(

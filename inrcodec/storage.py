@@ -262,8 +262,10 @@ def read_bytes(source: Any, limits: Limits = DEFAULT_LIMITS) -> bytes | None:
     if isinstance(source, bytes):
         return source
     if isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
-        return read_whole(Path(os.fsdecode(path)), limits)
+        path = os.fsdecode(source)
+        if "\0" in path:
+            raise DataError(f"{path!r}: cannot be read: a path has no null character")
+        return read_whole(Path(path), limits)
     if isinstance(source, bytearray | memoryview | mmap.mmap):
         return bytes(source)
     if not callable(getattr(source, "read", None)):

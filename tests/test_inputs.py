@@ -177,3 +177,19 @@ def test_sparse_matrices_and_frames() -> None:
     with pytest.raises((UsageError, UnsupportedError)) as caught:
         inrcodec.compress(sparse.csr_matrix(np.eye(4)))
     assert "\n" not in str(caught.value)
+
+
+def test_lossless_arrays_are_kept_or_refused(levels: np.ndarray) -> None:
+    for array in (levels, levels[..., 0], levels / 255, levels.astype(np.uint16) * 200):
+        back = inrcodec.decompress(inrcodec.compress(array, lossless=True))
+        np.testing.assert_allclose(
+            back.to_numpy(array.dtype), array, rtol=0, atol=0 if array.dtype.kind == "u" else 1e-6
+        )
+    between = np.random.default_rng(0).random((16, 16, 3))
+    with pytest.raises(UsageError, match="entry 1: lossless coding keeps images of 8 or 16 bits"):
+        inrcodec.compress([levels, between], codec="bitswap")
+
+
+def test_paths_with_null_characters_are_refused() -> None:
+    with pytest.raises(DataError, match="null character"):
+        inrcodec.compress("a\0b")

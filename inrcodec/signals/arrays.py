@@ -173,7 +173,7 @@ def _kind_of(array: NDArray[Any], name: str) -> Kind:
     channels_first = "layout='CHW' for an image with its channels first"
     channels_last = "layout='HWC' for one with its channels last"
     choices = [as_field]
-    first, last = shape[0] <= MAX_COLOURS, shape[-1] <= MAX_COLOURS
+    first, last = _channel_axes(shape)
     if array.ndim == 1:
         choices = [as_audio, as_field]
     elif array.ndim == 2:
@@ -207,6 +207,15 @@ def _kind_of(array: NDArray[Any], name: str) -> Kind:
     )
 
 
+def _channel_axes(shape: tuple[int, ...]) -> tuple[bool, bool]:
+    """Return whether the first and the last axis may be the channels of an image.
+
+    Images of few rows with 3 or 4 channels last are taken for what they are, unless the first axis has length 3.
+    """
+    first, last = shape[0] <= MAX_COLOURS, shape[-1] <= MAX_COLOURS
+    return first and not (shape[-1] in (3, 4) and shape[0] != 3), last
+
+
 def _check_finite(array: NDArray[Any], kind: str, name: str) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         n_bad = int((~np.isfinite(array)).sum())
@@ -220,12 +229,12 @@ def _image(array: NDArray[Any], layout: str | None, bit_depth: int, name: str) -
     if layout == "HW" or array.ndim == 2:
         if array.ndim != 2 or layout not in (None, "HW"):
             raise UsageError(f"{name}: layout {layout} does not fit an array of shape {array.shape}")
-        array = array[..., None]
+        array, layout = array[..., None], "HWC"
     elif array.ndim != 3:
         hint = ": pass a list of images for an archive" if array.ndim == 4 else ""
         raise UsageError(f"{name}: an image has 2 or 3 axes, got shape {array.shape}{hint}")
-    first, last = array.shape[0] <= MAX_COLOURS, array.shape[2] <= MAX_COLOURS
-    if layout is None and first and (not last or array.shape[0] in (1, 3, 4)):
+    first, last = _channel_axes(array.shape)
+    if layout is None and first:
         choices = " or layout='HWC' if they are last" if last else ""
         raise UsageError(
             f"{name}: cannot tell which axis of shape {array.shape} holds the channels of the image: pass layout='CHW'"

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inrcodec.errors import UsageError
 from inrcodec.signals.arrays import from_array, is_array, is_pil, is_xarray
 from inrcodec.signals.signal import Signal
@@ -92,6 +94,23 @@ def signal_of(
         what = f"{place}: " if place else ""
         raise UsageError(f"{what}expected a signal of kind {kind!r}, got {signal.header.kind} in {_described(source)}")
     return signal
+
+
+def check_levels(source: Any, signal: Signal, place: str = "") -> None:
+    """Check that a lossless codec, which keeps integer levels, keeps an image that was given as an array.
+
+    Raises:
+        UsageError: the array holds numbers between the levels.
+    """
+    if isinstance(source, Signal) or is_pil(source) or not is_array(source) or signal.header.kind != "image":
+        return
+    levels = signal.values.astype(np.float64) * (2**signal.meta.bit_depth - 1)
+    # The tolerance covers float32 at 16 bits.
+    if np.abs(levels - np.rint(levels)).max() > 0.02:
+        raise UsageError(
+            f"{place or 'array'}: lossless coding keeps images of 8 or 16 bits, got floating-point numbers between the"
+            " levels: convert them first, for example with np.rint(65535 * array).astype(np.uint16)"
+        )
 
 
 def _described(source: Any) -> str:

@@ -24,7 +24,9 @@ def levels(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("shape", [(6, 7), (6, 7, 2), (6, 7, 3), (6, 7, 4), (6, 2)])
+@pytest.mark.parametrize(
+    "shape", [(6, 7), (6, 7, 2), (6, 7, 3), (6, 7, 4), (6, 2), (1, 1), (3, 9), (1, 1, 3), (4, 4, 3), (2, 5, 4)]
+)
 def test_images_come_back_as_they_were(shape: tuple[int, ...], dtype: Any) -> None:
     array = levels(*shape, dtype=dtype)
     signal = Signal.from_array(array)
