@@ -84,7 +84,7 @@ def test_bugs_of_this_package_show(monkeypatch: pytest.MonkeyPatch) -> None:
     """An assertion that fails here is a bug; one that fails in a library is a corrupt file."""
     for module, error in (("inrcodec.signals.files.images", AssertionError), ("PIL.AnyPlugin", DataError)):
         scope: dict[str, object] = {"__name__": module}
-        exec("def read_image(*arguments):\n    assert False, 'broken'", scope)
+        exec("def read_image(*arguments, **options):\n    assert False, 'broken'", scope)
         monkeypatch.setattr(images, "read_image", scope["read_image"])
         with pytest.raises(error):
             signal_from_bytes(_bytes("image"), "x.png")
