@@ -14,6 +14,7 @@ import inrcodec
 from inrcodec.cli import main
 from inrcodec.cli.common import parse_region, parse_size
 from inrcodec.signals.header import SignalHeader
+from inrcodec.signals.metrics import signal_psnr
 from inrcodec.signals.signal import Signal
 
 IMAGE = SignalHeader("image", "rgb", "u8", (24, 40), 3)
@@ -67,10 +68,11 @@ def test_the_command_line_takes_images_as_on_a_screen(data: bytes, tmp_path: Pat
 
 def test_encode_returns_the_bytes_of_compress_and_what_is_known_of_them(image: Signal, data: bytes) -> None:
     encoded = inrcodec.encode(image, inrcodec.Settings(effort="fast"))
-    assert encoded.data == data and encoded.codec == "hierarchical" and encoded.prior == "images32"
+    assert encoded.data == data and encoded.codec == "hierarchical" and encoded.prior == "photographs"
     assert encoded.prior_id.hex() == inrcodec.open(data).info["prior"]
     assert encoded.payload_bytes == inrcodec.open(data).info["payload_bytes"] < len(data)
-    assert encoded.psnr is None and not encoded.lossless
+    # Two priors were compared, by what decoding gives.
+    assert encoded.psnr == pytest.approx(signal_psnr(image, inrcodec.decompress(data))) and not encoded.lossless
     measured = inrcodec.encode(image, inrcodec.Settings(effort="fast", target_psnr=25.0))
     assert measured.psnr == pytest.approx(25.0, abs=0.1)
     lossless = inrcodec.encode(image, inrcodec.Settings(lossless=True, effort="fast"))
