@@ -13,7 +13,9 @@ this codec's is shown. They need imagecodecs: pip install 'inrcodec[baselines]'.
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,23 +99,25 @@ def _quality(plane: FloatArray, decoded: FloatArray) -> tuple[float, float]:
     return float(-10 * np.log10(np.mean(np.square(error)) + 1e-30)), float(error.max())
 
 
-def _jpeg2000(plane: FloatArray, level: float) -> tuple[int, FloatArray]:
-    import imagecodecs
+def _imagecodecs() -> Any:
+    """Return the library without its type hints, which leave out that levels may be fractions."""
+    return importlib.import_module("imagecodecs")
 
+
+def _jpeg2000(plane: FloatArray, level: float) -> tuple[int, FloatArray]:
+    imagecodecs = _imagecodecs()
     data = imagecodecs.jpeg2k_encode(np.rint(plane * 65535).astype(np.uint16), level=level)
     return len(data), imagecodecs.jpeg2k_decode(data).astype(np.float32) / np.float32(65535)
 
 
 def _sz3(plane: FloatArray, bound: float) -> tuple[int, FloatArray]:
-    import imagecodecs
-
+    imagecodecs = _imagecodecs()
     data = imagecodecs.sz3_encode(plane, mode="abs", abs=bound)
     return len(data), imagecodecs.sz3_decode(data, shape=plane.shape, dtype=plane.dtype)
 
 
 def _zfp(plane: FloatArray, bound: float) -> tuple[int, FloatArray]:
-    import imagecodecs
-
+    imagecodecs = _imagecodecs()
     data = imagecodecs.zfp_encode(plane, mode="a", level=bound)
     return len(data), imagecodecs.zfp_decode(data)
 
