@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from inrcodec.cli import main
 from inrcodec.errors import DataError, LimitError, LossWarning, UnsupportedError
 from inrcodec.limits import Limits
 from inrcodec.signals.files import read_signal, signal_from_bytes, write_signal
@@ -159,3 +160,19 @@ def test_missing_samples_are_named(format_name: str) -> None:
     data = encoded(TONE, format_name, "PCM_16")
     with pytest.warns(LossWarning, match="^x: truncated: expected 60.. bytes of samples, got 59.."):
         assert signal_from_bytes(data[:-100], "x").header.n_points == N - 50
+
+
+def test_the_command_line_keeps_loud_audio_and_warns_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "loud.ogg"
+    path.write_bytes(encoded(LOUD[:4000], "OGG", "VORBIS"))
+    blob = str(tmp_path / "loud.inr")
+    assert main(["compress", str(path), "-o", blob, "--effort", "fast", "--target-kbps", "64", "-q"]) == 0
+    assert main(["decompress", blob, "-o", str(tmp_path / "a.wav"), "-q"]) == 0
+    assert capsys.readouterr().err == ""
+    assert soundfile.info(tmp_path / "a.wav").subtype == "FLOAT"
+    assert np.abs(soundfile.read(tmp_path / "a.wav")[0]).max() > 1.0
+    assert main(["decompress", blob, "-o", str(tmp_path / "a.flac"), "-q"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("inrcodec: warning: ") and "times full scale, clipped to PCM_24" in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -17,6 +18,7 @@ import inrcodec
 from inrcodec.errors import FormatError, LossWarning
 from inrcodec.signals.audio_marks import chunk, chunks_of
 from inrcodec.signals.files import read_signal, signal_from_bytes, write_signal
+from inrcodec.signals.files.audio_metadata import read_meta
 from inrcodec.signals.metadata import EXTRA_VERSION, SignalMeta
 from inrcodec.signals.signal import Signal
 
@@ -51,6 +53,17 @@ def sampler(*loops: tuple[int, int]) -> bytes:
     return struct.pack("<9I", 7, 8, 125000, 60, 0, 0, 0, len(loops), 0) + b"".join(entries)
 
 
+def id3(frame: bytes, version: int) -> bytes:
+    return b"ID3" + bytes([version, 0, 0, 0, 0, 0, 14]) + frame + struct.pack(">I", 4) + b"\0\0\0abc"
+
+
+RIFX = b"".join(
+    (
+        chunk("fmt ", struct.pack(">HHIIHH", 1, 1, RATE, 2 * RATE, 2, 16), ">"),
+        chunk("data", bytes(200), ">"),
+        chunk("cue ", b"\0\0\0\0", ">"),
+    )
+)
 LABELS = b"adtl" + chunk("labl", struct.pack("<I", 1) + b"chorus\0")
 LOOPS = sampler((200, 299), (1000, 3999))
 MARKED = with_chunks(audio(), chunk("cue ", cue(100, 3000)), chunk("adtl", LABELS), chunk("smpl", LOOPS))
@@ -154,12 +167,26 @@ def test_chunks_of_rf64_are_found() -> None:
     [
         (with_chunks(audio(), chunk("id3 ", b"ID3")), "chunk id3"),
         (with_chunks(audio(), chunk("LIST", b"INFO" + chunk("IENG", b"me\0\0"))), "INFO IENG"),
+        (b"RIFX" + struct.pack(">I", 0) + b"WAVE" + RIFX, "cue points"),
+        (id3(b"TPE2", 3) + audio("MP3", "MPEG_LAYER_III"), "tag TPE2"),
+        (id3(b"APIC", 4) + audio("MP3", "MPEG_LAYER_III"), "pictures"),
         (audio("FLAC")[:42] + b"\x02\0\0\x04abcd" + audio("FLAC")[42:], "application data"),
     ],
 )
 def test_what_is_not_kept_is_named(data: bytes, words: str) -> None:
     with pytest.warns(LossWarning, match=f"^x: not kept: {words}$"):
         signal_from_bytes(data, "x")
+
+
+@pytest.mark.parametrize(("format_name", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", "PCM_16")])
+def test_tags_that_are_not_kept_are_named(format_name: str, subtype: str) -> None:
+    data = audio(format_name, subtype, tags={"title": "T", "artist": "A"})
+    changed = re.sub(b"title=", b"Tempo=", data, count=1, flags=re.IGNORECASE)
+    # The pages of Ogg have checksums, so that soundfile reads the file as it was.
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with pytest.warns(LossWarning, match="^x: not kept: tag TEMPO$"):
+            read_meta(file, changed, "x")
+        assert read_meta(file, data, "x").tags == {"title": "T", "artist": "A"}
 
 
 def test_metadata_and_back() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 import soundfile
@@ -30,6 +30,9 @@ _INFO = {"INAM", "ICOP", "ISFT", "IART", "ICMT", "ICRD", "IPRD", "ITRK", "IGNR"}
 """The fields of a LIST chunk of type INFO that are tags of libsndfile."""
 _VORBIS = {"TITLE", "COPYRIGHT", "SOFTWARE", "ENCODER", "ARTIST", "COMMENT", "DATE", "ALBUM", "LICENSE", "TRACKNUMBER"}
 _VORBIS |= {"GENRE", "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"}
+_ID3 = {"TIT2", "TPE1", "TALB", "TDRC", "TYER", "TRCK", "TCON", "COMM", "TSSE", "TENC", "TLEN", "TDAT"}
+"""The frames of ID3 that are tags of libsndfile, or say how the file was made."""
+_OGG_HEAD = 1 << 16
 _FLAC_BLOCKS = {2: "application data", 5: "cue sheet", 6: "pictures"}
 _EXTENSIBLE = 0xFFFE
 _STREAM_BYTES = 0x7F000000
@@ -67,8 +70,12 @@ def read_meta(file: Any, data: bytes, name: str) -> SignalMeta:
         lost = [f"chunk {key.strip()}" for key in chunks if key not in _STRUCTURE]
     elif data[:4] == b"fLaC":
         lost = _lost_of_flac(data)
-    elif _has_picture(data):
-        lost = ["pictures"]
+    elif data[:4] == b"RIFX":
+        lost = named([key for key, _ in chunks_of(data, 12, ">") if key not in _STRUCTURE])
+    elif data[:3] == b"ID3":
+        lost = _lost_of_id3(data[10 : 10 + _id3_size(data)], data[3])
+    elif data[:4] == b"OggS":
+        lost = _lost_of_ogg(data[:_OGG_HEAD])
     if sum(map(len, riff.values())) + sum(len(text.encode()) for text in tags.values()) > MAX_BYTES:
         lost, riff, tags = [*lost, *named(riff), *tags], {}, {}
     warn(name, "not kept", lost)
@@ -91,11 +98,27 @@ def _missing(data: bytes) -> list[str]:
     return []
 
 
-def _has_picture(data: bytes) -> bool:
-    """Return whether the tags at the start of an MP3 or Ogg file hold a picture."""
-    if data[:3] == b"ID3":
-        return b"APIC" in data[: 10 + _id3_size(data)]
-    return data[:4] == b"OggS" and b"METADATA_BLOCK_PICTURE=" in data[: 1 << 20]
+def _lost_of_id3(frames: bytes, version: int) -> list[str]:
+    """Return what is not kept of an ID3 tag; versions before 3 have shorter frames, which are not looked at."""
+    lost, at = [], 0
+    while version >= 3 and at + 10 <= len(frames) and frames[at : at + 4].isalnum():
+        frame = frames[at : at + 4].decode("latin-1")
+        if frame == "APIC":
+            lost.append("pictures")
+        elif frame not in _ID3:
+            lost.append(f"tag {frame}")
+        at += 10 + (_seven_bits if version >= 4 else _eight_bits)(frames[at + 4 : at + 8])
+    return lost
+
+
+def _lost_of_ogg(head: bytes) -> list[str]:
+    """Return what is not kept of the comments at the start of an Ogg file."""
+    for start in (b"\x03vorbis", b"OpusTags"):
+        if start in head:
+            keys = _comment_keys(head[head.index(start) + len(start) :])
+            pictures = ["pictures"] if "METADATA_BLOCK_PICTURE" in keys else []
+            return pictures + [f"tag {key}" for key in keys if key not in _VORBIS and not key.startswith("METADATA_")]
+    return []
 
 
 def _read_riff(data: bytes, channels: int) -> tuple[dict[str, bytes], int | None, list[str]]:
@@ -133,25 +156,36 @@ def _lost_of_flac(data: bytes) -> list[str]:
 
 def _comment_keys(block: bytes) -> list[str]:
     """Return the names of Vorbis comments; see the Vorbis I specification, section 5."""
-    at = 8 + int.from_bytes(block[:4], "little")
-    keys = []
-    while at + 4 <= len(block):
-        size = int.from_bytes(block[at : at + 4], "little")
-        text = block[at + 4 : at + 4 + size].decode("utf-8", "replace")
-        keys.append(text.partition("=")[0].upper())
-        at += 4 + size
+    at = 4 + int.from_bytes(block[:4], "little")
+    count = int.from_bytes(block[at : at + 4], "little")
+    at += 4
+    keys: list[str] = []
+    while len(keys) < count and at + 4 <= len(block):
+        key = block[at + 4 : at + 68].partition(b"=")[0]
+        if not key.isascii() or len(key) == 64:
+            break
+        keys.append(key.decode("ascii").upper())
+        at += 4 + int.from_bytes(block[at : at + 4], "little")
     return keys
 
 
 def _id3_size(data: bytes) -> int:
-    """Return the size that the head of an ID3 tag states, in bytes of seven bits."""
-    size = 0
-    for byte in data[6:10]:
-        size = size << 7 | byte & 127
-    return size
+    return _seven_bits(data[6:10])
 
 
-def named(riff: Mapping[str, bytes]) -> list[str]:
+def _seven_bits(data: bytes) -> int:
+    """Return a number whose bytes hold seven bits each, as ID3 has them."""
+    number = 0
+    for byte in data:
+        number = number << 7 | byte & 127
+    return number
+
+
+def _eight_bits(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+def named(riff: Iterable[str]) -> list[str]:
     """Return what chunks are, in words."""
     return [NAMES.get(name, name) for name in riff]
 
