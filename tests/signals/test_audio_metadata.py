@@ -169,7 +169,7 @@ def test_chunks_of_rf64_are_found() -> None:
         (with_chunks(audio(), chunk("LIST", b"INFO" + chunk("IENG", b"me\0\0"))), "INFO IENG"),
         (b"RIFX" + struct.pack(">I", 0) + b"WAVE" + RIFX, "cue points"),
         (id3(b"TPE2", 3) + audio("MP3", "MPEG_LAYER_III"), "tag TPE2"),
-        (id3(b"APIC", 4) + audio("MP3", "MPEG_LAYER_III"), "pictures"),
+        (id3(b"APIC", 4) + audio("MP3", "MPEG_LAYER_III"), "images"),
         (audio("FLAC")[:42] + b"\x02\0\0\x04abcd" + audio("FLAC")[42:], "application data"),
     ],
 )

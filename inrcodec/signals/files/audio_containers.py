@@ -105,7 +105,7 @@ def _read(av: Any, container: Any, name: str, limits: Limits) -> tuple[NDArray[n
         values = values[:end] if end > 0 else values
     codec = stream.codec_context.name
     sample_type = _SAMPLE_TYPES.get(stream.format.packed.name, "pcm_16") if codec.startswith(_LOSSLESS) else "pcm_16"
-    lost = (["pictures"] if pictures else []) + ([] if len(container.streams.audio) == 1 else ["further audio streams"])
+    lost = (["images"] if pictures else []) + ([] if len(container.streams.audio) == 1 else ["further audio streams"])
     tags, others = _tags(container.metadata | stream.metadata)
     warn(name, "not kept", [*lost, *others])
     return values, rate, sample_type, SignalMeta(tags=tags, channel_mask=_MASKS.get(stream.layout.name))

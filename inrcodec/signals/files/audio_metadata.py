@@ -33,7 +33,7 @@ _VORBIS |= {"GENRE", "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"}
 _ID3 = {"TIT2", "TPE1", "TALB", "TDRC", "TYER", "TRCK", "TCON", "COMM", "TSSE", "TENC", "TLEN", "TDAT"}
 """The frames of ID3 that are tags of libsndfile, or say how the file was made."""
 _OGG_HEAD = 1 << 16
-_FLAC_BLOCKS = {2: "application data", 5: "cue sheet", 6: "pictures"}
+_FLAC_BLOCKS = {2: "application data", 5: "cue sheet", 6: "images"}
 _EXTENSIBLE = 0xFFFE
 _STREAM_BYTES = 0x7F000000
 
@@ -104,7 +104,7 @@ def _lost_of_id3(frames: bytes, version: int) -> list[str]:
     while version >= 3 and at + 10 <= len(frames) and frames[at : at + 4].isalnum():
         frame = frames[at : at + 4].decode("latin-1")
         if frame == "APIC":
-            lost.append("pictures")
+            lost.append("images")
         elif frame not in _ID3:
             lost.append(f"tag {frame}")
         at += 10 + (_seven_bits if version >= 4 else _eight_bits)(frames[at + 4 : at + 8])
@@ -116,7 +116,7 @@ def _lost_of_ogg(head: bytes) -> list[str]:
     for start in (b"\x03vorbis", b"OpusTags"):
         if start in head:
             keys = _comment_keys(head[head.index(start) + len(start) :])
-            pictures = ["pictures"] if "METADATA_BLOCK_PICTURE" in keys else []
+            pictures = ["images"] if "METADATA_BLOCK_PICTURE" in keys else []
             return pictures + [f"tag {key}" for key in keys if key not in _VORBIS and not key.startswith("METADATA_")]
     return []
 
