@@ -79,7 +79,8 @@ def test_best_keeps_the_better_file_of_two_codecs(
     assert (best.codec, best.data) == ("hierarchical", alone.data)
     if not wanted:
         assert encode_each([crop], Settings(effort="best"))[0].data == best.data
-    assert told == [6 + 8]
+    # Six trial steps, six annealing steps for each of two blocks, eight steps of grids.
+    assert told == [6 + 2 * 6 + 8]
     usual = operations._encode
 
     def spoiled(batch: Batch, settings: Settings, codec: Codec, progress: Progress) -> Encoded:

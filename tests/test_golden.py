@@ -36,7 +36,9 @@ def test_a_golden_file_decodes_as_ever(name: str) -> None:
     """Numbers that were coded are equal; samples too where there was no loss, else as near as the list says."""
     told = FILES[name]
     found = decode(name, tuple(told["region"]) if told["region"] else None)
-    assert found.info == told["info"] and found.heads == told["signals"]
+    # Later versions may report more, but nothing else.
+    assert {key: found.info.get(key) for key in told["info"]} == told["info"]
+    assert found.heads == told["signals"]
     assert found.numbers == told["numbers"]
     samples = expected(name)
     assert len(samples) == len(found.signals)
