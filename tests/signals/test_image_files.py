@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -111,6 +112,22 @@ def test_a_transparent_gray_has_the_bit_depth_of_the_file() -> None:
     png = with_chunks(b"\x89PNG\r\n\x1a\n" + bytes(25), IHDR=head, tRNS=b"\0\x0f", IDAT=zlib.compress(rows), IEND=b"")
     signal = signal_from_bytes(png[:8] + png[33:], "x")
     assert np.array_equal(signal.values[0], np.array([[0, 1], [1, 0], [1, 0], [0, 1]], np.float32))
+
+
+def white_is_zero(levels: NDArray[Any]) -> bytes:
+    """Return gray samples as a TIFF with the tag that says that 0 is white."""
+    (height, width), size = levels.shape, levels.itemsize
+    entries = [(256, width), (257, height), (258, 8 * size), (259, 1), (262, 0), (273, 134), (277, 1), (278, height)]
+    entries += [(279, levels.nbytes), (339, 1)]
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + tags + bytes(4) + levels.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_white_may_be_zero_in_a_tiff(dtype: type) -> None:
+    levels = np.array([[0, 1, 7], [200, 254, 255]], dtype) * dtype(1 if dtype is np.uint8 else 257)
+    signal = signal_from_bytes(white_is_zero(levels), "x")
+    assert np.array_equal(signal.to_native()[..., 0], np.iinfo(dtype).max - levels)
 
 
 def test_the_transparent_value_of_a_deep_gray_image() -> None:
@@ -214,7 +231,9 @@ def test_frames(tmp_path: Path) -> None:
             for number, image in enumerate(images):
                 levels = signal_from_bytes(data, "x", frame=number).to_native()[..., :3]
                 assert np.array_equal(levels, np.asarray(image)), form
-    with pytest.warns(LossWarning, match="1 further images"):
+    with pytest.raises(UnsupportedError, match="no frame 1: the file has frame 0 only"):
+        signal_from_bytes(saved(images[0], "PNG"), "x", frame=1)
+    with pytest.warns(LossWarning, match="1 further image of"):
         mpo = signal_from_bytes(saved(images[0], "MPO", save_all=True, append_images=images[1:]), "x")
     assert np.array_equal(mpo.to_native(), np.asarray(Image.open(io.BytesIO(saved(images[0], "JPEG")))))
 
@@ -248,7 +267,9 @@ def test_cmyk_is_converted_on_request_only() -> None:
     data = saved(cmyk, "TIFF")
     with pytest.raises(UnsupportedError, match=r"x: a CMYK image.*--convert"):
         signal_from_bytes(data, "x")
-    signal = signal_from_bytes(data, "x", convert=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LossWarning)
+        signal = signal_from_bytes(data, "x", convert=True)
     assert signal.header.layout == "rgb" and signal.to_native()[0, 0].tolist() == [255, 0, 0]
     lab = ImageCms.profileToProfile(
         Image.fromarray(RGB), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
@@ -377,3 +398,8 @@ def test_truncated_files_are_named_by_their_start() -> None:
         signal_from_bytes(lab + bytes(100), "x")
     with pytest.raises(UnsupportedError, match="signed samples"):
         signal_from_bytes(saved(Image.fromarray(np.full((3, 3), -5, np.int32)), "TIFF"), "x")
+    tifffile = pytest.importorskip("tifffile")
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.full((3, 3), 2**32 - 5, np.uint32))
+    with pytest.raises(UnsupportedError, match="32-bit samples"):
+        signal_from_bytes(out.getvalue(), "x")

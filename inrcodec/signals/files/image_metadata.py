@@ -77,10 +77,12 @@ def read_meta(image: Image.Image, data: bytes, name: str, channels: int, orienta
         lost.append("IPTC and Photoshop data")
     if image.format == "TIFF":
         count = getattr(image, "tag_v2", {}).get(277, channels)
-        if image.mode != "P" and isinstance(count, int) and count > max(channels, 3 if image.mode == "CMYK" else 0):
-            lost.append(f"{count - channels} further channels")
+        shown = 4 if image.mode == "CMYK" else channels
+        if image.mode != "P" and isinstance(count, int) and count > shown:
+            lost.append(f"{count - shown} further {'channel' if count - shown == 1 else 'channels'}")
     if image.format == "MPO":
-        lost.append(f"{getattr(image, 'n_frames', 2) - 1} further images of the file")
+        others = getattr(image, "n_frames", 2) - 1
+        lost.append(f"{others} further {'image' if others == 1 else 'images'} of the file")
     orientation = orientation if 1 <= orientation <= 8 else 1
     warn_of_losses(name, "not kept", lost)
     dpi = image.info.get("dpi")

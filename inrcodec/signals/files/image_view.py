@@ -195,7 +195,8 @@ def _choose_frame(image: Image.Image, name: str, frame: int | None) -> None:
     full = _full_pages(image, name, count) if image.format == "TIFF" else list(range(count))
     if frame is not None:
         if not 0 <= frame < count:
-            raise UnsupportedError(f"{name}: there is no frame {frame}: choose one of 0 to {count - 1}")
+            choice = f"choose one of 0 to {count - 1}" if count > 1 else "the file has frame 0 only"
+            raise UnsupportedError(f"{name}: there is no frame {frame}: {choice}")
         image.seek(frame)
     elif len(full) > 1 and image.format not in COMPOSITES:
         word = _PAGES.get(str(image.format), "frames")
@@ -247,7 +248,11 @@ def _pixels(image: Image.Image, data: bytes, name: str, convert: bool) -> tuple[
         return levels, top, before
     image.load()
     after = _orientation(image)
-    return *levels_of(plain_mode(image, data, name, convert)), after
+    levels, top = levels_of(plain_mode(image, data, name, convert))
+    if image.format == "TIFF" and image.mode == "I;16" and getattr(image, "tag_v2", {}).get(262) == 0:
+        # White is zero, which Pillow heeds only at 8 bits and fewer.
+        levels = top - levels
+    return levels, top, after
 
 
 def _is_deep_pnm(image: Image.Image) -> bool:
@@ -302,7 +307,9 @@ def plain_mode(image: Image.Image, data: bytes, name: str, convert: bool) -> Ima
         tags = getattr(image, "tag_v2", {})
         signed = any(kind == 2 for kind in np.atleast_1d(tags.get(339, 1)))
         if signed or levels.min() < 0 or levels.max() > 65535:
-            samples = "signed samples" if signed or levels.min() < 0 else "32-bit samples"
+            # Pillow wraps what a TIFF of 32 bits without sign holds beyond 2^31.
+            signed = signed or (levels.min() < 0 and image.format != "TIFF")
+            samples = "signed samples" if signed else "32-bit samples"
             raise UnsupportedError(
                 f"{name}: an image of {samples}, expected 8 or 16 bits without sign: save the array as a field (.npy)"
             )
