@@ -272,6 +272,8 @@ def read_bytes(source: Any, limits: Limits = DEFAULT_LIMITS) -> bytes | None:
         return None
     try:
         data = source.read(limits.max_file_bytes + 1)
+    except io.UnsupportedOperation:
+        raise DataError(f"{source_name(source)}: a file object that cannot be read, expected mode 'rb'") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{source_name(source)}: cannot be read: {reason}") from None

@@ -158,7 +158,7 @@ def test_file_objects_that_cannot_be_read_are_named(png: bytes, tmp_path: Path) 
         for source, message in (
             (text, "a.txt: a file object in text mode, expected one opened in mode 'rb'"),
             (io.StringIO("text"), "StringIO: a file object in text mode"),
-            (written, "b.bin: cannot be read"),
+            (written, "b.bin: a file object that cannot be read"),
             (closed, "BytesIO: cannot be read"),
             (io.BytesIO(), "BytesIO: the file is empty"),
             (b"", "bytes: the file is empty"),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from inrcodec.errors import DataError, LossWarning, UnsupportedError
+from inrcodec.errors import DataError, LossWarning, UnsupportedError, UsageError
 from inrcodec.signals.files import image_metadata, read_signal, signal_from_bytes, write_signal
 from inrcodec.signals.files.images import turned
 from inrcodec.signals.metadata import SignalMeta
@@ -225,14 +225,17 @@ def test_frames(tmp_path: Path) -> None:
     for form, data in animations.items():
         with pytest.raises(UnsupportedError, match=r"x: an? (animation|document) of 2 (frames|pages).*--frame"):
             signal_from_bytes(data, "x")
-        with pytest.raises(UnsupportedError, match="no frame 2: choose one of 0 to 1"):
+        with pytest.raises(UsageError, match="no frame 2: choose one of 0 to 1"):
             signal_from_bytes(data, "x", frame=2)
         if form != "GIF":
             for number, image in enumerate(images):
                 levels = signal_from_bytes(data, "x", frame=number).to_native()[..., :3]
                 assert np.array_equal(levels, np.asarray(image)), form
-    with pytest.raises(UnsupportedError, match="no frame 1: the file has frame 0 only"):
+    with pytest.raises(UsageError, match="no frame 1: the file has frame 0 only"):
         signal_from_bytes(saved(images[0], "PNG"), "x", frame=1)
+    wrong: Any = "1"
+    with pytest.raises(UsageError, match="frame must be an integer, got '1'"):
+        signal_from_bytes(animations["WEBP"], "x", frame=wrong)
     with pytest.warns(LossWarning, match="1 further image of"):
         mpo = signal_from_bytes(saved(images[0], "MPO", save_all=True, append_images=images[1:]), "x")
     assert np.array_equal(mpo.to_native(), np.asarray(Image.open(io.BytesIO(saved(images[0], "JPEG")))))

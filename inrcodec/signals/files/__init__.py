@@ -60,8 +60,8 @@ def read_signal(
         DataError: the file cannot be read, is empty, corrupt, not a signal, or holds NaN or infinite values.
         LimitError: the signal exceeds ``limits``.
         UnsupportedError: it cannot be represented without loss, for example CMYK images.
-        UsageError: ``variable`` or ``select`` is needed, or names nothing in the file; or ``path`` is none of these
-            (``Signal.from_array`` makes signals of arrays).
+        UsageError: ``variable`` or ``select`` is needed, or names nothing in the file; there is no such ``frame``; or
+            ``path`` is none of these (``Signal.from_array`` makes signals of arrays).
     """
     data = read_bytes(path, limits)
     if data is None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from inrcodec.errors import DataError, InrcodecError, LimitError, UnsupportedError
+from inrcodec.errors import DataError, InrcodecError, LimitError, UnsupportedError, UsageError
 from inrcodec.limits import Limits
 from inrcodec.signals.files import deep_images, image_metadata
 from inrcodec.signals.header import SignalHeader
@@ -115,7 +115,7 @@ def read_image(
         LimitError: the image exceeds ``limits``.
         UnsupportedError: the image has several frames, another colour model, floating-point samples, or needs a
             library that is not installed.
-        UsageError: there is no such frame.
+        UsageError: there is no such frame, or ``frame`` is no integer.
     """
     try:
         with warnings.catch_warnings():
@@ -194,10 +194,12 @@ def _choose_frame(image: Image.Image, name: str, frame: int | None) -> None:
     count = int(getattr(image, "n_frames", 1))
     full = _full_pages(image, name, count) if image.format == "TIFF" else list(range(count))
     if frame is not None:
+        if not isinstance(frame, int | np.integer):
+            raise UsageError(f"{name}: frame must be an integer, got {frame!r}")
         if not 0 <= frame < count:
             choice = f"choose one of 0 to {count - 1}" if count > 1 else "the file has frame 0 only"
-            raise UnsupportedError(f"{name}: there is no frame {frame}: {choice}")
-        image.seek(frame)
+            raise UsageError(f"{name}: there is no frame {frame}: {choice}")
+        image.seek(int(frame))
     elif len(full) > 1 and image.format not in COMPOSITES:
         word = _PAGES.get(str(image.format), "frames")
         what = "a document" if word == "pages" else "an animation"
