@@ -16,7 +16,8 @@ Each class has the exit code of the command line. Bugs of the package itself rai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 Value = TypeVar("Value")
@@ -60,6 +61,20 @@ class WorkersError(InrcodecError):
 
 class LossWarning(UserWarning):
     """Something was left out of a signal or file that could not hold it; the message names it in one line."""
+
+
+def warn_of_losses(name: str, what: str, lost: Sequence[str]) -> None:
+    """Issue one ``LossWarning`` of one line that names what is lost; none if nothing is.
+
+    Args:
+        name: the file or signal.
+        what: what happened to it, such as "not kept".
+        lost: what is lost, in words; of more than 12 the rest is counted.
+    """
+    if lost:
+        words = [" ".join("".join(c if c.isprintable() else "?" for c in text).split()) for text in dict.fromkeys(lost)]
+        shown = ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")
+        warnings.warn(f"{name}: {what}: {shown}", LossWarning, stacklevel=3)
 
 
 def look_up(table: Mapping[str, Value], name: str, what: str) -> Value:

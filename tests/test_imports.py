@@ -106,6 +106,7 @@ ENCODERS = {
     "encoding",
     "evaluation",
     "fit",
+    "flat_parameters",
     "functa",
     "image_bank",
     "job",

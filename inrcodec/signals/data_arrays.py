@@ -7,14 +7,13 @@ as numbers with units such as "hours since 2000-01-01", and decoded again on the
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import DataError, LimitError, LossWarning, UnsupportedError, UsageError
+from inrcodec.errors import DataError, LimitError, UnsupportedError, UsageError, warn_of_losses
 from inrcodec.limits import DEFAULT_LIMITS, Limits
 from inrcodec.signals.arrays import plain_array
 from inrcodec.signals.files.fields import MAX_AXES, field_signal, is_periodic
@@ -66,8 +65,7 @@ def from_xarray(data: Any, variable: str | None = None, limits: Limits = DEFAULT
             fixed[str(key)] = float(encoded[0])
         else:
             lost.append(str(key))
-    if lost:
-        warnings.warn(f"{name}: coordinates not kept: {', '.join(lost)}", LossWarning, stacklevel=3)
+    warn_of_losses(name, "coordinates not kept", lost)
     meta = SignalMeta(
         variable="" if data.name is None else str(data.name),
         dims=dims,

@@ -296,9 +296,12 @@ class HierarchicalINR(nn.Module):
         return result
 
 
-def patch_values(config: HierarchicalConfig, h: Tensor) -> Tensor:
-    """Return the values of signals from what ``top_down`` returns for a model with patches, of the same shape."""
-    return h * config.spread + config.centre
+def patch_values(config: HierarchicalConfig, h: Tensor, *, overwrite: bool = False) -> Tensor:
+    """Return the values of signals from what ``top_down`` returns for a model with patches, of the same shape.
+
+    With ``overwrite`` they replace ``h``, because a large image fills much of the memory.
+    """
+    return (h.mul_(config.spread) if overwrite else h * config.spread).add_(config.centre)
 
 
 def _in_units(values: Tensor, unit: float) -> Tensor:

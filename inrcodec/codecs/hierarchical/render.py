@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inrcodec.codecs.hierarchical.config import HierarchicalConfig
-from inrcodec.codecs.hierarchical.model import HierarchicalINR
+from inrcodec.codecs.hierarchical.model import HierarchicalINR, patch_values
 from inrcodec.signals.resample import window_axes
 
 FloatArray = NDArray[np.float32]
@@ -72,8 +72,7 @@ def _render_patches(
     """Resample the values of a model with patches; at the native size they are a function of integers."""
     axes = window_axes(shape, size, window or tuple(slice(0, n) for n in size), periodic=config.periodic)
     rows = axes[0].needed() if config.axes == 2 else slice(0, 1)
-    # In place, because a large image fills much of the memory.
-    native = h[0, :, rows, : shape[-1]].mul_(config.spread).add_(config.centre).permute(1, 2, 0)
+    native = patch_values(config, h[0, :, rows, : shape[-1]], overwrite=True).permute(1, 2, 0)
     values = (native if config.axes == 2 else native[0]).numpy()
     for number, axis in enumerate(axes):
         values = axis.resampled(values, number, rows.start if number == 0 else 0)

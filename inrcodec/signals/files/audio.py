@@ -14,10 +14,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from inrcodec.errors import DataError, InrcodecError, LimitError, UnsupportedError
+from inrcodec.errors import DataError, InrcodecError, LimitError, UnsupportedError, warn_of_losses
 from inrcodec.limits import Limits
 from inrcodec.signals.files.audio_containers import container_of, read_container
-from inrcodec.signals.files.audio_metadata import finish, read_meta, reason, set_tags, unreadable, warn
+from inrcodec.signals.files.audio_metadata import finish, read_meta, reason, set_tags, unreadable
 from inrcodec.signals.header import SignalHeader
 from inrcodec.signals.metadata import SignalMeta
 from inrcodec.signals.signal import Signal
@@ -198,8 +198,8 @@ def write_as(signal: Signal, path: Path, format_name: str, subtype: str, force: 
         lost.extend(write_stream(signal, file, format_name, subtype, str(path)))
 
     write_whole(path, write, force=force)
-    warn(str(path), f"{format_name} cannot hold", lost)
-    warn(str(path), "samples changed", _losses(signal, subtype))
+    warn_of_losses(str(path), f"{format_name} cannot hold", lost)
+    warn_of_losses(str(path), "samples changed", _losses(signal, subtype))
 
 
 def write_stream(signal: Signal, file: IO[bytes], format_name: str, subtype: str, name: str) -> list[str]:

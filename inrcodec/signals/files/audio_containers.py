@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inrcodec.errors import DataError, InrcodecError, LimitError, UnsupportedError
+from inrcodec.errors import DataError, InrcodecError, LimitError, UnsupportedError, warn_of_losses
 from inrcodec.limits import Limits
-from inrcodec.signals.files.audio_metadata import TAGS, unreadable, warn
+from inrcodec.signals.files.audio_metadata import TAGS, unreadable
 from inrcodec.signals.metadata import SignalMeta
 
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -107,7 +107,7 @@ def _read(av: Any, container: Any, name: str, limits: Limits) -> tuple[NDArray[n
     sample_type = _SAMPLE_TYPES.get(stream.format.packed.name, "pcm_16") if codec.startswith(_LOSSLESS) else "pcm_16"
     lost = (["images"] if pictures else []) + ([] if len(container.streams.audio) == 1 else ["further audio streams"])
     tags, others = _tags(container.metadata | stream.metadata)
-    warn(name, "not kept", [*lost, *others])
+    warn_of_losses(name, "not kept", [*lost, *others])
     return values, rate, sample_type, SignalMeta(tags=tags, channel_mask=_MASKS.get(stream.layout.name))
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
 import soundfile
 
-from inrcodec.errors import LossWarning
+from inrcodec.errors import warn_of_losses
 from inrcodec.limits import DEFAULT_LIMITS
 from inrcodec.signals.audio_marks import NAMES, chunk, chunks_of, riff_of_aiff
 from inrcodec.signals.metadata import SignalMeta
@@ -78,8 +77,8 @@ def read_meta(file: Any, data: bytes, name: str) -> SignalMeta:
         lost = _lost_of_ogg(data[:_OGG_HEAD])
     if sum(map(len, riff.values())) + sum(len(text.encode()) for text in tags.values()) > MAX_BYTES:
         lost, riff, tags = [*lost, *named(riff), *tags], {}, {}
-    warn(name, "not kept", lost)
-    warn(name, "truncated", _missing(data))
+    warn_of_losses(name, "not kept", lost)
+    warn_of_losses(name, "truncated", _missing(data))
     return SignalMeta(tags=tags, channel_mask=mask, riff=riff)
 
 
@@ -188,14 +187,6 @@ def _eight_bits(data: bytes) -> int:
 def named(riff: Iterable[str]) -> list[str]:
     """Return what chunks are, in words."""
     return [NAMES.get(name, name) for name in riff]
-
-
-def warn(name: str, what: str, lost: Sequence[str]) -> None:
-    """Warn in one line of everything that is lost, if anything is."""
-    if lost:
-        words = [" ".join("".join(c if c.isprintable() else "?" for c in text).split()) for text in dict.fromkeys(lost)]
-        shown = ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")
-        warnings.warn(f"{name}: {what}: {shown}", LossWarning, stacklevel=3)
 
 
 def set_tags(file: Any, meta: SignalMeta) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from inrcodec.errors import LossWarning
+from inrcodec.errors import warn_of_losses
 from inrcodec.limits import DEFAULT_LIMITS
 from inrcodec.signals.metadata import SignalMeta
 
@@ -105,12 +105,6 @@ def resolution(dpi: Any) -> tuple[float, float] | None:
     except (TypeError, ValueError, LookupError, ZeroDivisionError):
         return None
     return (horizontal, vertical) if 0 < horizontal < 1e6 and 0 < vertical < 1e6 else None
-
-
-def warn_of_losses(name: str, what: str, lost: list[str]) -> None:
-    """Issue one ``LossWarning`` that names all of ``lost``; none if nothing is."""
-    if lost:
-        warnings.warn(f"{name}: {what}: {', '.join(lost)}", LossWarning, stacklevel=4)
 
 
 def _bytes(value: Any) -> bytes:

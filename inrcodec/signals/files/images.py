@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inrcodec.errors import UnsupportedError
+from inrcodec.errors import UnsupportedError, warn_of_losses
 from inrcodec.signals.files import deep_images, image_metadata
 from inrcodec.signals.files.image_metadata import MAX_DPI, ORIENTATION_TAG
-from inrcodec.signals.files.image_view import is_image, levels_of, plain_mode, read_image, signal_of
-from inrcodec.signals.metadata import SignalMeta
+from inrcodec.signals.files.image_view import is_image, read_image
 from inrcodec.signals.signal import Signal
 from inrcodec.storage import write_whole
 
-__all__ = ["MAX_DPI", "ORIENTATION_TAG", "from_pillow", "is_image", "read_image", "to_pillow", "write_image"]
+__all__ = ["MAX_DPI", "ORIENTATION_TAG", "is_image", "read_image", "to_pillow", "write_image"]
 
 SUFFIXES = {
     ".png": "PNG",
@@ -67,25 +66,6 @@ def turned(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return np.ascontiguousarray(levels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
 
 
-def from_pillow(image: Image.Image, name: str, icc: bytes = b"", orientation: int = 1, dpi: Any = None) -> Signal:
-    """Return an image of Pillow as a signal.
-
-    Args:
-        image: the image.
-        name: the name of its file, for error messages.
-        icc: the ICC colour profile.
-        orientation: the EXIF orientation, 1 to 8; another number means 1.
-        dpi: the horizontal and vertical resolution in dots per inch, if known.
-
-    Raises:
-        UnsupportedError: the colour model is not supported.
-    """
-    levels, top = levels_of(plain_mode(image, b"", name, False))
-    orientation = orientation if 1 <= orientation <= 8 else 1
-    resolution = image_metadata.resolution(dpi)
-    return signal_of(levels, top, SignalMeta(16 if top > 255 else 8, bytes(icc), orientation, resolution))
-
-
 def to_pillow(signal: Signal) -> Image.Image:
     """Return a signal of kind image as an image of Pillow; 16-bit colour, which it cannot hold, with 8 bits."""
     native = signal.to_native()
@@ -120,7 +100,7 @@ def write_image(signal: Signal, path: Path, force: bool) -> None:
         file.write(data)
 
     write_whole(path, write, force=force)
-    image_metadata.warn_of_losses(str(path), f"{format_name} cannot hold", lost)
+    warn_of_losses(str(path), f"{format_name} cannot hold", lost)
 
 
 def _encoded(signal: Signal, path: Path, format_name: str) -> tuple[bytes, list[str]]:
